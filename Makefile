@@ -1,0 +1,49 @@
+# Every verb makes and reuses .venv by itself; it needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test check docs bench clean constraints
+
+help:            ## list the verbs
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: .venv/train.stamp  ## compare five methods on handwritten digits: a table and a figure in under a minute
+	@rm -rf runs/demo
+	@$(BIN)/optaxaccel run experiments/arena/digits.py --scale small --out runs/demo
+	@echo "next:    optaxaccel list                     (all methods, models, data sets; it lives in $(BIN))"
+	@echo "         optaxaccel train --method indian --data digits --epochs 20"
+	@echo "         README.md shows the use in your own optax loop and training on MNIST"
+
+test: .venv/dev.stamp  ## run all tests
+	@$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
+
+check: .venv/dev.stamp  ## lint, format, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports --no-cache
+
+docs: .venv/docs.stamp  ## build the documentation into docs/_build
+	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: .venv/train.stamp  ## measure speed as ratios
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean:           ## remove what the verbs made
+	rm -rf .venv build dist runs docs/_build .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+constraints:     ## resolve constraints.txt anew for Python 3.11 and newer (needs uv on the PATH)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -o constraints.txt
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit("optaxaccel needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
+	  ". Call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+
+.venv/%.stamp: pyproject.toml constraints.txt .venv/pyvenv.cfg
+	@echo "installing optaxaccel[$*] into .venv (once) ..."
+	@$(PIP) -e ".[$*]"
+	@touch $@

@@ -1,0 +1,370 @@
+"""The command line: `optaxaccel list | train | run | report | data`.
+
+Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
+Exit status: 0 done, 2 bad input (before any work), 3 diverged (recorded).
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from optaxaccel.training.spec import Run, differences, parse_arguments
+
+DONE, BAD_INPUT, DIVERGED = 0, 2, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List methods (with cost and paper), models and data sets."""
+
+    what: Annotated[Literal["all", "methods", "models", "data"], tyro.conf.Positional] = "all"
+    """what to list"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train one run and record it."""
+
+    run: Annotated[Run, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Run)
+    out: Path | None = None
+    """folder of the record; by default runs/METHOD-MODEL-DATA-HASH"""
+    devices: int | None = None
+    """devices to use; by default all of them (a CPU counts a device a core, and one for small batches)"""
+    distributed: bool = False
+    """join the other processes first (jax.distributed); SLURM, Open MPI, Kubernetes and Cloud TPU are recognised"""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where the environment does not tell"""
+    process_count: int | None = None
+    """number of processes, likewise"""
+    process_index: int | None = None
+    """number of this process, from 0, likewise"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFile:
+    """Run an experiment's definition: tune every contender with the same budget, then train with fresh seeds."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """the definition, a Python file under experiments/"""
+    scale: str = "small"
+    """sizes to run at: smoke (seconds), small (minutes on two cores) or paper (the paper's own sizes)"""
+    seeds: int | None = None
+    """number of seeds of the final runs; by default what the definition says"""
+    out: Path | None = None
+    """folder of records, table and figure; by default runs/NAME-SCALE"""
+    resume: bool = False
+    """skip the runs that are finished in the output folder"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Print the table of the records at a path and draw their figure, from the records alone."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """a record (.jsonl) or a folder of records"""
+    figure: Path | None = None
+    """the figure's path; by default figure.png beside the records"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """List data sets, or describe, prepare or verify one."""
+
+    action: Annotated[Literal["list", "info", "prepare", "verify"], tyro.conf.Positional] = "list"
+    """list them; info: describe one; prepare: download it with TFDS; verify: read it whole and compare"""
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """the data set"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
+
+
+Command = List | Train | RunFile | Report | Data
+_NAMES = {List: "list", Train: "train", RunFile: "run", Report: "report", Data: "data"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run_definition(file: str) -> None:
+    """Run an experiment's definition as a script: the same as `optaxaccel run FILE ...`."""
+    main(["run", file, *sys.argv[1:]])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    try:
+        return execute(_parse(arguments))
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            error = FileNotFoundError(f"{error.strerror}: {error.filename}")
+        _say(f"optaxaccel: {error}", error=True)
+        return BAD_INPUT
+
+
+def execute(command: Command) -> int:
+    """Run a parsed command and return its exit status."""
+    match command:
+        case List():
+            return _list(command)
+        case Train():
+            return _train(command)
+        case RunFile():
+            return _run_file(command)
+        case Report():
+            return _report(command)
+        case Data():
+            return _data(command)
+
+
+# --- Parsing ----------------------------------------------------------------------------------------------------------
+
+
+def _parse(arguments: Sequence[str]) -> Command:
+    constructors = tyro.constructors.ConstructorRegistry()
+
+    @constructors.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type_origin is not Mapping and getattr(info.type_origin, "__name__", "") != "Mapping":
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="K=V,...",
+            instance_from_str=lambda texts: parse_arguments(texts[0]),
+            is_instance=lambda value: isinstance(value, Mapping),
+            str_from_instance=lambda value: [",".join(f"{k}={v!r}" for k, v in value.items())],
+        )
+
+    commands = tuple(
+        Annotated[kind, tyro.conf.subcommand(name=name, description=kind.__doc__)] for kind, name in _NAMES.items()
+    )
+    union: Any = __import__("typing").Union[commands]
+    return tyro.cli(
+        union,
+        prog="optaxaccel",
+        description="Accelerated optimisers for JAX: compare them on real data with one fair loop.",
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=constructors,
+    )
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+
+    made = Table(*columns, title=title, title_justify="left", title_style="bold")
+    for row in rows:
+        made.add_row(*row)
+    _console().print(made)
+
+
+def _list(command: List) -> int:
+    if command.what in ("all", "methods"):
+        from optaxaccel import METHODS
+
+        rows = [
+            [card.name, f"{c.values:g}", f"{c.grads:g}", f"{c.hvps:g}", f"{card.state_copies:g}", card.paper]
+            for card in METHODS.values()
+            for c in [card.cost]
+        ]
+        columns = ["method", "losses", "gradients", "Hessian products", "state copies", "paper"]
+        _table("Methods (calls a step beyond the gradient; optax.<name> works too)", columns, rows)
+    if command.what in ("all", "models"):
+        from optaxaccel.models import MODELS
+
+        rows = [
+            [m.name, "x".join(map(str, m.input_shape)), str(m.classes), f"{m.parameters:,}", m.paper]
+            for m in MODELS.values()
+        ]
+        _table("Models", ["model", "designed for", "classes", "parameters", "paper"], rows)
+    if command.what in ("all", "data"):
+        _list_data(None)
+    return DONE
+
+
+def _list_data(data_dir: str | None) -> None:
+    from optaxaccel.data import catalogue
+
+    rows = [[r.name, r.shape, str(r.classes), r.splits, r.state] for r in catalogue.rows(data_dir)]
+    title = "Data sets (or an .npz file, or any image-classification set of TFDS)"
+    _table(title, ["name", "images", "classes", "splits", "state"], rows)
+
+
+def _data(command: Data) -> int:
+    from optaxaccel.data import catalogue
+
+    if command.action == "list":
+        _list_data(command.data_dir)
+        return DONE
+    if not command.name:
+        raise ValueError(f"data {command.action} needs a name. Pass optaxaccel data {command.action} NAME.")
+    if command.action == "info":
+        _table(command.name, ["", ""], [[k, v] for k, v in catalogue.info(command.name, command.data_dir).items()])
+        return DONE
+    if command.action == "prepare":
+        catalogue.prepare(command.name, command.data_dir, say=_say)
+        return DONE
+    findings = catalogue.verify(command.name, command.data_dir)
+    for finding in findings:
+        _say(f"{'ok  ' if finding.good else 'BAD '} {finding.text}")
+    return DONE if all(finding.good for finding in findings) else BAD_INPUT
+
+
+def _train(command: Train) -> int:
+    from optaxaccel.training import loop
+
+    run = command.run
+    loop.check(run)
+    name = f"{run.method}-{run.model}-{Path(run.data).stem}-{run.digest()}"
+    out = command.out or Path("runs") / name
+    path = out / "record.jsonl"
+    _refuse_other_spec(path, run)
+    _start_jax(command)
+    from optaxaccel.training import parallel, progress
+
+    if not parallel.is_main_process():
+        outcome = loop.train(run, path, devices=command.devices)
+        return DONE if outcome.status == "done" else DIVERGED
+    with progress.reporter(_console(), f"{run.method} on {run.data}") as report:
+        outcome = loop.train(run, path, devices=command.devices, progress=report)
+    if outcome.status == "diverged":
+        _say(
+            f"{run.method} diverged: the loss or the gradient is not finite at step {outcome.step}. The rows before it "
+            f"are in {path}. Try a smaller step size.",
+            error=True,
+        )
+        return DIVERGED
+    last = outcome.last
+    accuracy, loss, seconds = 100 * last["accuracy"], last["loss"], last["seconds"]
+    _say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
+    _say(f"record: {path}\nnext: optaxaccel report {out}")
+    return DONE
+
+
+def _run_file(command: RunFile) -> int:
+    from optaxaccel.training import experiment
+
+    definition = experiment.load(command.file)
+    plan = experiment.scale_of(definition, command.scale)
+    if command.seeds is not None and command.seeds < 1:
+        raise ValueError(f"seeds={command.seeds} is not an integer >= 1. Pass --seeds 3.")
+    out = command.out or Path("runs") / f"{definition.name}-{command.scale}"
+    if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
+        raise FileExistsError(
+            f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
+        )
+    from optaxaccel.training import loop
+
+    for contender in plan.contenders:
+        loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
+    _start_jax()
+    _say(definition.claim.splitlines()[0] if definition.claim else definition.name)
+    tuning = list(experiment.tuning_jobs(plan, out))
+    _run_jobs(tuning, command, "tuning")
+    finals = experiment.final_jobs(plan, command.seeds or plan.seeds, out, experiment.validation_score)
+    _run_jobs(list(finals), command, "final runs")
+    return _show(out, out / "figure.png", title=definition.name)
+
+
+def _run_jobs(jobs: Sequence[Any], command: RunFile, what: str) -> None:
+    """Train every job that is not finished; a run that diverges is recorded and the others go on."""
+    from optaxaccel.training import experiment, progress, records
+
+    if not jobs:
+        return
+    with progress.counter(_console(), what, len(jobs)) as advance:
+        for job in jobs:
+            finished = job.path.exists() and records.read(job.path).status != "unfinished"
+            status = "finished before" if finished else experiment.execute(job, data_dir=command.data_dir)
+            advance(f"{job.label} ({status})")
+
+
+def _report(command: Report) -> int:
+    if not command.path.exists():
+        raise FileNotFoundError(f"{command.path} does not exist. Pass a record or a folder of records.")
+    folder = command.path if command.path.is_dir() else command.path.parent
+    return _show(command.path, command.figure or folder / "figure.png", title=folder.name)
+
+
+def _show(path: Path, figure: Path, *, title: str) -> int:
+    from optaxaccel.report import figures, tables
+    from optaxaccel.training import records
+
+    found = records.read_all(path)
+    lines = tables.lines(found)
+    if not lines:
+        raise ValueError(f"{path} holds tuning runs only, so there is nothing to rank yet. Finish it with --resume.")
+    _print_table(lines, found)
+    figures.draw(found, figure, title)
+    _say(f"records: {path}\nfigure:  {figure}")
+    return DONE
+
+
+def _print_table(lines: Sequence[Any], found: Sequence[Any]) -> None:
+    from rich.table import Table
+
+    from optaxaccel.report import tables
+
+    first = lines[0]
+    note = next((record.start["data_note"] for record in found if record.start.get("data_note")), "")
+    title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
+    made = Table(title=title, title_justify="left", title_style="bold", caption=note or None, caption_justify="left")
+    for column in tables.COLUMNS:
+        made.add_column(column, justify="left" if column in ("method", "setting") else "right", overflow="fold")
+    for rank, line in enumerate(lines, 1):
+        made.add_row(*tables.cells(line, rank))
+    _console().print(made)
+
+
+# --- The terminal -----------------------------------------------------------------------------------------------------
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:  # a log is not folded to 80 columns
+        console = Console(highlight=False, width=max(160, console.width))
+    return console
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def _refuse_other_spec(path: Path, run: Run) -> None:
+    if not path.exists():
+        return
+    from optaxaccel.training import records
+
+    differing = differences(run.as_dict(), records.read(path).start["spec"])
+    if differing:
+        raise FileExistsError(
+            f"{path} is the record of another run, which differs in: {'; '.join(differing)}. Pass another --out."
+        )
+
+
+def _start_jax(command: Train | None = None) -> None:
+    """Keep compiled programs between processes, count CPU cores as devices, and join other processes."""
+    import jax
+
+    from optaxaccel.training import parallel
+
+    cache = os.environ.get("OPTAXACCEL_CACHE") or str(Path.home() / ".cache" / "optaxaccel")
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    parallel.use_cpu_cores(None if command is None else command.devices)
+    if command is not None and command.distributed:
+        jax.distributed.initialize(command.coordinator, command.process_count, command.process_index)

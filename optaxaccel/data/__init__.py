@@ -1,0 +1,33 @@
+"""Data sets by name: the registry, arrays of images, the order of an epoch, augmentation inside the compiled step."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from optaxaccel.data.cards import DATASETS, DataCard
+from optaxaccel.data.images import Dataset, Images, card_of, check, load, normalisation
+
+if TYPE_CHECKING:
+    from optaxaccel.data.augment import prepare
+    from optaxaccel.data.order import epoch_order
+
+__all__ = [
+    "DATASETS",
+    "DataCard",
+    "Dataset",
+    "Images",
+    "card_of",
+    "check",
+    "epoch_order",
+    "load",
+    "normalisation",
+    "prepare",
+]
+
+# These two need jax, which the command line must not load in order to name the data sets.
+_LATE = {"epoch_order": "optaxaccel.data.order", "prepare": "optaxaccel.data.augment"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'optaxaccel.data' has no attribute {name!r}. It has: {', '.join(__all__)}.")

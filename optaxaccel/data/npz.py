@@ -1,0 +1,65 @@
+"""Data sets in .npz files: x_train, y_train, x_test, y_test, as Keras and many others write them."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from optaxaccel.data.cards import DataCard
+
+_NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+
+
+def card(path: Path) -> DataCard:
+    """Describe the file; the training images are read for their mean and standard deviation.
+
+    Raises:
+      ValueError: an array is missing, or is not uint8 images [n, height, width(, channels)] with integer labels [n].
+    """
+    image, label = read(path, "train")
+    test_image, test_label = read(path, "test")
+    if image.shape[1:] != test_image.shape[1:]:
+        raise ValueError(f"{path}: x_train holds {image.shape[1:]} images, x_test {test_image.shape[1:]}.")
+    scaled = image.reshape(-1, image.shape[-1])
+    mean = scaled.mean(0, dtype=np.float64) / 255
+    std = scaled.std(0, dtype=np.float64) / 255
+    return DataCard(
+        name=str(path),
+        source=f"the file {path.name}",
+        licence="unknown",
+        kind="npz",
+        shape=image.shape[1:],
+        classes=int(max(label.max(), test_label.max())) + 1,
+        splits={"train": len(label), "test": len(test_label)},
+        test_split="test",
+        mean=tuple(float(m) for m in mean),
+        std=tuple(float(max(s, 1 / 255)) for s in std),
+    )
+
+
+def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (image uint8 [n, height, width, channels], label int32 [n]) of a split."""
+    x, y = _NAMES[split]
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # a pickle could run any code
+            missing = [key for key in (x, y) if key not in file]
+            if missing:
+                raise ValueError(
+                    f"{path} has no array {missing[0]!r}, only: {', '.join(file.files) or 'none'}. "
+                    "Write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
+                )
+            image, label = file[x], file[y]
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is damaged or no .npz file ({error}).") from error
+    image = image[..., None] if image.ndim == 3 else image
+    label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
+    if image.dtype != np.uint8 or image.ndim != 4 or not len(image):
+        raise ValueError(
+            f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 [n, height, width(, channels)], 0 to "
+            "255. Convert them: x = np.round(255 * x).astype(np.uint8)."
+        )
+    if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
+        raise ValueError(
+            f"{path}: {y} is {label.dtype} {label.shape}; labels must be {len(image)} integers from 0, one an image."
+        )
+    return image, label.astype(np.int32)

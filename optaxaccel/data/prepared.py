@@ -1,0 +1,154 @@
+"""Data sets that TFDS has prepared: find their folder and describe it, without TFDS.
+
+TFDS left to itself looks for an unprepared set on the network (205 s without one, measured) and then raises an error
+about something else. So the folder is looked at first, with the standard library alone.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Prepared(NamedTuple):
+    """A prepared data set, as its folder describes it.
+
+    Attributes:
+      name: the name of the set, with its configuration where it has one.
+      version: the version found.
+      folder: where it is.
+      splits: images in each split.
+      shards: the files of each split.
+      lengths: images in each of these files.
+      image: the feature that holds the image.
+      label: the feature that holds the class.
+      shape: (height, width, channels); -1 where it varies.
+      classes: the number of classes.
+    """
+
+    name: str
+    version: str
+    folder: Path
+    splits: dict[str, int]
+    shards: dict[str, list[Path]]
+    lengths: dict[str, list[int]]
+    image: str
+    label: str
+    shape: tuple[int, int, int]
+    classes: int
+
+
+def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of prepared sets: the one given, else $TFDS_DATA_DIR, else TFDS's own default."""
+    return Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def find(name: str, *, directory: str | os.PathLike[str] | None = None) -> Prepared:
+    """Describe a prepared set from the files in its folder.
+
+    Args:
+      name: `name`, `name/config`, or either with `:version`; without a version the newest one is taken.
+      directory: the folder of prepared sets (default as in `data_dir`).
+
+    Raises:
+      FileNotFoundError: the set, the version or one of its shards is not there; says where it was looked for and which
+        command prepares it.
+      ValueError: it is there, but is no set of labelled images in array_record files.
+    """
+    name, _, wanted = name.partition(":")
+    root = data_dir(directory) / name
+    found = sorted((path.parent for path in root.glob("*/dataset_info.json")), key=lambda f: _version(f.name))
+    if not found or (wanted and wanted not in [folder.name for folder in found]):
+        raise FileNotFoundError(_not_prepared(name, wanted, root, [folder.name for folder in found]))
+    folder = root / wanted if wanted else found[-1]
+    info, features = _read_json(folder / "dataset_info.json"), _read_json(folder / "features.json")
+    if info.get("fileFormat") != "array_record":
+        raise ValueError(
+            f"{folder} holds {info.get('fileFormat', 'tfrecord')} files, which cannot be read without TensorFlow. "
+            f"Make array_record files of them: {_command(name, root)}."
+        )
+    image, label, shape, classes = _features(folder, info, features)
+    shards, lengths = _shards(folder, info)
+    missing = [path for paths in shards.values() for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"Data set {name!r} is not complete: {missing[0]} is missing ({len(missing)} of "
+            f"{sum(map(len, shards.values()))} files). Remove {folder} and prepare it again: {_command(name, root)}."
+        )
+    splits = {split: sum(each) for split, each in lengths.items()}
+    return Prepared(name, folder.name, folder, splits, shards, lengths, image, label, shape, classes)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a description that TFDS wrote, or say which one cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}): the set was not prepared to the end. Remove {path.parent} and prepare "
+            f"it again: {_command(path.parents[1].name, path.parents[1])}."
+        ) from error
+
+
+def _features(folder: Path, info: Any, features: Any) -> tuple[str, str, tuple[int, int, int], int]:
+    """Return (image feature, label feature, shape, classes) of a set of labelled images."""
+    table = features.get("featuresDict", {}).get("features", {})
+    pair = [item.get("featureKey") for item in info.get("supervisedKeys", {}).get("tuple", {}).get("items", [])]
+    images = [key for key, feature in table.items() if "image" in feature]
+    labels = [key for key, feature in table.items() if "classLabel" in feature]
+    image = next((key for key in [*pair, "image"] if key in images), images[0] if images else None)
+    label = next((key for key in [*pair, "label"] if key in labels), labels[0] if labels else None)
+    if image is None or label is None:
+        lacking = "an image" if image is None else "a class label"
+        raise ValueError(
+            f"{folder} is no set of labelled images: none of its features ({', '.join(table) or 'none'}) is {lacking}. "
+            "Choose an image-classification set of TFDS."
+        )
+    height, width, channels = (int(d) for d in table[image]["image"]["shape"]["dimensions"])
+    return image, label, (height, width, channels), int(table[label]["classLabel"]["numClasses"])
+
+
+def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, list[int]]]:
+    """Return (files, images in each file) of each split."""
+    shards, lengths = {}, {}
+    for split in info.get("splits", []):
+        name = split["name"]
+        lengths[name] = [int(length) for length in split.get("shardLengths", [])]
+        template = split.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+        total = f"{len(lengths[name]):05d}"
+        fields = {"DATASET": info["name"], "SPLIT": name, "FILEFORMAT": "array_record", "NUM_SHARDS": total}
+        shards[name] = [
+            folder / template.format(**fields, SHARD_INDEX=f"{shard:05d}", SHARD_X_OF_Y=f"{shard:05d}-of-{total}")
+            for shard in range(len(lengths[name]))
+        ]
+    return shards, lengths
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return a version as numbers that sort; what is no version sorts first."""
+    return tuple(int(part) if part.isdigit() else -1 for part in text.split("."))
+
+
+def _command(name: str, root: Path) -> str:
+    return f"optaxaccel data prepare {name} --data-dir {root.parents[name.count('/')]}"
+
+
+def again(prepared: Prepared) -> str:
+    """Say how to replace what is damaged."""
+    root = prepared.folder.parent
+    return f"Replace the file, or remove {prepared.folder} and prepare the set again: {_command(prepared.name, root)}."
+
+
+def _not_prepared(name: str, wanted: str, root: Path, versions: list[str]) -> str:
+    """Say what was looked for where, and how to get it."""
+    if versions:
+        return (
+            f"Data set {name!r} has no version {wanted!r} in {root}. There is: {', '.join(versions)}. Drop "
+            f"':{wanted}' to take the newest."
+        )
+    where = root.parents[name.count("/")]
+    return (
+        f"Data set {name!r} is not prepared: there is no {root}/<version>/dataset_info.json. If you have it elsewhere, "
+        f"set TFDS_DATA_DIR or --data-dir to the folder that holds {name}/ (looked in {where}). Otherwise prepare it "
+        f"once: {_command(name, root)}."
+    )

@@ -1,0 +1,240 @@
+r"""Negative curvature descent: jump along a direction in which the loss curves downwards, where there is one.
+
+Carmon, Duchi, Hinder and Sidford, "Accelerated methods for nonconvex optimization", 2018. `descend` is the loop that
+this method shares with `gose` and `ancm`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import contract
+from optaxaccel.methods.negative_curvature import Finder, as_finder, lanczos
+from optaxaccel.numerics import trees
+
+
+class Descent(NamedTuple):
+    """Where negative curvature descent went.
+
+    Attributes:
+      displacement: the sum of the jumps, a tree like the parameters.
+      num_jumps: jumps taken, int32.
+      eigenvalue: the estimate of the last search.
+      residual: its residual norm.
+    """
+
+    displacement: optax.Updates
+    num_jumps: jax.Array
+    eigenvalue: jax.Array
+    residual: jax.Array
+
+
+class NegativeCurvatureDescentState(NamedTuple):
+    """State of `negative_curvature_descent`.
+
+    Attributes:
+      count: updates made, int32.
+      notfinite_count: updates held still because the loss or the gradient was not finite, int32.
+      num_jumps: jumps taken so far, int32.
+      eigenvalue: the lowest curvature that the last search found.
+      residual: the residual norm of that search.
+    """
+
+    count: jax.Array
+    notfinite_count: jax.Array
+    num_jumps: jax.Array
+    eigenvalue: jax.Array
+    residual: jax.Array
+
+
+def negative_curvature_descent(
+    step_size: optax.ScalarOrSchedule,
+    *,
+    finder: Finder | str = lanczos(),
+    curvature_threshold: jax.typing.ArrayLike = 1e-3,
+    max_steps: int = 1,
+    step_rule: str = "constant",
+    hessian_lipschitz: jax.typing.ArrayLike | None = None,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Jump along directions of negative curvature while there are any (NCD).
+
+    At a saddle the gradient says nothing, and the way out is the direction v in which the loss curves downwards most.
+    Each update searches for it and jumps, up to `max_steps` times; where nothing is found it does not move at all, so
+    this is a part of a method (`gose`, `ancm`) rather than one by itself.
+
+    .. math::
+
+        x \leftarrow x - \eta\, \operatorname{sign}(v^T \nabla f(x))\, v \quad
+        \text{while } v^T \nabla^2 f(x)\, v < -\epsilon
+
+    with :math:`\eta` = `step_size`, or :math:`2 |v^T \nabla^2 f(x)\, v| / L_2` for `step_rule="carmon"`;
+    :math:`\epsilon` = `curvature_threshold` and :math:`L_2` = `hessian_lipschitz`. At an exact saddle
+    :math:`v^T \nabla f(x) = 0`, and the sign is drawn from `seed`.
+
+    Args:
+      step_size: length of a jump in units of the parameters, >= 0, or a schedule of it. `step_rule="carmon"` does not
+        use it.
+      finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0. At 0 rounding noise on a flat convex
+        function is taken for negative curvature for ever (measured: 44 jumps in 1,500 float32 steps); 1e-3 is not.
+      max_steps: jumps in one update at most, an integer >= 1; each searches anew.
+      step_rule: "constant" or "carmon".
+      hessian_lipschitz: Lipschitz constant of the Hessian, > 0, for `step_rule="carmon"`.
+      seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
+
+    Returns:
+      A transformation whose `update` needs `params` and `value_fn`.
+
+    Example:
+      The saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4: gradient descent never leaves the origin, one jump does.
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.negative_curvature_descent(1.0)
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(u)), 3) for u in moved], round(float(loss(saddle + moved)), 4)
+      ([0.0, 1.0], -0.25)
+
+    References:
+      Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, section 4, after Carmon, Duchi,
+      Hinder and Sidford, "Accelerated methods for nonconvex optimization", SIAM J. Optim. 28(2), 2018.
+
+    Costs:
+      Each update: a search (16 products with the Hessian by default), a gradient and two losses; as much again after
+      each jump while `max_steps` allows. No copy of the parameters as state. A search needs memory for the finder's
+      vectors (16 times the parameters by default), which a compiled step sets aside whether it searches or not.
+
+    Deviations:
+      * A jump also needs a residual below half of the estimate, or the vector is no eigenvector, and a loss that falls.
+        The paper proves the fall for small steps; with minibatches and a fixed step it has to be checked.
+      * `sign(0)` is a random +-1. The published code multiplies by 0 and does not leave an exact saddle.
+      * The paper's probabilities (delta, delta') and its alpha/2 are one threshold here.
+    """
+    contract.check_learning_rate(step_size, "step_size")
+    check_search(curvature_threshold, seed)
+    contract.check_count("max_steps", max_steps, "it is the number of jumps in one update")
+    contract.check_choice("step_rule", step_rule, ("constant", "carmon"))
+    if step_rule == "carmon":
+        contract.check_number("hessian_lipschitz", hessian_lipschitz, "'carmon' divides the step by it", above=0.0)
+    finder = as_finder(finder)
+
+    def init(params: optax.Params) -> NegativeCurvatureDescentState:
+        del params
+        dtype = trees.accumulation_dtype()
+        return NegativeCurvatureDescentState(
+            count=jnp.zeros((), jnp.int32),
+            notfinite_count=jnp.zeros((), jnp.int32),
+            num_jumps=jnp.zeros((), jnp.int32),
+            eigenvalue=jnp.zeros((), dtype),
+            residual=jnp.zeros((), dtype),
+        )
+
+    def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
+        del grad
+        contract.require_params("negative_curvature_descent", params)
+        loss = contract.bind_value_fn("negative_curvature_descent", value_fn, extra)
+
+        def step_length(eigenvalue):
+            if step_rule == "carmon":
+                return 2.0 * jnp.abs(eigenvalue) / jnp.asarray(hessian_lipschitz)
+            return contract.at_step(step_size, state.count)
+
+        def search():
+            key = jax.random.fold_in(jax.random.key(seed), state.count)
+            found = descend(loss, params, key, finder, step_length, curvature_threshold, max_steps)
+            count = optax.safe_increment(state.count)
+            num_jumps = state.num_jumps + found.num_jumps
+            new = state._replace(count=count, num_jumps=num_jumps, eigenvalue=found.eigenvalue, residual=found.residual)
+            return found.displacement, new
+
+        def hold():
+            new = state._replace(notfinite_count=optax.safe_increment(state.notfinite_count))
+            return trees.zeros_like(params), new
+
+        return jax.lax.cond(contract.step_is_finite(updates, value), search, hold)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_search(curvature_threshold: jax.typing.ArrayLike, seed: int) -> None:
+    """Check the arguments that all methods with a search share."""
+    contract.check_number(
+        "curvature_threshold", curvature_threshold, "curvatures above minus this are taken for zero", at_least=0.0
+    )
+    contract.check_count("seed", seed, "it seeds the search", at_least=0)
+
+
+def descend(
+    loss: Callable[[optax.Params], jax.Array],
+    params: optax.Params,
+    key: jax.Array,
+    finder: Finder,
+    step_length: Callable[[jax.Array], jax.typing.ArrayLike],
+    curvature_threshold: jax.typing.ArrayLike,
+    max_steps: int,
+) -> Descent:
+    """Jump along negative curvature until a search finds none, a jump does not pay, or max_steps is reached.
+
+    Args:
+      loss: the loss as a function of the parameters alone.
+      params: where to start.
+      key: random key of all searches.
+      finder: how to search.
+      step_length: length of a jump, given the curvature found.
+      curvature_threshold: curvatures above minus this are taken for zero.
+      max_steps: jumps at most.
+    """
+    dtype = trees.accumulation_dtype()
+
+    def attempt(carry: tuple[Descent, jax.Array]) -> tuple[Descent, jax.Array]:
+        so_far, _ = carry
+        search_key, sign_key = jax.random.split(jax.random.fold_in(key, so_far.num_jumps))
+        here = trees.add_scaled(params, 1.0, so_far.displacement)
+        found = finder.find(loss, here, search_key)
+        value, gradient = jax.value_and_grad(loss)(here)
+        length = step_length(found.eigenvalue) * _sign(gradient, found.vector, sign_key)
+        displacement = trees.add_scaled(so_far.displacement, -length, found.vector)
+        pays = loss(trees.add_scaled(params, 1.0, displacement)) < value
+        certain = found.residual < 0.5 * jnp.abs(found.eigenvalue)
+        jumps = (found.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
+        return Descent(
+            trees.where(jumps, displacement, so_far.displacement),
+            so_far.num_jumps + jumps.astype(jnp.int32),
+            found.eigenvalue.astype(dtype),
+            found.residual.astype(dtype),
+        ), jumps
+
+    def goes_on(carry: tuple[Descent, jax.Array]) -> jax.Array:
+        so_far, jumped = carry
+        return jumped & (so_far.num_jumps < max_steps)
+
+    return jax.lax.while_loop(goes_on, attempt, (no_descent(params), jnp.ones((), bool)))[0]
+
+
+def no_descent(params: optax.Params) -> Descent:
+    """Return the descent of no step."""
+    dtype = trees.accumulation_dtype()
+    return Descent(trees.zeros_like(params), jnp.zeros((), jnp.int32), jnp.zeros((), dtype), jnp.zeros((), dtype))
+
+
+def _sign(gradient: optax.Updates, vector: optax.Updates, key: jax.Array) -> jax.Array:
+    """Return the sign of vector'gradient, a random one where that is zero; complex gradients are conjugated first."""
+    slope = trees.vdot(jax.tree.map(jnp.conj, gradient), vector)
+    return jnp.where(slope == 0, jax.random.rademacher(key, (), slope.dtype), jnp.sign(slope))
+
+
+CARD = contract.Card(
+    name="negative_curvature_descent",
+    make=negative_curvature_descent,
+    paper="Carmon, Duchi, Hinder and Sidford 2018",
+    example={"step_size": 0.5},
+    cost=contract.Cost(values=1, grads=1, hvps=16),
+    static_args=("finder", "max_steps", "step_rule", "seed"),
+    reservations={"descends": "it moves along negative curvature only, of which a convex problem has none"},
+)

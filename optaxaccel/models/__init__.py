@@ -1,0 +1,91 @@
+"""The model zoo: one family a file, and the registry MODELS that describes it to everything else.
+
+Names say what a net was made for: `resnet18` is the one for ImageNet, `resnet18_cifar` the same with a stem for
+32x32 images, `resnet20_cifar` one of the 6 n + 2 layers that were designed for CIFAR; `_v2` has pre-activated blocks,
+`_bn` batch normalisation.
+
+Importing this package loads neither JAX nor Flax; `make` imports the family that it is asked for.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from optaxaccel.models.cards import CARDS
+from optaxaccel.models.contract import Model, ModelCard
+from optaxaccel.registry import lookup, unknown
+
+__all__ = ["MODELS", "Model", "ModelCard", "make", "overrides_of"]
+
+MODELS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in CARDS})
+
+
+def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, **overrides: Any) -> Model:
+    """Build a model of the zoo.
+
+    Args:
+      name: a key of MODELS.
+      classes: number of classes, at least 1.
+      input_shape: (height, width, channels) of the images, if known: an image too small for the net is then refused
+        here instead of at `init`.
+      **overrides: arguments of the family's factory, such as `width`, `dtype` or `dropout`; `overrides_of(name)`
+        lists them with their defaults.
+
+    Returns:
+      The model as two pure functions.
+
+    Raises:
+      ValueError: unknown name or override (the nearest one is suggested), or images too small.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> model = make("mlp", classes=10, hidden=(4,))
+      >>> params, net_state = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+      >>> sum(p.size for p in jax.tree.leaves(params))  # 64 * 4 + 4 + 4 * 10 + 10
+      310
+    """
+    card = lookup("model", name, MODELS)
+    known = overrides_of(name)
+    for override in overrides:
+        if override not in known:
+            raise unknown(f"override of model {name!r}:", override, known)
+    if classes < 1:
+        raise ValueError(f"classes={classes} leaves the model without an output; pass classes=1 or more.")
+    if input_shape is not None:
+        _check_images(card, input_shape)
+    model = _maker(card)(classes=classes, **{**card.defaults, **overrides})
+
+    def init(key, x):
+        _check_images(card, x.shape[1:])
+        return model.init(key, x)
+
+    return Model(init, model.apply)
+
+
+def overrides_of(name: str) -> dict[str, Any]:
+    """Return the overrides that `make(name, ...)` takes, with their defaults for this model."""
+    card = lookup("model", name, MODELS)
+    parameters = inspect.signature(_maker(card)).parameters
+    return {**{key: p.default for key, p in parameters.items() if key != "classes"}, **card.defaults}
+
+
+def _maker(card: ModelCard) -> Any:
+    module, function = card.maker.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _check_images(card: ModelCard, shape: Sequence[int]) -> None:
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"Model {card.name!r} takes images of shape (height, width, channels), all at least 1, "
+            f"got {tuple(shape)}; reshape to [batch, height, width, channels]."
+        )
+    if min(shape[:2]) < card.min_size:
+        smaller = ", ".join(repr(c.name) for c in MODELS.values() if c.min_size <= min(shape[:2]))
+        raise ValueError(
+            f"Model {card.name!r} needs images of {card.min_size}x{card.min_size} pixels at least, got "
+            f"{shape[0]}x{shape[1]}: too little is left after its last pooling. Pad or resize the images, or choose "
+            f"one of {smaller}."
+        )

@@ -1,0 +1,54 @@
+"""Turn a Flax Linen module into the two pure functions of the model contract."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import errors
+from flax import linen as nn
+
+from optaxaccel.models.contract import Model
+
+
+def from_linen(module: nn.Module) -> Model:
+    """Return the two pure functions of a Linen module.
+
+    The module is called as `module(x, train=...)`. Its collection "params" becomes the parameters, all others (such
+    as "batch_stats") become the network state; the random stream "dropout" is driven by `key`.
+
+    Args:
+      module: the module; `__call__(x, *, train)` returns logits [batch, classes].
+
+    Example:
+      >>> class Scale(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x, *, train=False):
+      ...         return self.param("factor", nn.initializers.constant(3.0), ()) * x
+      >>> model = from_linen(Scale())
+      >>> params, net_state = model.init(jax.random.key(0), jnp.ones((1, 2)))
+      >>> logits, net_state = model.apply(params, net_state, jnp.ones((1, 2)))
+      >>> logits.tolist(), net_state
+      ([[3.0, 3.0]], {})
+    """
+
+    def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+        variables = dict(module.init(key, x, train=False))
+        return variables.pop("params", {}), variables
+
+    def apply(
+        params: Any, net_state: Any, x: jax.Array, *, key: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, Any]:
+        rngs = {} if key is None else {"dropout": key}
+        variables = {"params": params, **net_state}
+        if not train:
+            return jnp.asarray(module.apply(variables, x, train=False), jnp.float32), net_state
+        try:
+            logits, new = module.apply(variables, x, train=True, rngs=rngs, mutable=list(net_state))
+        except errors.InvalidRngError as error:
+            raise ValueError(
+                f"{type(module).__name__} has dropout and was applied with train=True and key=None; its mask needs "
+                "randomness. Call apply(..., key=jax.random.key(seed), train=True), or build it with dropout=0."
+            ) from error
+        return jnp.asarray(logits, jnp.float32), dict(new)
+
+    return Model(init, apply)

@@ -1,0 +1,1 @@
+"""Numerics that know no method: trees, histories, mixing coefficients, curvature."""

@@ -1,0 +1,187 @@
+"""The last iterates of a method, in whichever form a caller keeps them: list of trees, stacked tree or `History`."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from optaxaccel.numerics import ring
+from optaxaccel.numerics.columns import Leaf, fetch
+from optaxaccel.numerics.ring import History
+from optaxaccel.numerics.trees import Tree
+
+
+class Iterates(NamedTuple):
+    """K+1 iterates leaf by leaf.
+
+    Attributes:
+      leaves: the leaves' values in every tree; the rows of a `History` are its slots, in the order in which they lie.
+      structure: of one tree.
+      mask: 1 for every successive difference that exists, 0 for those across the ring's seam or of empty slots.
+      order: rows from the oldest to the newest; those that are not filled come first.
+      oldest: row of the oldest tree.
+    """
+
+    leaves: list[Leaf]
+    structure: Any
+    mask: jax.Array
+    order: jax.Array | np.ndarray
+    oldest: jax.typing.ArrayLike
+
+
+def check(name: str, history: Any, stacked: bool) -> int:
+    """Return how many trees a history has or has room for, or raise ValueError if it is none of at least two."""
+    call = f"Pass {name}=[older, newer, ...]"
+    if isinstance(history, History):
+        return ring.length(history)
+    if stacked:
+        lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(history)}
+        if len(lengths) > 1 or () in lengths:
+            raise ValueError(
+                f"{name} is stacked, but its leaves have the leading axes {sorted(lengths)}. That axis counts the "
+                f"trees, so it is the same for all. {call} or one tree of jnp.stack([older, newer, ...])."
+            )
+        number = lengths.pop()[0] if lengths else 2
+    elif isinstance(history, (list, tuple)):
+        number = len(history)
+    else:
+        raise ValueError(
+            f"{name} is one {type(history).__name__}, not a list of trees. {call}, a History, or stacked=True if its "
+            "leaves have a leading axis of trees."
+        )
+    if number < 2:
+        raise ValueError(f"{name} holds {number} tree(s), but differences of successive ones need two. {call}.")
+    if not stacked:
+        _check_alike(name, history, call)
+    return number
+
+
+def _check_alike(name: str, history: Sequence[Tree], call: str) -> None:
+    structure, shapes = jax.tree.structure(history[-1]), list(map(np.shape, jax.tree.leaves(history[-1])))
+    for k, tree in enumerate(history):
+        if jax.tree.structure(tree) != structure:
+            raise ValueError(
+                f"{name}[{k}] has the structure {jax.tree.structure(tree)}, {name}[-1] has {structure}. Only trees of "
+                f"one model can be combined. {call} with params alone, without optimiser states."
+            )
+        found = list(map(np.shape, jax.tree.leaves(tree)))
+        if found != shapes:
+            raise ValueError(
+                f"{name}[{k}] has leaves of the shapes {found}, {name}[-1] of {shapes}. Only trees of one model can be "
+                f"combined. {call}."
+            )
+
+
+def sharded(history: Any, stacked: bool) -> tuple[bool, ...]:
+    """Tell for every leaf whether it may be split over devices; it can be seen best outside `jax.jit`."""
+    if isinstance(history, History):
+        return tuple(map(may_be_sharded, jax.tree.leaves(history.slots)))
+    if stacked:
+        return tuple(map(may_be_sharded, jax.tree.leaves(history)))
+    return tuple(any(map(may_be_sharded, rows)) for rows in zip(*map(jax.tree.leaves, history), strict=True))
+
+
+def may_be_sharded(array: Any) -> bool:
+    """Tell whether an array may be split over devices, as far as it can be seen here.
+
+    Outside `jax.jit` it is plain. Inside, an explicit mesh shows it, and on an automatic one everything may be.
+    """
+    if not isinstance(array, Tracer):
+        return isinstance(array, jax.Array) and not array.sharding.is_fully_replicated
+    sharding = jax.typeof(array).sharding
+    axes = zip(sharding.mesh.axis_types, sharding.mesh.axis_sizes, strict=True)
+    return any(sharding.spec) or any(kind is jax.sharding.AxisType.Auto and size > 1 for kind, size in axes)
+
+
+def unpack(history: Any, stacked: bool, sharded: tuple[bool, ...]) -> Iterates:
+    """Return the iterates of a history that `check` accepts; `sharded` is known from before it was traced."""
+    columns = "differences"
+    if isinstance(history, History):
+        leaves, structure = jax.tree.flatten(history.slots)
+        columns = "cyclic"
+        order, filled = ring.order(history)
+        oldest = order[jnp.argmax(filled)]
+        exists = jnp.zeros(order.shape[0]).at[order[:-1]].set(filled[:-1])
+    else:
+        if stacked:
+            leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, history))
+            number = leaves[0].shape[0] if leaves else 2
+        else:
+            structure, number = jax.tree.structure(history[-1]), len(history)
+            leaves = [tuple(map(jnp.asarray, rows)) for rows in zip(*map(jax.tree.leaves, history), strict=True)]
+        order, oldest, exists = np.arange(number), 0, np.ones(number - 1)
+    found = [Leaf(rows, columns, sharded=split) for rows, split in zip(leaves, sharded, strict=True)]
+    return Iterates(found, structure, jnp.asarray(exists, _dtype(found)), order, oldest)
+
+
+def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, length: int) -> Iterates:
+    """Return stacked end points as iterates whose columns are their residuals, end minus start.
+
+    Args:
+      starts: stacked trees from which some method started.
+      ends: stacked trees at which it ended.
+      filled: how many pairs there are; the first slots are filled first.
+      newest: slot of the newest pair.
+      length: number of slots.
+    """
+    leaves, structure = jax.tree.flatten(ends)
+    rows = zip(leaves, jax.tree.leaves(starts), strict=True)
+    found = [Leaf(end, "rows", minus=start, sharded=may_be_sharded(end)) for end, start in rows]
+    order = jnp.full((length,), newest)
+    return Iterates(found, structure, (jnp.arange(length) < filled).astype(_dtype(found)), order, 0)
+
+
+def _dtype(leaves: list[Leaf]) -> np.dtype:
+    """Return the dtype in which weights are computed."""
+    inexact = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.finfo(jnp.result_type(jnp.float32, *inexact)).dtype
+
+
+def columns_of(iterates: Iterates) -> list[Leaf]:
+    """Return the leaves that make up the columns of R: not integers, and real and imaginary parts apart."""
+    found = []
+    for leaf in iterates.leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            parts = [jax.tree.map(part, (leaf.rows, leaf.minus)) for part in (jnp.real, jnp.imag)]
+            found += [leaf._replace(rows=rows, minus=minus) for rows, minus in parts]
+        elif jnp.issubdtype(leaf.dtype, jnp.inexact):
+            found.append(leaf)
+    return found
+
+
+def combine(iterates: Iterates, weights: jax.Array, iterate: str) -> Tree:
+    """Return x_K + sum_j weights[j] (x - x_K), with x_K the newest and x the "tail" or the "head" of difference j.
+
+    The differences are exact where rounding matters, and a plain sum is ten times faster than a contraction on CPU.
+    Each leaf has its own dtype; of integers the newest is returned.
+    """
+    number = len(iterates.order)
+    rows = [(j + (iterate == "tail")) % number for j in range(weights.shape[0])]
+    if isinstance(iterates.order, np.ndarray):
+        rows = [k for k in rows if k != number - 1]  # x_K - x_K
+
+    def mean(leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return _row(leaf, iterates.order[-1], leaf.dtype)
+        dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+        newest = total = _row(leaf, iterates.order[-1], dtype)
+        for j, k in enumerate(rows):
+            total = total + weights[j].astype(dtype) * (_row(leaf, k, dtype) - newest)
+        return total.astype(leaf.dtype)
+
+    return jax.tree.unflatten(iterates.structure, map(mean, iterates.leaves))
+
+
+def pick(iterates: Iterates, row: Any) -> Tree:
+    """Return the tree in one row."""
+    return jax.tree.unflatten(iterates.structure, [_row(leaf, row, leaf.dtype) for leaf in iterates.leaves])
+
+
+def _row(leaf: Leaf, k: Any, dtype: np.dtype) -> jax.Array:
+    if isinstance(leaf.rows, tuple):
+        return fetch(leaf.rows[k], dtype)
+    return fetch(lax.dynamic_index_in_dim(leaf.rows, k, 0, keepdims=False), dtype)

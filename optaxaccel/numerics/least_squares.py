@@ -1,0 +1,97 @@
+r"""Least squares over the columns of a history: min_c |R c|^2 + lambda |c|^2 subject to sum c = 1.
+
+The columns are as large as the model, so only sums of products of them are taken. Their Gram matrix alone is not enough
+in float32: its rounding, 1e-7 |R'R|, hides a lambda of 1e-8. So the columns are whitened by a matrix W, roughly
+(R'R)^(-1/2) and taken from a sample of their entries, and the Gram matrix G of R W, which has moderate eigenvalues,
+gives the small matrix T = G^(1/2) W^(-1) with |T c| = |R c|. (This is Cholesky QR in two passes, Yamamoto et al. 2015,
+shifted as in Fukaya et al. 2020, with symmetric roots in place of triangles.) The singular values of T serve every
+lambda at once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from optaxaccel.numerics import columns
+
+SAMPLE = 8  # the first pass, for W, looks at one block of entries in SAMPLE
+PASSES = 4  # at most; a third one is needed only if the sample missed a direction
+TRUSTED = 32.0  # mean eigenvalue of G; its rounding in float32 is 1e-7 times as much, far below the eigenvalues near 1
+
+
+class _Whitened(NamedTuple):
+    transform: jax.Array  # W
+    inverse: jax.Array  # W^(-1)
+    gram: jax.Array  # G = W'R'RW
+    length: jax.Array  # mean |column|^2, as the first pass sees it
+    passes: jax.Array
+
+
+def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
+    """Return a (K, K) matrix T with |T c| = |R c| for every c that vanishes where `mask` does.
+
+    Args:
+      leaves: the leaves of R, which has K columns.
+      mask: (K,), 1 for the columns that count and 0 for slots of a history that are not filled yet. Its dtype, float32
+        or better, is that of the arithmetic.
+    """
+    number = mask.shape[0]
+    leaves = columns.prepare(leaves, mask.dtype)
+    identity = jnp.eye(number, dtype=mask.dtype)
+
+    def whiten(state):
+        root, inverse_root = _roots(state.gram)
+        transform, inverse = state.transform @ inverse_root, root @ state.inverse
+        sampling = state.passes == 0
+        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1))
+        length = jnp.where(sampling, jnp.trace(gram) / jnp.maximum(jnp.sum(mask), 1), state.length)
+        # Columns that do not count are taken for orthogonal ones of that length, so that nothing degenerates.
+        absent = jnp.where(length > 0, length, 1) * (1 - mask) * identity
+        return _Whitened(transform, inverse, gram + transform.T @ absent @ transform, length, state.passes + 1)
+
+    def unfinished(state):
+        return (state.passes < 2) | ((state.passes < PASSES) & (jnp.trace(state.gram) > TRUSTED * number))
+
+    begin = identity + columns.no_products(leaves, mask[:, None] * identity)
+    last = lax.while_loop(unfinished, whiten, _Whitened(begin, begin, begin, begin[0, 0], jnp.zeros((), jnp.int32)))
+    values, vectors = jnp.linalg.eigh(last.gram)
+    root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+    return (root @ last.inverse) * mask
+
+
+def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return G^(1/2) and G^(-1/2), with no eigenvalue below the rounding of G."""
+    values, vectors = jnp.linalg.eigh(gram)
+    floor = 2 * gram.shape[0] * jnp.finfo(gram.dtype).eps * values[-1]
+    roots = jnp.sqrt(jnp.maximum(values, jnp.where(floor > 0, floor, 1)))
+    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+
+
+def solve(
+    triangle: jax.Array, mask: jax.Array, regularization: jax.typing.ArrayLike, relative: bool = True
+) -> jax.Array:
+    r"""Return c = z / sum z with (T'T + lambda I) z = 1, the minimiser of |T c|^2 + lambda |c|^2 with sum c = 1.
+
+    Args:
+      triangle: T, of `reduce`.
+      mask: the mask that it was made with; c vanishes where it does.
+      regularization: lambda, at least 0.
+      relative: whether lambda is in units of the largest eigenvalue of T'T, by which T'T is divided first.
+    """
+    dtype = triangle.dtype
+    _, singular, right = jnp.linalg.svd(triangle)
+    largest = singular[0]
+    if relative:
+        singular = singular / jnp.where(largest > 0, largest, 1)
+        largest = jnp.where(largest > 0, 1, largest).astype(dtype)
+    # The floor only matters for lambda = 0: a singular value of exactly 0 would give 0 / 0.
+    floor = (jnp.finfo(dtype).eps * largest) ** 2
+    floor = jnp.where(floor > 0, floor, jnp.finfo(dtype).tiny)
+    damped = jnp.maximum(singular**2 + jnp.asarray(regularization, dtype), floor)
+    z = mask * (((right @ mask) / damped) @ right)
+    total = jnp.sum(z)
+    mean = mask / jnp.maximum(jnp.sum(mask), 1)
+    return jnp.where(jnp.abs(total) < 1e-10, mean, z / total)

@@ -1,0 +1,34 @@
+"""Look names up in the registries METHODS, MODELS, DATASETS and in lists of fields. Standard library only."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Return " Did you mean ...?" for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> ValueError:
+    """Return the error for a name that is not known, with the nearest one that is."""
+    return ValueError(f"Unknown {kind} {name!r}.{suggestion(name, known)} Known: {', '.join(sorted(known))}.")
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return table[name].
+
+    Args:
+      kind: what the table holds, for the error: "method", "model", "data set", ...
+      name: the key.
+      table: the registry.
+
+    Raises:
+      ValueError: the name is not in the table; the message suggests the nearest one and lists all.
+    """
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]

@@ -1,0 +1,216 @@
+"""Where batches come from: a data set that lives on the devices, or a stream of photographs."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optaxaccel import data
+from optaxaccel.data import stream
+from optaxaccel.training import parallel
+from optaxaccel.training.parallel import Layout
+from optaxaccel.training.spec import Run
+
+EVAL_BATCH = 512
+Source = tuple[jax.Array, ...]
+
+
+class Feed(NamedTuple):
+    """What the loop needs of a data set.
+
+    Attributes:
+      note: what a reader of results should know of the data.
+      classes: number of classes.
+      shape: (height, width, channels) of an image as the network sees it.
+      mean: normalisation, see `data.prepare`.
+      std: likewise.
+      examples: number of training images.
+      open: (first step) -> iterator over what the compiled step takes, step after step, for ever.
+      select: (source, step, share, size) -> images uint8 and labels, inside the compiled step; `share` is None, or the
+        device's index under `pmap`, and `size` the number of images wanted.
+      held_out: () -> batches of one size (images, labels, weight 1 or 0 for padding).
+      held_out_size: number of held-out images.
+      held_out_name: "test" or "validation".
+    """
+
+    note: str
+    classes: int
+    shape: tuple[int, ...]
+    mean: Any
+    std: Any
+    examples: int
+    open: Callable[[int], Iterator[Source]]
+    select: Callable[..., tuple[jax.Array, jax.Array]]
+    held_out: Callable[[], Iterator[Source]]
+    held_out_size: int
+    held_out_name: str
+
+
+def feed(run: Run, devices: int | None) -> tuple[Feed, Layout]:
+    """Return a run's data and where its arrays live.
+
+    Args:
+      run: the specification.
+      devices: number of devices; None is all of them, but one of several CPU devices for small batches.
+
+    Raises:
+      ValueError: the batch does not divide among the devices, or is larger than the data set.
+    """
+    if data.card_of(run.data, run.data_dir).streamed:
+        layout = parallel.layout(run.parallel, run.batch_size, devices)
+        made = _streamed(run, layout)
+    else:
+        dataset = _load(run.data, run.train_split, run.test_split, run.data_dir)
+        values = run.batch_size * math.prod(dataset.train.image.shape[1:])
+        layout = parallel.layout(run.parallel, run.batch_size, devices or parallel.default_devices(values))
+        made = _resident(run, layout)
+    if made.examples < run.batch_size:
+        raise ValueError(
+            f"batch_size={run.batch_size} exceeds the {made.examples} training images. Pass a smaller one."
+        )
+    return made, layout
+
+
+# --- Data that live on the devices ------------------------------------------------------------------------------------
+
+
+class _Placed(NamedTuple):
+    """Training images and labels on the devices, the indices that train, and the held-out batches."""
+
+    train: Source
+    members: np.ndarray
+    held_out: tuple[Source, ...]
+    held_out_size: int
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, train_split: str, test_split: str, data_dir: str | None) -> data.Dataset:
+    return data.load(name, train_split=train_split, test_split=test_split, data_dir=data_dir)
+
+
+@lru_cache(maxsize=4)
+def _place(load_arguments: tuple, validation: float, layout: Layout) -> _Placed:
+    """Place a data set; held-out training images stay where they are, so that all runs share one compiled step."""
+    dataset = _load(*load_arguments)
+    held_out, members = dataset.test, np.arange(len(dataset.train.label), dtype=np.int32)
+    if validation > 0:
+        order = np.random.default_rng(0).permutation(members)
+        size = max(1, round(validation * len(order)))
+        held_out = data.Images(dataset.train.image[order[:size]], dataset.train.label[order[:size]])
+        members = order[size:]
+    spread = layout.stack if layout.mode == "pmap" else layout.put
+    return _Placed(spread(tuple(dataset.train)), members, tuple(_batches(held_out, layout)), len(held_out.label))
+
+
+def _batches(images: data.Images, layout: Layout) -> Iterator[Source]:
+    """Cut images into evaluation batches of one size for all data sets; padding has weight 0."""
+    count = len(images.label)
+    size = -(-EVAL_BATCH // layout.count) * layout.count
+    for start in range(0, count, size):
+        position = np.arange(start, start + size)
+        index = np.minimum(position, count - 1)
+        weight = (position < count).astype(np.float32)
+        yield layout.put((images.image[index], images.label[index], weight), cut=True)
+
+
+def _resident(run: Run, layout: Layout) -> Feed:
+    load_arguments = (run.data, run.train_split, run.test_split, run.data_dir)
+    dataset = _load(*load_arguments)
+    placed = _place(load_arguments, run.validation, layout)
+    mean, std = data.normalisation(dataset, run.normalise)
+    examples = len(placed.members)
+    steps_per_epoch = examples // run.batch_size
+    spread = layout.stack if layout.mode == "pmap" else lambda tree: tree
+
+    def select(source: Source, step: jax.Array, share: jax.Array | None, size: int):
+        images, labels, order, period = source
+        start = (step % period) * run.batch_size
+        chosen = jax.lax.dynamic_slice_in_dim(order, start if share is None else start + share * size, size)
+        if share is None:
+            chosen = jax.lax.with_sharding_constraint(chosen, layout.batch)
+        return images[chosen], labels[chosen]
+
+    def sources(first: int) -> Iterator[Source]:
+        order_of = _order(len(dataset.train.label), examples, layout)
+        period, step = spread(layout.put(np.int32(steps_per_epoch))), first
+        while True:
+            epoch = np.uint32(step // steps_per_epoch)
+            order = spread(order_of(np.uint32(run.seed), epoch, placed.members))
+            for _ in range(steps_per_epoch - step % steps_per_epoch):
+                yield (*placed.train, order, period)
+                step += 1
+
+    return Feed(
+        note=dataset.note,
+        classes=dataset.classes,
+        shape=dataset.train.image.shape[1:],
+        mean=mean,
+        std=std,
+        examples=examples,
+        open=sources,
+        select=select,
+        held_out=lambda: iter(placed.held_out),
+        held_out_size=placed.held_out_size,
+        held_out_name="validation" if run.validation > 0 else "test",
+    )
+
+
+@lru_cache(maxsize=8)
+def _order(total: int, examples: int, layout: Layout) -> Callable[..., jax.Array]:
+    """Return the order of an epoch over `members`, filled up to `total`, as a compiled (seed, epoch, members)."""
+
+    def order(seed, epoch, members):
+        return jnp.pad(members[data.epoch_order(seed, epoch, examples)], (0, total - examples))
+
+    return jax.jit(order, out_shardings=layout.replicated)
+
+
+# --- Photographs ------------------------------------------------------------------------------------------------------
+
+
+def _streamed(run: Run, layout: Layout) -> Feed:
+    card = data.card_of(run.data, run.data_dir)
+    if run.validation > 0:
+        raise ValueError(
+            f"validation={run.validation} holds images out at random, which a stream cannot. Name two parts instead: "
+            "--train-split 'train[:90%]' --test-split 'train[90%:]'."
+        )
+    common = {"size": run.image_size, "data_dir": run.data_dir, "seed": run.seed, "crop": run.crop, "flip": run.flip}
+    common["process"] = (jax.process_index(), jax.process_count())
+    # A pass over the evaluation images of one batch tells how many there are without decoding them twice.
+    count = stream.steps_per_epoch(run.data, split=run.test_split, batch_size=1, data_dir=run.data_dir)
+    size = -(-min(EVAL_BATCH // 4, count) // layout.count) * layout.count
+
+    def sources(first: int) -> Iterator[Source]:
+        read = stream.batches(
+            run.data, split=run.train_split, batch_size=run.batch_size, train=True, start=first, **common
+        )
+        cut = layout.split if layout.mode == "pmap" else layout.put_local
+        return stream.prefetch((tuple(batch[:2]) for batch in read), put=cut)
+
+    def held_out() -> Iterator[Source]:
+        read = stream.batches(run.data, split=run.test_split, batch_size=size, train=False, **common)
+        return (layout.put_local(tuple(batch)) for batch in read)
+
+    def select(source: Source, step: jax.Array, share: jax.Array | None, size: int):
+        del step, share, size
+        images, labels = source
+        return images, labels
+
+    return Feed(
+        note=card.note,
+        classes=card.classes,
+        shape=(run.image_size, run.image_size, card.shape[-1]),
+        mean=np.array(card.mean, np.float32),
+        std=np.array(card.std, np.float32),
+        examples=stream.steps_per_epoch(run.data, split=run.train_split, batch_size=1, data_dir=run.data_dir),
+        open=sources,
+        select=select,
+        held_out=held_out,
+        held_out_size=count,
+        held_out_name="test",
+    )

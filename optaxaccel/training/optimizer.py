@@ -1,0 +1,146 @@
+"""From a run's names and literals to an optax transformation whose numbers are traced.
+
+Every float hyperparameter becomes an array: a scalar, or, where the run schedules it, the table of its values at all
+steps. The compiled step takes them as an argument, so that a grid over numbers and schedules compiles once.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optaxaccel import methods, registry
+from optaxaccel.training.spec import Run, steps_from
+
+_BASELINE_COSTS = {  # oracle calls of a step of optax's own loss-aware methods, beyond the gradient handed in
+    "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
+    "optax.contrib.momo": methods.Cost(),
+}
+
+
+class Method(NamedTuple):
+    """A method as the training loop sees it: a factory with its signature and its cost."""
+
+    name: str
+    make: Callable[..., optax.GradientTransformation]
+    cost: methods.Cost
+    static_args: tuple[str, ...]
+    paper: str
+
+    def arguments(self) -> Mapping[str, inspect.Parameter]:
+        """Return the factory's parameters by name."""
+        return inspect.signature(self.make).parameters
+
+
+def find(name: str) -> Method:
+    """Return the method of METHODS, or optax's for "optax.<name>".
+
+    Raises:
+      ValueError: the name is not known; the message suggests the nearest.
+    """
+    if not name.startswith("optax."):
+        card = registry.lookup("method", name, methods.METHODS)
+        return Method(card.name, card.make, card.cost, card.static_args, card.paper)
+    make: Any = optax
+    for part in name.split(".")[1:]:
+        known = [n for n in dir(make) if not n.startswith("_")]
+        if part not in known:
+            raise registry.unknown(f"method of {make.__name__}", part, known)
+        make = getattr(make, part)
+    if not callable(make) or "Gradient" not in str(inspect.signature(make).return_annotation):
+        raise ValueError(
+            f"method={name!r} is no optimiser of optax. Baselines are written like optax.sgd or optax.adam."
+        )
+    factory: Any = make
+    return Method(name, factory, _BASELINE_COSTS.get(name, methods.Cost()), (), "optax")
+
+
+class Recipe(NamedTuple):
+    """A transformation, split into what shapes the program and what it takes as numbers."""
+
+    method: Method
+    static: dict[str, Any]
+    numbers: dict[str, np.ndarray]
+
+    def build(self, numbers: Mapping[str, jax.typing.ArrayLike]) -> optax.GradientTransformationExtraArgs:
+        """Return the transformation with these numbers; tables become schedules."""
+        values = {name: _schedule(value) if jnp.ndim(value) else value for name, value in numbers.items()}
+        return optax.with_extra_args_support(self.method.make(**self.static, **values))
+
+
+def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
+    """Check a run's method, hyperparameters and schedules, and split them into static parts and numbers.
+
+    Raises:
+      ValueError: a method, hyperparameter or schedule is unknown, or a value is out of its range.
+    """
+    method = find(run.method)
+    arguments = method.arguments()
+    given = {name: _tupled(steps_from(value, steps_per_epoch)) for name, value in run.method_args.items()}
+    for name in [*given, *run.schedule]:
+        if name not in arguments:
+            raise registry.unknown(f"argument of {method.name}", name, arguments)
+    missing = [n for n, a in arguments.items() if a.default is a.empty and n not in {**given, **run.schedule}]
+    if missing:
+        example = ",".join(f"{name}=0.1" for name in missing)
+        raise ValueError(f"{method.name} needs {', '.join(missing)}. Pass --method-args {example}.")
+    scheduled = dict.fromkeys(run.schedule, lambda count: 0.0 * count)
+    method.make(**{**given, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
+    numbers: dict[str, Any] = {
+        name: np.float32(value) for name, value in given.items() if _is_number(method, arguments[name], value)
+    }
+    static = {name: value for name, value in given.items() if name not in numbers}
+    for name, schedule in run.schedule.items():
+        start = given.get(name, arguments[name].default)
+        numbers[name] = _table(name, schedule, start, total_steps, steps_per_epoch)
+        static.pop(name, None)
+    return Recipe(method, static, numbers)
+
+
+def _is_number(method: Method, argument: inspect.Parameter, value: Any) -> bool:
+    if isinstance(value, bool) or argument.name in method.static_args:
+        return False
+    if method.name.startswith("optax."):  # optax does not say which of its integers set shapes
+        return isinstance(value, float)
+    return isinstance(value, (int, float))
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _schedule(table: jax.typing.ArrayLike) -> optax.Schedule:
+    return lambda count: jnp.asarray(table)[jnp.minimum(count, jnp.size(table) - 1)]
+
+
+def _table(name: str, schedule: Any, start: Any, total_steps: int, steps_per_epoch: int) -> np.ndarray:
+    if isinstance(schedule, str):
+        schedule = {"name": schedule}
+    arguments = dict(schedule)
+    make = _find_schedule(arguments.pop("name", ""))
+    parameters = inspect.signature(make).parameters
+    if "init_value" in parameters and "init_value" not in arguments:
+        if not isinstance(start, (int, float)):
+            raise ValueError(f"The schedule of {name} has no start. Give {name} in method_args.")
+        arguments["init_value"] = start
+    for argument in arguments:
+        if argument not in parameters:
+            raise registry.unknown(f"argument of the schedule {make.__name__}", argument, parameters)
+    function = make(**steps_from(arguments, steps_per_epoch))
+    table = np.asarray(jax.vmap(function)(jnp.arange(total_steps + 1)), np.float32)
+    if not np.isfinite(table).all() or (table < 0).any():
+        raise ValueError(
+            f"The schedule of {name} runs from {table.min():g} to {table.max():g} within {total_steps} steps, but it "
+            "has to be finite and not negative. Change the schedule's arguments."
+        )
+    return table
+
+
+def _find_schedule(name: str) -> Callable[..., optax.Schedule]:
+    ours = {n: getattr(methods, n) for n in methods.__all__ if n.endswith("schedule")}
+    theirs = {n: getattr(optax, n) for n in dir(optax) if n.endswith(("schedule", "_decay")) and n[0] != "_"}
+    return registry.lookup("schedule", name, {**theirs, **ours})

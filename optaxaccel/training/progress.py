@@ -1,0 +1,85 @@
+"""Progress for people: bars in a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """Return a row as `train loss 0.123  accuracy 95.0 %  12,345 images/s`."""
+    name = "train" if row["kind"] == "train" else row["split"]
+    text = f"{name} loss {row['loss']:.4f}  accuracy {100 * row['accuracy']:.2f} %"
+    return text + (f"  {row['images_per_second']:,.0f} images/s" if row.get("images_per_second") else "")
+
+
+@contextlib.contextmanager
+def reporter(console: Console, title: str) -> Iterator[Callable[..., None]]:
+    """Yield the loop's progress callback for one run."""
+    if not console.is_terminal:
+        yield _plain(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None, numbers="compiling")
+
+        def report(*, step: int, total: int, row: Mapping[str, Any]) -> None:
+            if row["kind"] == "train":
+                bar.update(task, completed=step, total=total, numbers=describe(row))
+            else:
+                console.print(f"epoch {row['epoch']:g}: {describe(row)}")
+
+        yield report
+
+
+@contextlib.contextmanager
+def counter(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Yield a callback that counts finished runs."""
+    if not console.is_terminal:
+        done = 0
+
+        def line(what: str) -> None:
+            nonlocal done
+            done += 1
+            console.print(f"{title} {done}/{total}: {what}")
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, what="")
+        yield lambda what: bar.update(task, advance=1, what=what)
+
+
+def _plain(console: Console) -> Callable[..., None]:
+    started, shown = time.monotonic(), time.monotonic()
+
+    def report(*, step: int, total: int, row: Mapping[str, Any]) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if row["kind"] == "train" and now - shown < PLAIN_INTERVAL:
+            return
+        shown = now
+        left = (now - started) / step * (total - step) if step else 0.0
+        console.print(f"step {step}/{total}  epoch {row['epoch']:g}  {describe(row)}  {left:.0f} s left")
+
+    return report

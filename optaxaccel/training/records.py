@@ -1,0 +1,140 @@
+"""Records: one JSONL file a run, provenance first, every row whole or absent.
+
+Kinds of rows: "start" (specification and provenance), "train" and "eval" (measurements), "end" (how the run ended).
+A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
+"""
+
+import datetime
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+
+
+class Record(NamedTuple):
+    """All rows of one run.
+
+    Attributes:
+      path: the file.
+      start: specification ("spec"), its hash ("digest"), label, phase and provenance.
+      rows: "train" and "eval" rows in order.
+      end: the last row if the run ended by itself ({"status": "done" | "diverged", ...}), else an empty dictionary.
+    """
+
+    path: Path
+    start: Row
+    rows: list[Row]
+    end: Row
+
+    @property
+    def status(self) -> str:
+        """Return "done", "diverged", or "unfinished"."""
+        return self.end.get("status", "unfinished")
+
+    def last(self, kind: str) -> Row:
+        """Return the last row of a kind, or an empty dictionary."""
+        return next((row for row in reversed(self.rows) if row["kind"] == kind), {})
+
+
+class Writer:
+    """Append rows to a file; each is on disk when `write` returns. Without a path nothing is written."""
+
+    def __init__(self, path: Path | None):
+        """Start the file anew."""
+        self._file = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
+        if self._file is not None:
+            row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def read(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+      ValueError: the file does not begin with a "start" row.
+    """
+    rows = list(_whole_rows(path))
+    if not rows or rows[0].get("kind") != "start":
+        raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
+    end = rows[-1] if rows[-1]["kind"] == "end" else {}
+    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in ("train", "eval")], end)
+
+
+def read_all(path: Path) -> list[Record]:
+    """Read every record at or below a path, in the order of their names.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
+    return [read(file) for file in files]
+
+
+def provenance(device: str) -> Row:
+    """Return commit, versions, machine and time: where a number comes from."""
+    packages = ("optaxaccel", "jax", "jaxlib", "optax", "flax", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions["python"] = platform.python_version()
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": versions,
+        "device": device,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+@functools.cache
+def _git(*arguments: str) -> str:
+    """Return what git says about the source tree of this package, or nothing outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+def _whole_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return

@@ -1,0 +1,199 @@
+"""A run as data: a frozen dataclass of literals. Standard library only: definitions and `--help` are instant."""
+
+import ast
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from optaxaccel import registry
+
+_EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run. Two equal specifications on the same device give equal records.
+
+    Attributes:
+      method: a name of METHODS, or `optax.<name>` for a baseline.
+      method_args: the method's hyperparameters, as literals.
+      schedule: hyperparameters that change: {hyperparameter: {"name": schedule, **its arguments}}. The schedule starts
+        at the hyperparameter's value; lengths may be given as "3epochs".
+      model: a name of MODELS.
+      model_args: overrides of the model, as literals.
+      data: a data set's name, or the path of an .npz file.
+      train_split: part of the training images, in TFDS syntax.
+      test_split: part of the test images, in TFDS syntax.
+      validation: share of the training images held out at random (by a fixed seed) and evaluated INSTEAD of the test
+        images; tuning uses it, so that the test images are never tuned on.
+      batch_size: images a step; the last, smaller batch of an epoch is dropped.
+      epochs: passes over the training images. Give this or `steps`; without either it is one epoch.
+      steps: number of updates. Give this or `epochs`.
+      seed: sets initial weights, batches, augmentation and dropout.
+      normalise: what becomes of pixels, see `data.normalisation`: "channel", "half", "pixel" or "none".
+      image_size: side of the crops, in pixels, where photographs are streamed.
+      crop: how streamed training images are cropped, see `data.stream.batches`.
+      flip: whether half of the streamed training images are mirrored.
+      augment: "none", or the data package's names joined by "+".
+      weight_decay: strength of the decay. "loss": weight_decay/2 ||params||^2 is part of the loss that the method
+        sees. "decoupled": after each update every parameter loses this share of itself.
+      decay: where weight decay acts, "loss" or "decoupled".
+      precision: dtype of the network's computation, "float32" or "bfloat16"; parameters and losses stay float32.
+      micro_batches: parts in which a batch goes through the network, to save memory; the method sees the whole batch.
+      remat: compute activations again in the backward pass instead of keeping them.
+      parallel: how several devices share a step, "jit" (the compiler cuts the batch) or "pmap".
+      on_fault: what a loss or gradient that is not finite does: "stop" the run, or "skip" the step.
+      max_skips: steps skipped in a row before the run stops all the same.
+      eval_every: epochs between evaluations.
+      log_every: steps between training rows; 0 means ten an epoch.
+      data_dir: folder of prepared TFDS data; None means $TFDS_DATA_DIR or the TFDS default.
+    """
+
+    method: str = "pal"
+    method_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schedule: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: str = "mlp"
+    model_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: str = "digits"
+    train_split: str = "train"
+    test_split: str = "test"
+    validation: float = 0.0
+    batch_size: int = 128
+    epochs: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    normalise: str = "channel"
+    image_size: int = 224
+    crop: str = "random_resized"
+    flip: bool = True
+    augment: str = "none"
+    weight_decay: float = 0.0
+    decay: Literal["loss", "decoupled"] = "loss"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    micro_batches: int = 1
+    remat: bool = False
+    parallel: Literal["jit", "pmap"] = "jit"
+    on_fault: Literal["stop", "skip"] = "stop"
+    max_skips: int = 10
+    eval_every: float = 1.0
+    log_every: int = 0
+    data_dir: str | None = None
+
+    def __post_init__(self):
+        """Check every field that can be checked without JAX."""
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs={self.epochs} and steps={self.steps} are both given. Give one of them.")
+        _check("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "a number > 0")
+        _check("steps", self.steps, self.steps is None or self.steps >= 1, "an integer >= 1")
+        _check("batch_size", self.batch_size, self.batch_size >= 1, "an integer >= 1")
+        _check("validation", self.validation, 0 <= self.validation < 1, "a share >= 0 and < 1")
+        _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "a number >= 0")
+        _check("decay", self.decay, self.decay in ("loss", "decoupled"), "'loss' or 'decoupled'")
+        _check("precision", self.precision, self.precision in ("float32", "bfloat16"), "'float32' or 'bfloat16'")
+        _check("parallel", self.parallel, self.parallel in ("jit", "pmap"), "'jit' or 'pmap'")
+        _check("on_fault", self.on_fault, self.on_fault in ("stop", "skip"), "'stop' or 'skip'")
+        _check("max_skips", self.max_skips, self.max_skips >= 1, "an integer >= 1")
+        divides = self.micro_batches >= 1 and self.batch_size % max(1, self.micro_batches) == 0
+        _check("micro_batches", self.micro_batches, divides, f"a divisor of batch_size={self.batch_size}")
+        _check("eval_every", self.eval_every, 0 < self.eval_every < math.inf, "a number of epochs > 0")
+        _check("log_every", self.log_every, self.log_every >= 0, "an integer >= 0")
+        _check("seed", self.seed, 0 <= self.seed < 2**32, "an integer in [0, 2^32)")
+        for name in ("method_args", "schedule", "model_args"):
+            object.__setattr__(self, name, _literals(name, getattr(self, name)))
+
+    def replace(self, **changes: Any) -> "Run":
+        """Return a copy with some fields changed."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise registry.unknown("field of Run", name, known)
+        if changes.get("steps") is not None:
+            changes.setdefault("epochs", None)
+        if changes.get("epochs") is not None:
+            changes.setdefault("steps", None)
+        return dataclasses.replace(self, **changes)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return the number of updates, at least one."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, round((1.0 if self.epochs is None else self.epochs) * steps_per_epoch))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-ready values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def digest(self) -> str:
+        """Return a short hash that names this specification; where the data lie does not count."""
+        fields = {k: v for k, v in self.as_dict().items() if k != "data_dir"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return one line for each field in which two specifications (as dictionaries) differ."""
+    ours, theirs = json.loads(json.dumps(ours)), json.loads(json.dumps(theirs))
+    names = [name for name in {**ours, **theirs} if name != "data_dir"]
+    return [f"{n}: {theirs.get(n)!r} there, {ours.get(n)!r} asked" for n in names if ours.get(n) != theirs.get(n)]
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """Parse `a=1,b=(0.1,0.9),c=word,d=cosine(x=1)` into a dictionary of literals.
+
+    A bare word is a string; a call is a dictionary with the function's name under "name".
+
+    >>> parse_arguments("learning_rate=0.1, coefficients=(0.1, 0.9), slope=exact")
+    {'learning_rate': 0.1, 'coefficients': (0.1, 0.9), 'slope': 'exact'}
+    >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps='1epoch')")
+    {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
+    """
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            return _keywords(call)
+        raise ValueError("not a list of keyword arguments")
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text!r} is not a list of arguments. Write K=V,K=V with literal values.") from error
+
+
+def _keywords(call: ast.Call) -> dict[str, Any]:
+    if call.args or any(k.arg is None for k in call.keywords):
+        raise ValueError("only keyword arguments")
+    return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return {"name": node.func.id, **_keywords(node)}
+    return ast.literal_eval(node)
+
+
+def steps_from(length: Any, steps_per_epoch: int) -> Any:
+    """Replace every "3epochs" inside a literal by its number of steps; leave everything else alone."""
+    if isinstance(length, str) and (match := _EPOCHS.match(length)):
+        return round(float(match[1]) * steps_per_epoch)
+    if isinstance(length, Mapping):
+        return {steps_from(k, steps_per_epoch): steps_from(v, steps_per_epoch) for k, v in length.items()}
+    if isinstance(length, (list, tuple)):
+        return type(length)(steps_from(v, steps_per_epoch) for v in length)
+    return length
+
+
+def _check(name: str, value: Any, valid: bool, wanted: str) -> None:
+    if not valid:
+        raise ValueError(f"{name}={value!r} is not {wanted}. Pass {name}={wanted}.")
+
+
+def _literals(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={value!r} is not a mapping. Pass {name}={{'argument': value}}.")
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"{name}={value!r} holds more than literals ({error}), so no record could name it.") from error
+    return dict(value)

@@ -1,0 +1,140 @@
+"""The checks of arguments let good ones through and say of bad ones what, why and which call is right."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optaxaccel.methods import contract
+
+# --- Factories --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("good", [0.5, 1, 0.0, np.float32(0.5), jnp.array(7.0), jnp.array([9.0]), lambda step: -1.0])
+def test_numbers_in_range_and_what_is_no_number_pass(good):
+    contract.check_number("momentum", good, "it decays", at_least=0.0, at_most=1.0)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, math.inf, -math.inf, 2, True, None, "0.5", b"1"])
+def test_bad_numbers_are_refused(bad):
+    with pytest.raises(ValueError, match=r"momentum=.*it decays.*Pass momentum"):
+        contract.check_number("momentum", bad, "it decays", at_least=0.0, at_most=1.0)
+
+
+def test_exclusive_limits_exclude():
+    with pytest.raises(ValueError, match=r"rate=0\.0 is out of range: it divides\. Pass rate > 0 and < 1\."):
+        contract.check_number("rate", 0.0, "it divides", above=0.0, below=1.0)
+    with pytest.raises(ValueError, match=r"rate=1\.0"):
+        contract.check_number("rate", 1.0, "it divides", above=0.0, below=1.0)
+    with pytest.raises(ValueError, match=r"Pass rate finite"):
+        contract.check_number("rate", math.nan, "it divides")
+
+
+def test_tracers_pass():
+    def made(rate):
+        contract.check_number("rate", rate, "it divides", above=0.0)
+        return rate
+
+    assert float(jax.jit(made)(-1.0)) == -1.0
+
+
+@pytest.mark.parametrize("bad", [0, 9, 2.0, True, "3", None, jnp.array(2)])
+def test_bad_counts_are_refused_with_the_way_to_inject_them(bad):
+    contract.check_count("history", 2, "it is a shape", at_least=2, at_most=8)
+    with pytest.raises(ValueError, match=r"history=.*>= 2 and <= 8: it is a shape.*static_args=\('history',\)"):
+        contract.check_count("history", bad, "it is a shape", at_least=2, at_most=8)
+
+
+def test_choices():
+    contract.check_choice("slope", "exact", ("exact", "norm"))
+    with pytest.raises(ValueError, match=r"slope='exakt' is unknown\. Pass one of: 'exact', 'norm'\."):
+        contract.check_choice("slope", "exakt", ("exact", "norm"))
+
+
+@pytest.mark.parametrize("good", [0.0, 1e-3, optax.constant_schedule(-1.0), jnp.array(-1.0)])
+def test_learning_rates_that_pass(good):
+    contract.check_learning_rate(good)
+
+
+@pytest.mark.parametrize("bad", [-1e-3, math.inf, math.nan, None])
+def test_learning_rates_that_do_not(bad):
+    with pytest.raises(ValueError, match=r"learning_rate=.*climbs"):
+        contract.check_learning_rate(bad)
+
+
+def test_a_schedule_is_read_at_its_step_and_a_number_is_not():
+    assert contract.at_step(lambda count: count * 2, 3) == 6
+    assert contract.at_step(0.5, 3) == 0.5
+
+
+# --- Updates ----------------------------------------------------------------------------------------------------------
+
+
+def bind(value_fn, **extra):
+    return contract.bind_value_fn("method", value_fn, extra)
+
+
+def test_missing_params_and_extras_show_the_call():
+    contract.require_params("method", {})
+    contract.require_extra("method", "value_fn", print)
+    with pytest.raises(ValueError, match=r"method needs .*params.*tx\.update\(grads, state, params"):
+        contract.require_params("method", None)
+    with pytest.raises(ValueError, match=r"value_fn=None.*tx\.update\(grads, state, params, value=loss"):
+        bind(None)
+    with pytest.raises(TypeError, match=r"value_fn=0\.5 is not a function"):
+        bind(0.5)
+
+
+@pytest.mark.parametrize(
+    "value_fn",
+    [
+        lambda params, x: params + x,
+        lambda params, *, x: params + x,
+        lambda params, x=100.0: params + x,
+        lambda params, x, unknown=0.0: params + x + unknown,
+        lambda params, **data: params + data["x"],
+        functools.partial(lambda shift, params, x: params + x + shift, 0.0),
+    ],
+)
+def test_data_reach_value_fn_by_name(value_fn):
+    assert float(bind(value_fn, x=2.0, unused=5.0)(jnp.array(1.0))) == 3.0
+
+
+def test_a_closure_needs_no_data():
+    assert float(bind(lambda params: params * 2, unused=5.0)(jnp.array(1.0))) == 2.0
+
+
+def test_missing_data_are_named():
+    with pytest.raises(ValueError, match=r"value_fn needs x, y, .*value_fn=value_fn, x=\.\.\., y=\.\.\.\)"):
+        bind(lambda params, x, y, z=1.0: params, z=3.0)
+
+
+def test_the_loss_is_a_scalar_in_float32_or_better():
+    assert bind(lambda p: jnp.sum(p))(jnp.ones(2, jnp.bfloat16)).dtype == jnp.float32
+    assert not bind(lambda p: 1.0)(jnp.ones(2)).weak_type
+    with jax.enable_x64(True):
+        assert bind(lambda p: jnp.sum(p))(jnp.ones(2, jnp.float64)).dtype == jnp.float64
+    with pytest.raises(ValueError, match=r"shape \(2,\).*Return the mean"):
+        bind(lambda p: p)(jnp.ones(2))
+
+
+def test_hidden_leaves_are_refused_with_the_alternative():
+    params = {"a": jnp.ones(2), "b": optax.MaskedNode()}
+    assert contract.is_masked(params["b"])
+    assert not contract.is_masked(params["a"])
+    with pytest.raises(TypeError, match=r"a mask hides some.*optax\.masked\(optax\.set_to_zero\(\), frozen\)"):
+        bind(lambda p: 0.0)(params)
+
+
+def test_step_is_finite():
+    good = {"a": jnp.ones(2), "b": jnp.ones((), jnp.bfloat16), "c": None, "d": jnp.ones((0, 2))}
+    assert bool(contract.step_is_finite(good, None))
+    assert bool(contract.step_is_finite(good, 1.0))
+    assert not bool(contract.step_is_finite(good, math.nan))
+    assert not bool(contract.step_is_finite(good, -math.inf))
+    assert not bool(contract.step_is_finite({**good, "b": jnp.array(jnp.inf)}, 1.0))
+    assert bool(contract.step_is_finite({}, None))

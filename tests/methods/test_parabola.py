@@ -1,0 +1,329 @@
+"""The line search along any direction: exact on quadratics, every case, and what it composes with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problems
+import pytest
+
+import optaxaccel
+from optaxaccel import ParabolaCase
+from optaxaccel.methods.parabola import SLOPES
+
+
+def one_step(loss, w, direction, grad=None, **settings):
+    """Update and state after one search along `direction`."""
+    tx = optaxaccel.scale_by_parabola(**settings)
+    grad = jax.grad(loss)(w) if grad is None else grad
+    return tx.update(direction, tx.init(w), w, value=loss(w), grad=grad, value_fn=loss)
+
+
+# --- Exactness --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seed", "mu"), [(0, 1e-2), (1, 0.3), (2, 2.0), (3, 50.0)])
+def test_one_step_is_exact_on_any_quadratic(seed, mu):
+    """With lambda = 1 the gradient after the step is orthogonal to any descent direction, whatever mu."""
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        root, centre = rng.normal(size=(4, 4)), rng.normal(size=4)
+        hessian = jnp.asarray(root @ root.T + 0.1 * np.eye(4))
+
+        def loss(w):
+            return 0.5 * (w - centre) @ hessian @ (w - centre) + 7.0
+
+        w = jnp.asarray(rng.normal(size=4))
+        grad = jax.grad(loss)(w)
+        direction = jnp.asarray(rng.normal(size=4))
+        direction *= -jnp.sign(direction @ grad)
+        updates, state = one_step(
+            loss, w, direction, measuring_step_size=mu, max_step_size=1e9, loose_approximation=1.0
+        )
+        unit = direction / jnp.linalg.norm(direction)
+        assert abs(float(jax.grad(loss)(w + updates) @ unit)) < 1e-9 * abs(float(grad @ unit))
+        assert float(state.slope) == pytest.approx(float(grad @ unit), rel=1e-12)
+        assert float(state.curvature) == pytest.approx(float(unit @ hessian @ unit), rel=1e-9)
+        np.testing.assert_allclose(updates, state.step_size * unit, rtol=1e-12)
+
+
+@pytest.mark.parametrize("problem", [problems.ROSENBROCK, problems.MLP], ids=str)
+def test_along_the_negative_gradient_it_is_pal_without_momentum(problem):
+    chained = optax.chain(optax.scale(-1.0), optaxaccel.scale_by_parabola())
+    pal = problems.run_jax(optaxaccel.pal(momentum=0.0), problem)
+    problems.assert_follows(problems.run_jax(chained, problem).params, lambda x: pal.params, problem)
+
+
+def search_twin(problem, theta, directions, mu=0.1, s_max=1.0, lam=0.6, steps=30):
+    """PAL's line search in NumPy along directions(gradient); returns the trajectory."""
+    rows = [theta]
+    for _ in range(steps):
+        gradient = problem.gradient(theta)
+        d = directions(gradient)
+        d = d / np.sqrt(d @ d)
+        slope = gradient @ d
+        curvature = lam * ((problem.value(theta + mu * d) - problem.value(theta)) / mu - slope) / (mu / 2)
+        s = 0.0 if slope >= 0 else min(s_max, -slope / curvature if curvature > 0 else mu)
+        theta = theta + s * d
+        rows.append(theta)
+    return np.array(rows)
+
+
+def adam_directions():
+    m = v = t = 0
+
+    def direction(g):
+        nonlocal m, v, t
+        m, v, t = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1
+        return -(m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+    return direction
+
+
+def indian_directions(rate=0.5, alpha=0.5, beta=0.1):
+    z = 0
+
+    def direction(g):
+        nonlocal z
+        d = rate * (z - beta * g)
+        z = (1 - alpha * rate) * z - rate * (1 - alpha * beta) * g
+        return d
+
+    return direction
+
+
+SMOOTH = [problem for problem in problems.ALL if problem.smooth]
+
+
+@pytest.mark.parametrize("problem", SMOOTH, ids=str)
+def test_along_adam(problem):
+    tx = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), optaxaccel.scale_by_parabola())
+    run = problems.run_jax(tx, problem)
+    problems.assert_follows(run.params, lambda x: search_twin(problem, x, adam_directions()), problem)
+    assert problem.value(run.params[-1]) < 0.7 * problem.value(problem.x0)
+
+
+@pytest.mark.skipif("indian" not in optaxaccel.METHODS, reason="INDIAN is not registered")
+@pytest.mark.parametrize("problem", SMOOTH, ids=str)
+def test_along_indian(problem):
+    indian = optaxaccel.METHODS["indian"].make(learning_rate=0.5, alpha=0.5, beta=0.1)
+    run = problems.run_jax(optax.chain(indian, optaxaccel.scale_by_parabola()), problem)
+    problems.assert_follows(run.params, lambda x: search_twin(problem, x, indian_directions()), problem)
+    assert problem.value(run.params[-1]) < 0.7 * problem.value(problem.x0)
+
+
+# --- Every case -------------------------------------------------------------------------------------------------------
+
+
+def convex(w):
+    return jnp.sum(w**2)
+
+
+def concave(w):
+    return -jnp.sum(w**2)
+
+
+def straight(w):
+    return -2.0 * jnp.sum(w)
+
+
+def walled(w):
+    return jnp.where(jnp.sum(w) > 3.2, jnp.inf, -jnp.sum(w))
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "direction", "settings", "case", "step"),
+    [
+        (convex, 3.0, -5.0, {"loose_approximation": 1.0}, ParabolaCase.MINIMUM, 3.0),
+        (convex, 3.0, -5.0, {"loose_approximation": 0.5}, ParabolaCase.MINIMUM, 6.0),
+        (convex, 3.0, -5.0, {"loose_approximation": 2.0}, ParabolaCase.MINIMUM, 1.5),
+        (convex, 3.0, -5.0, {"loose_approximation": 1.0, "max_step_size": 2.0}, ParabolaCase.MINIMUM, 2.0),
+        (concave, 3.0, 1.0, {}, ParabolaCase.DOWNHILL, 0.5),
+        (concave, 3.0, 1.0, {"max_step_size": 0.25}, ParabolaCase.DOWNHILL, 0.25),
+        (straight, 3.0, 1.0, {}, ParabolaCase.DOWNHILL, 0.5),
+        (convex, 3.0, 1.0, {}, ParabolaCase.NO_DESCENT, 0.0),
+        (convex, 3.0, 0.0, {}, ParabolaCase.NO_DESCENT, 0.0),
+        (convex, 0.0, -1.0, {}, ParabolaCase.NO_DESCENT, 0.0),
+        (concave, 3.0, -1.0, {}, ParabolaCase.NO_DESCENT, 0.0),
+        (walled, 3.0, 1.0, {}, ParabolaCase.NOT_MEASURED, 0.0),
+    ],
+)
+def test_cases(loss, start, direction, settings, case, step):
+    settings = {"measuring_step_size": 0.5, "max_step_size": 10.0} | settings
+    w = jnp.array([start])
+    updates, state = one_step(loss, w, jnp.array([direction]), **settings)
+    assert ParabolaCase(int(state.case)) is case
+    assert float(state.step_size) == step
+    assert float(updates[0]) == step * np.sign(direction)
+    assert (int(state.count), int(state.notfinite_count)) == (1, 0)
+    assert np.all(np.isfinite([state.slope, state.curvature]))
+
+
+def test_an_ascent_direction_is_never_followed():
+    """A forgotten minus sign: the case says so at every step."""
+    tx = optax.chain(optax.scale_by_adam(), optaxaccel.scale_by_parabola())
+    w = jnp.array([3.0, -4.0])
+    state = tx.init(w)
+    for _ in range(5):
+        value, grad = jax.value_and_grad(convex)(w)
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=convex)
+        np.testing.assert_array_equal(updates, 0.0)
+        assert int(state[1].case) == ParabolaCase.NO_DESCENT
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_no_direction_no_move(slope):
+    w = jnp.array([3.0, -4.0])
+    updates, state = one_step(convex, w, jnp.zeros(2), slope=slope)
+    np.testing.assert_array_equal(updates, 0.0)
+    assert (float(state.step_size), int(state.case)) == (0.0, ParabolaCase.NO_DESCENT)
+    assert float(state.slope) == 0.0
+
+
+def test_the_three_slopes():
+    w, direction = jnp.array([3.0, 4.0]), jnp.array([-2.0, 0.0])
+    want = {"exact": -6.0, "direction_norm": -2.0, "gradient_norm": -10.0}
+    for slope in SLOPES:
+        _, state = one_step(convex, w, direction, slope=slope)
+        assert float(state.slope) == pytest.approx(want[slope], rel=1e-6), slope
+
+
+# --- Values that are not finite ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "slope"),
+    [(bad, slope) for bad in ("value", "direction", "infinite direction") for slope in SLOPES]
+    + [("gradient", "exact"), ("gradient", "gradient_norm")],
+)
+def test_a_bad_step_moves_and_stores_nothing(bad, slope):
+    w, tx = jnp.array([3.0, -4.0]), optaxaccel.scale_by_parabola(slope=slope)
+    value, grad = jax.value_and_grad(convex)(w)
+    updates, state = tx.update(-grad, tx.init(w), w, value=value, grad=grad, value_fn=convex)
+    direction = (-grad).at[0].set({"direction": jnp.nan, "infinite direction": jnp.inf}.get(bad, 1.0))
+    updates, after = tx.update(
+        direction,
+        state,
+        w,
+        value=jnp.nan if bad == "value" else value,
+        grad=grad.at[1].set(jnp.nan if bad == "gradient" else 1.0),
+        value_fn=convex,
+    )
+    np.testing.assert_array_equal(updates, 0.0)
+    assert after._replace(notfinite_count=state.notfinite_count) == state
+    assert int(after.notfinite_count) == 1
+
+
+def test_apply_if_finite_guards_what_precedes_in_the_chain():
+    chain = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), optaxaccel.scale_by_parabola())
+    tx = optax.apply_if_finite(chain, max_consecutive_errors=5)
+    w = jnp.array([3.0, -4.0])
+    state = tx.init(w)
+    for step in range(6):
+        value, grad = jax.value_and_grad(convex)(w)
+        grad = grad * jnp.nan if step == 2 else grad
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=convex)
+        w = w + updates
+    assert float(convex(w)) < 1.0
+
+
+# --- Contract ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_gradient_is_asked_for_where_it_is_used():
+    w = jnp.array([3.0, -4.0])
+    for slope in SLOPES:
+        tx = optaxaccel.scale_by_parabola(slope=slope)
+        if slope == "direction_norm":
+            tx.update(-w, tx.init(w), w, value=convex(w), value_fn=convex)
+        else:
+            with pytest.raises(ValueError, match=r"needs grad.*grad=grads"):
+                tx.update(-w, tx.init(w), w, value=convex(w), value_fn=convex)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, (), {"a": None}, jnp.float32(3.0), {"a": jnp.ones(3), "b": jnp.zeros((0, 2)), "c": None}],
+    ids=["dict", "tuple", "none", "scalar", "mixed"],
+)
+@pytest.mark.parametrize("make", [optaxaccel.pal, optaxaccel.scale_by_parabola])
+def test_odd_trees(make, params):
+    def loss(p):
+        return sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(p)), start=jnp.float32(0.0))
+
+    tx = make(loose_approximation=1.0, max_step_size=10.0)
+    grad = jax.tree.map(lambda x: 2.0 * x, params)
+    direction = grad if make is optaxaccel.pal else jax.tree.map(lambda g: -g, grad)
+    updates, state = tx.update(direction, tx.init(params), params, value=loss(params), grad=grad, value_fn=loss)
+    after = optax.apply_updates(params, updates)
+    assert jax.tree.structure(after) == jax.tree.structure(params)
+    assert float(loss(after)) < 1e-6
+    assert int(state.count) == 1
+
+
+@pytest.mark.parametrize("make", [optaxaccel.pal, optaxaccel.scale_by_parabola])
+def test_hyperparameters_can_be_injected_and_scheduled(make):
+    schedule = optax.linear_schedule(0.1, 0.01, 4)
+    injected = optax.inject_hyperparams(make, static_args=("slope",))(measuring_step_size=schedule, max_step_size=0.5)
+    plain = make(measuring_step_size=schedule, max_step_size=optax.constant_schedule(0.5))
+
+    def run(tx):
+        w = jnp.array([1.0, -0.5])
+        state = tx.init(w)
+        for _ in range(5):
+            value, grad = jax.value_and_grad(lambda p: jnp.sum(p**4 + p**2))(w)
+            direction = grad if make is optaxaccel.pal else -grad
+            loss = lambda p: jnp.sum(p**4 + p**2)  # noqa: E731
+            updates, state = tx.update(direction, state, w, value=value, grad=grad, value_fn=loss)
+            w = w + updates
+        return w
+
+    np.testing.assert_allclose(run(injected), run(plain), rtol=1e-5)
+
+
+@pytest.mark.parametrize("value_dtype", ["bfloat16", "float64"])
+@pytest.mark.parametrize("make", [optaxaccel.pal, optaxaccel.scale_by_parabola])
+def test_the_state_keeps_its_types_inside_cond(make, value_dtype):
+    with jax.enable_x64(True):
+        w, tx = jnp.ones(2, jnp.float32), make()
+        state = tx.init(w)
+
+        def move():
+            value = convex(w).astype(value_dtype)
+            return tx.update(-w, state, w, value=value, grad=2 * w, value_fn=convex)
+
+        updates, after = jax.lax.cond(True, move, lambda: (jnp.zeros_like(w), state))
+    assert updates.dtype == jnp.float32
+    assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
+
+
+# --- Line profile -----------------------------------------------------------------------------------------------------
+
+
+def test_line_profile_is_the_loss_on_the_unit_direction():
+    params = {"a": jnp.array([1.0, 2.0]), "b": jnp.float32(-1.0)}
+    direction = {"a": jnp.array([0.0, 3.0]), "b": jnp.float32(4.0)}
+    distances = np.linspace(-2.0, 2.0, 6).reshape(2, 3)
+
+    def loss(p, scale):
+        return scale * (jnp.sum(p["a"] ** 2) + jnp.sin(p["b"]))
+
+    got = optaxaccel.line_profile(loss, params, direction, distances, scale=3.0)
+    want = 3.0 * (1.0 + (2.0 + 0.6 * distances) ** 2 + np.sin(-1.0 + 0.8 * distances))
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert got.shape == (2, 3)
+    assert optaxaccel.line_profile(loss, params, direction, 0.5, scale=1.0).shape == ()
+    still = optaxaccel.line_profile(loss, params, jax.tree.map(jnp.zeros_like, params), distances, scale=3.0)
+    np.testing.assert_allclose(still, float(loss(params, 3.0)), rtol=1e-6)
+    with pytest.raises(ValueError, match="value_fn needs scale"):
+        optaxaccel.line_profile(loss, params, direction, distances)
+
+
+def test_line_profile_has_its_minimum_where_pal_steps():
+    w, tx = jnp.array([1.0, -2.0]), optaxaccel.pal(loose_approximation=1.0, max_step_size=10.0)
+    loss = lambda p: jnp.sum(jnp.array([1.0, 3.0]) * p**2)  # noqa: E731
+    _, state = tx.update(jax.grad(loss)(w), tx.init(w), w, value=loss(w), value_fn=loss)
+    distances = state.step_size + jnp.array([-0.1, 0.0, 0.1])
+    before, there, after = optaxaccel.line_profile(loss, w, -state.momentum, distances)
+    assert float(there) < min(float(before), float(after))
+    assert float(before) == pytest.approx(float(after), rel=1e-3)

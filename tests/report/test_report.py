@@ -1,0 +1,62 @@
+import math
+
+import numpy as np
+import pytest
+
+from optaxaccel.report import figures, tables
+from optaxaccel.training import records
+from optaxaccel.training.spec import Run
+
+
+def record(path, label, losses, *, status="done", phase="final", accuracy=0.5):
+    writer = records.Writer(path)
+    spec = Run(method="optax.sgd", method_args={"learning_rate": 0.1}).as_dict()
+    writer.write("start", spec=spec, label=label, phase=phase, data_note="")
+    for step, loss in enumerate(losses, 1):
+        row = {"step": step, "epoch": float(step), "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}
+        row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
+        writer.write("train", **row)
+        writer.write("eval", split="test", **row)
+    writer.write("end", status=status)
+    writer.close()
+
+
+def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
+    record(tmp_path / "a1.jsonl", "a", [3.0, 1.0], accuracy=0.5)
+    record(tmp_path / "a2.jsonl", "a", [3.0, 2.0], accuracy=0.7)
+    record(tmp_path / "a3.jsonl", "a", [], status="diverged")
+    record(tmp_path / "b.jsonl", "b", [3.0, 0.5], accuracy=0.9)
+    record(tmp_path / "t.jsonl", "a", [0.0], phase="tune", accuracy=1.0)
+    b, a = tables.lines(records.read_all(tmp_path))
+    assert (b.label, a.label) == ("b", "a")
+    assert a.loss == pytest.approx((1.5, 0.5, 2))
+    assert a.accuracy == pytest.approx((0.6, 0.1, 2))
+    assert a.diverged == 1
+    assert b.accuracy.error is None
+    assert a.calls == 3.0
+    assert "2 (+1 diverged)" in tables.cells(a, 2)
+
+
+def test_a_contender_that_always_diverges_stays_in_the_table(tmp_path):
+    record(tmp_path / "a.jsonl", "a", [], status="diverged")
+    (line,) = tables.lines(records.read_all(tmp_path))
+    assert tables.cells(line, 1)[:3] == ["-", "a", "-"]
+    assert math.isnan(line.loss.mean)
+
+
+def test_curves_meet_on_one_grid_and_are_thinned(tmp_path):
+    record(tmp_path / "a1.jsonl", "a", list(np.linspace(1, 0, 1000)))
+    record(tmp_path / "a2.jsonl", "a", list(np.linspace(3, 2, 1000)))
+    grid, values = figures.curves(records.read_all(tmp_path), "train", "loss", lambda row: row["epoch"])
+    assert values.shape == (2, figures.POINTS)
+    np.testing.assert_allclose(values[1] - values[0], 2.0, rtol=1e-9)
+    np.testing.assert_allclose(values[0], 1 - (grid - 1) / 999, atol=1e-9)
+
+
+def test_the_figure_is_drawn_and_is_the_same_twice(tmp_path):
+    record(tmp_path / "a.jsonl", "a", [3.0, 1.0])
+    record(tmp_path / "b.jsonl", "b", [3.0, 0.5])
+    found = records.read_all(tmp_path)
+    first = figures.draw(found, tmp_path / "1.png").read_bytes()
+    assert first[:8] == b"\x89PNG\r\n\x1a\n"
+    assert first == figures.draw(found, tmp_path / "2.png").read_bytes()

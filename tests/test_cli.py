@@ -1,0 +1,138 @@
+"""The command line through its real entry point, in processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLAN = """
+\"\"\"A small experiment.\"\"\"
+from optaxaccel.cli import run_definition
+from optaxaccel.training.experiment import Contender, Plan
+from optaxaccel.training.spec import Run
+
+def contender(label, rates):
+    run = Run(method="optax.sgd", batch_size=64, steps=4, model_args={"hidden": (8,)})
+    return Contender(label, tuple(run.replace(method_args={"learning_rate": r}) for r in rates))
+
+RUNS = {"smoke": Plan((contender("good", (0.0, 0.1)), contender("bad", (1e30, 1e31))), seeds=2)}
+
+if __name__ == "__main__":
+    run_definition(__file__)
+"""
+
+
+def call(*arguments, cwd, **environment):
+    command = [str(Path(sys.executable).parent / "optaxaccel"), *map(str, arguments)]
+    env = {**os.environ, "OPTAXACCEL_CACHE": str(ROOT / ".pytest_cache" / "optaxaccel"), **environment}
+    env.pop("TFDS_DATA_DIR", None) if "TFDS_DATA_DIR" not in environment else None
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_list_names_every_method_model_and_data_set(tmp_path):
+    from optaxaccel import METHODS
+    from optaxaccel.data import DATASETS
+    from optaxaccel.models import MODELS
+
+    done = call("list", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in (*METHODS, *MODELS, *DATASETS):
+        assert name in done.stdout
+
+
+def test_help_does_not_import_jax():
+    code = "import sys, optaxaccel.cli; assert 'jax' not in sys.modules and 'numpy' not in sys.modules, sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_train_then_report_then_refuse_another_spec(tmp_path):
+    common = ["--method", "pal", "--model-args", "hidden=(8,)", "--steps", 5, "--out", "out"]
+    done = call("train", *common, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "out" / "record.jsonl").read_text().splitlines()]
+    assert rows[-1]["status"] == "done"
+
+    report = call("report", "out", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "pal" in report.stdout
+    assert (tmp_path / "out" / "figure.png").exists()
+
+    before = (tmp_path / "out" / "record.jsonl").read_bytes()
+    refused = call("train", *common, "--seed", 3, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "seed: 0 there, 3 asked" in refused.stderr
+    assert (tmp_path / "out" / "record.jsonl").read_bytes() == before
+
+
+def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
+    (tmp_path / "plan.py").write_text(PLAN)
+    done = call("run", "plan.py", "--scale", "smoke", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "diverged" in done.stdout
+    finals = sorted((tmp_path / "out" / "final").glob("*.jsonl"))
+    assert len(finals) == 4
+    specs = [json.loads(path.read_text().splitlines()[0]) for path in finals]
+    rates = {spec["label"]: spec["spec"]["method_args"]["learning_rate"] for spec in specs}
+    assert rates["good"] == 0.1  # 0.0 learns nothing, so tuning cannot choose it
+
+    again = call("run", "plan.py", "--scale", "smoke", "--out", "out", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    finals[0].write_text(finals[0].read_text().splitlines()[0] + "\n")  # as if stopped in the middle
+    others = {path: path.stat().st_mtime_ns for path in finals[1:]}
+    resumed = call("run", "plan.py", "--scale", "smoke", "--out", "out", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert '"end"' in finals[0].read_text()
+    assert others == {path: path.stat().st_mtime_ns for path in finals[1:]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["train", "--method", "pall"], "Did you mean 'pal'"),
+        (["train", "--model", "cnnn"], "Did you mean 'cnn'"),
+        (["train", "--data", "digit"], "Did you mean 'digits'"),
+        (["train", "--methd", "pal"], "--method"),
+        (["train", "--method-args", "momentun=0.1"], "Did you mean 'momentum'"),
+        (["train", "--method", "interpolatron", "--method-args", "learning_rate=1.0,coefficients=(0.5,0.6)"], "1.1"),
+        (["train", "--method-args", "measuring_step_size=-1"], "measuring_step_size=-1"),
+        (["train", "--method-args", "1,2"], "K=V"),
+        (["train", "--epochs", "-1"], "epochs=-1"),
+        (["train", "--data", "mnist"], "optaxaccel data prepare mnist"),
+        (["train", "--batch-size", "5000"], "batch_size=5000"),
+        (["run", "nothing.py"], "nothing.py"),
+        (["report", "nothing"], "nothing"),
+        (["data", "info"], "data info NAME"),
+        (["train", "--batch-size", "129", "--devices", "2"], "--batch-size 128 or 130"),
+        ([], "list, train, run, report, data"),
+    ],
+)
+def test_bad_input_is_refused_with_the_reason_and_status_2(tmp_path, arguments, text):
+    (tmp_path / "empty").mkdir()
+    done = call(*arguments, cwd=tmp_path, TFDS_DATA_DIR=str(tmp_path / "empty"))
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert text in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_divergence_has_its_own_status(tmp_path):
+    arguments = ["train", "--method", "optax.sgd", "--method-args", "learning_rate=1e30", "--steps", 5, "--out", "out"]
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "not finite at step" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_data_set_that_is_not_prepared_is_refused_within_seconds(tmp_path):
+    started = time.monotonic()
+    done = call("train", "--data", "cifar10", cwd=tmp_path, TFDS_DATA_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr
+    assert time.monotonic() - started < 15  # two seconds on a quiet machine; never the minutes of a network time-out

@@ -1,0 +1,92 @@
+"""The package's layers: a light import, imports that point downwards, a lazy public surface."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("flax", "tensorflow_datasets", "orbax", "matplotlib", "tyro", "rich", "chex", "grain", "PIL", "tensorflow")
+TOUCH_EVERYTHING = """
+import optaxaccel
+for name in optaxaccel.__all__:
+    getattr(optaxaccel, name)
+for card in optaxaccel.METHODS.values():
+    card.make(**card.example)
+"""
+REPORT = "\nimport sys, json; print(json.dumps(sorted(m for m in sys.modules)))"
+
+
+def modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has loaded after running `code`."""
+    run = subprocess.run(
+        [sys.executable, "-c", code + REPORT],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return set(json.loads(run.stdout))
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.fixture(scope="module")
+def touched() -> set[str]:
+    return modules_after(TOUCH_EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def jax_and_optax() -> set[str]:
+    return modules_after("import jax, jax.numpy, optax")
+
+
+def test_every_public_name_is_light(touched, jax_and_optax):
+    loaded = packages(touched)
+    assert {"jax", "optax", "optaxaccel"} <= loaded
+    assert loaded & set(HEAVY) == packages(jax_and_optax) & set(HEAVY) == set()
+
+
+def test_methods_load_nothing_beyond_jax_and_optax(touched, jax_and_optax):
+    """No third package, and of the standard library only what costs nothing."""
+    new = packages(touched) - packages(jax_and_optax) - {"optaxaccel"}
+    assert {name for name in new if name not in sys.stdlib_module_names} == set()
+    assert len(new) <= 3, f"more of the standard library than expected: {sorted(new)}"
+
+
+def test_import_alone_does_not_start_jax():
+    """So that the command line answers `--help` at once."""
+    loaded = modules_after("import optaxaccel; optaxaccel.__version__")
+    assert "optaxaccel" in loaded
+    assert packages(loaded) & {"jax", "jaxlib", "optax", "numpy"} == set()
+
+
+def test_methods_and_numerics_see_nothing_above_them(touched):
+    inside = {name.split(".")[1] for name in touched if name.startswith("optaxaccel.")}
+    assert inside <= {"methods", "numerics", "registry"}
+
+
+def test_the_surface_is_that_of_methods():
+    import optaxaccel
+    from optaxaccel import methods
+
+    assert set(optaxaccel.__all__) == set(methods.__all__) <= set(dir(optaxaccel))
+    assert list(methods.__all__) == sorted(set(methods.__all__), key=methods.__all__.index), "a name twice"
+    assert all(getattr(optaxaccel, name) is getattr(methods, name) for name in methods.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'.*METHODS"):
+        getattr(optaxaccel, "nothing")  # noqa: B009
+
+
+def test_import_contracts_hold():
+    """The contracts of pyproject.toml, as `make check` runs them."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "0 broken" in run.stdout

@@ -1,0 +1,61 @@
+import pytest
+
+from optaxaccel.training.spec import Run, differences, parse_arguments, steps_from
+
+
+def test_a_run_is_one_epoch_unless_told_otherwise():
+    assert Run().total_steps(10) == 10
+    assert Run(epochs=2.5).total_steps(10) == 25
+    assert Run(steps=7).total_steps(10) == 7
+    assert Run(epochs=0.01).total_steps(10) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"epochs": 1, "steps": 1}, "both"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"steps": 0}, "steps=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"validation": 1.0}, "validation=1.0"),
+        ({"weight_decay": -1e-4}, "weight_decay=-0.0001"),
+        ({"decay": "both"}, "decay='both'"),
+        ({"eval_every": 0}, "eval_every=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"method_args": {"learning_rate": lambda count: 0.1}}, "literals"),
+    ],
+)
+def test_fields_out_of_range_are_refused_with_their_value(fields, word):
+    with pytest.raises(ValueError, match=r"Pass|Give|record") as error:
+        Run(**fields)
+    assert word in str(error.value)
+
+
+def test_replace_switches_between_epochs_and_steps_and_knows_its_fields():
+    assert Run(epochs=3).replace(steps=5).epochs is None
+    assert Run(steps=3).replace(epochs=5).steps is None
+    with pytest.raises(ValueError, match="Did you mean 'batch_size'"):
+        Run().replace(batchsize=3)
+
+
+def test_the_digest_names_the_specification_and_not_the_folder_of_the_data():
+    run = Run(method_args={"coefficients": (0.1, 0.9)})
+    assert run.digest() == Run(method_args={"coefficients": [0.1, 0.9]}, data_dir="elsewhere").digest()
+    assert run.digest() != run.replace(seed=1).digest()
+    assert differences(run.as_dict(), run.replace(seed=1, data_dir="x").as_dict()) == ["seed: 1 there, 0 asked"]
+
+
+def test_arguments_are_parsed_without_evaluating_code():
+    assert parse_arguments("a=-1e-3,b=None,c=(1,2),d=word") == {"a": -1e-3, "b": None, "c": (1, 2), "d": "word"}
+    assert parse_arguments("") == {}
+    for text in ("1,2", "a", "a=__import__('os').getcwd()", "a=1)(", "**{'a': 1}"):
+        with pytest.raises(ValueError, match="K=V"):
+            parse_arguments(text)
+
+
+def test_lengths_in_epochs_become_steps():
+    assert steps_from({"a": "1.5epochs", "b": {"2 epochs": 0.1}, "c": ["1epoch"]}, 10) == {
+        "a": 15,
+        "b": {20: 0.1},
+        "c": [10],
+    }
