@@ -98,7 +98,7 @@ def gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int =
 
 
 def no_products(leaves: Sequence[Leaf], transform: jax.Array) -> jax.Array:
-    """Return (K, K) zeros to start sums from: inside `jax.shard_map` their type says, as a sum's, over what it varies."""
+    """Return (K, K) zeros to start sums from: inside `jax.shard_map` they vary over what the sum varies over."""
     empty = [_products(transform, _block(leaf, 0, 0, transform.dtype)) for leaf in leaves if not leaf.sharded]
     return sum(empty, start=jnp.zeros_like(transform))
 
