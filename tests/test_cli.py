@@ -50,6 +50,13 @@ def test_help_does_not_import_jax():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_many_steps_between_two_looks_at_them_do_not_block_two_cpu_devices(tmp_path):
+    arguments = ["--method", "optax.sgd", "--method-args", "learning_rate=0.1", "--model-args", "hidden=(8,)"]
+    arguments += ["--steps", 1000, "--log-every", 1000, "--eval-every", 1000, "--devices", 2, "--out", "out"]
+    done = call("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_train_then_report_then_refuse_another_spec(tmp_path):
     common = ["--method", "pal", "--model-args", "hidden=(8,)", "--steps", 5, "--out", "out"]
     done = call("train", *common, cwd=tmp_path)

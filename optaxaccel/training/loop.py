@@ -131,6 +131,7 @@ class _InProgress:
                 if step == 0:  # the first call of a program pays for starting it; the clock runs from its end
                     jax.block_until_ready(state)
                     self.clock = time.perf_counter()
+                parallel.wait_for_oldest(self.pending)
                 if len(self.pending) > self.log_every:  # step k + 1 runs while the metrics of step k are read
                     self.log(self.log_every)
                 if self.evaluates_after(step + 1):
@@ -187,7 +188,11 @@ class _InProgress:
 
     def evaluate(self, state: TrainState, step: int) -> None:
         """Evaluate on the held-out images; the clock stands still meanwhile."""
-        sums = jax.device_get([self.compiled.evaluate(state, *batch) for batch in self.feed.held_out()])
+        sums: list[Mapping[str, jax.Array]] = []
+        for batch in self.feed.held_out():
+            sums.append(self.compiled.evaluate(state, *batch))
+            parallel.wait_for_oldest(sums)
+        sums = jax.device_get(sums)
         totals = {name: float(np.sum([one[name] for one in sums])) for name in ("loss", "correct")}
         examples, split = self.feed.held_out_size, self.feed.held_out_name
         if not math.isfinite(totals["loss"]):

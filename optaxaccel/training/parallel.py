@@ -6,6 +6,7 @@ on every device with a part of the batch and takes means explicitly; it exists f
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = Any
 AXIS = "data"
+IN_FLIGHT = 8  # programs; from 32 a CPU device on, the threads of XLA (0.10.2) that start programs can wait for ever
 CPU_DEVICES_PAY_FROM = 2**16  # input values a batch; below, dispatch to several CPU devices costs more than it saves
 
 
@@ -99,6 +101,12 @@ def layout(mode: str, batch_size: int, devices: int | None = None) -> Layout:
             "--devices 1."
         )
     return Layout(mode, Mesh(np.array(used), (AXIS,), axis_types=(AxisType.Auto,)))
+
+
+def wait_for_oldest(results: Sequence[Tree]) -> None:
+    """Wait until no more than `IN_FLIGHT` of the programs are under way whose results, oldest first, are given."""
+    if len(results) > IN_FLIGHT:
+        jax.block_until_ready(results[-1 - IN_FLIGHT])
 
 
 def is_main_process() -> bool:
