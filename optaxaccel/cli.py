@@ -1,11 +1,13 @@
 """The command line: `optaxaccel list | train | run | report | data`.
 
 Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
-Exit status: 0 done, 2 bad input (before any work), 3 diverged (recorded).
+Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged (recorded),
+128 + N stopped by signal N after saving (130 for Ctrl-C, 143 for SIGTERM).
 """
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import tyro
 
 from optaxaccel.training.spec import Run, differences, parse_arguments
 
-DONE, BAD_INPUT, DIVERGED = 0, 2, 3
+DONE, FAILED, BAD_INPUT, DIVERGED = 0, 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Train:
     run: Annotated[Run, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Run)
     out: Path | None = None
     """folder of the record; by default runs/METHOD-MODEL-DATA-HASH"""
+    resume: bool = False
+    """go on with the last checkpoint in the folder; without one the run starts anew"""
+    save_seconds: float = 30.0
+    """seconds between two checkpoints; 0 writes one whenever metrics are read"""
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """further places that get every row"""
+    profile: str | None = None
+    """N:M profiles the steps from N up to M; the trace lies beside the record"""
     devices: int | None = None
     """devices to use; by default all of them (a CPU counts a device a core, and one for small batches)"""
     distributed: bool = False
@@ -108,6 +118,12 @@ def run(arguments: Sequence[str]) -> int:
             error = FileNotFoundError(f"{error.strerror}: {error.filename}")
         _say(f"optaxaccel: {error}", error=True)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        _say("optaxaccel: stopped", error=True)
+        return 128 + signal.SIGINT
+    except OSError as error:
+        _say(f"optaxaccel: {error.strerror or error}: {error.filename}", error=True)
+        return FAILED
 
 
 def execute(command: Command) -> int:
@@ -229,27 +245,42 @@ def _train(command: Train) -> int:
     name = f"{run.method}-{run.model}-{Path(run.data).stem}-{run.digest()}"
     out = command.out or Path("runs") / name
     path = out / "record.jsonl"
-    _refuse_other_spec(path, run)
+    earlier = _earlier(path, run, command.resume)
+    if command.resume and earlier is not None and earlier.status != "unfinished":
+        _say(f"{path}: the run is {earlier.status} already, so there is nothing to resume.")
+        return DONE if earlier.status == "done" else DIVERGED
     _start_jax(command)
-    from optaxaccel.training import parallel, progress
+    from optaxaccel.training import keep, parallel, progress, sinks, trace
 
+    options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
+    if command.profile is not None:
+        options["trace"] = trace.parse(command.profile, out / "profile")
     if not parallel.is_main_process():
-        outcome = loop.train(run, path, devices=command.devices)
-        return DONE if outcome.status == "done" else DIVERGED
+        return _status(loop.train(run, path, **options))
+    options["also"] = [sinks.sink(target, run, out) for target in command.log]
+    if command.resume and not (out / "checkpoints" / "last").exists():
+        _say(f"{out} holds no checkpoint: the run starts anew.")
     with progress.reporter(_console(), f"{run.method} on {run.data}") as report:
-        outcome = loop.train(run, path, devices=command.devices, progress=report)
-    if outcome.status == "diverged":
+        outcome = loop.train(run, path, progress=report, **options)
+    if outcome.status == "stopped":
+        _say(f"stopped by a signal after step {outcome.step}, and saved. Go on with the same command and --resume.")
+    elif outcome.status == "diverged":
         _say(
             f"{run.method} diverged: the loss or the gradient is not finite at step {outcome.step}. The rows before it "
             f"are in {path}. Try a smaller step size.",
             error=True,
         )
-        return DIVERGED
-    last = outcome.last
-    accuracy, loss, seconds = 100 * last["accuracy"], last["loss"], last["seconds"]
-    _say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
-    _say(f"record: {path}\nnext: optaxaccel report {out}")
-    return DONE
+    else:
+        last = outcome.last
+        accuracy, loss, seconds = 100 * last["accuracy"], last["loss"], last["seconds"]
+        _say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
+        _say(f"record: {path}\nnext: optaxaccel report {out}")
+    return _status(outcome)
+
+
+def _status(outcome: Any) -> int:
+    """Return the exit status of a run."""
+    return {"done": DONE, "diverged": DIVERGED, "stopped": 128 + outcome.signal}[outcome.status]
 
 
 def _run_file(command: RunFile) -> int:
@@ -343,16 +374,27 @@ def _say(text: str, *, error: bool = False) -> None:
     print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
-def _refuse_other_spec(path: Path, run: Run) -> None:
+def _earlier(path: Path, run: Run, resume: bool) -> Any:
+    """Return the record that is there, or None; refuse to write over another run or over one that can go on."""
     if not path.exists():
-        return
+        return None
     from optaxaccel.training import records
 
-    differing = differences(run.as_dict(), records.read(path).start["spec"])
+    try:
+        earlier = records.read(path)
+    except ValueError:  # killed before its first row was whole
+        return None
+    differing = differences(run.as_dict(), earlier.start["spec"])
     if differing:
         raise FileExistsError(
             f"{path} is the record of another run, which differs in: {'; '.join(differing)}. Pass another --out."
         )
+    if earlier.status == "unfinished" and not resume and any((path.parent / "checkpoints" / "last").glob("*")):
+        raise FileExistsError(
+            f"{path.parent} holds a run that was stopped. Pass --resume to go on with it, or another --out; to start "
+            "it anew remove the folder."
+        )
+    return earlier
 
 
 def _start_jax(command: Train | None = None) -> None:

@@ -261,6 +261,19 @@ def _own_iterate(state: Any, params: optax.Params) -> optax.Params:
     return state.eval_params(as_seen_by(state, params))
 
 
+def measurement_failed(opt_state: optax.OptState) -> jax.Array:
+    """Return whether a loss that a method measured in its last step, beyond the one handed in, was not finite.
+
+    States of methods that measure say so by a property `measurement_failed`; they are found at any depth.
+    """
+
+    def measures(node: Any) -> bool:
+        return hasattr(type(node), "_fields") and hasattr(type(node), "measurement_failed")
+
+    states = [state for state in jax.tree.leaves(opt_state, is_leaf=measures) if measures(state)]
+    return jnp.any(jnp.array([state.measurement_failed for state in states], bool))
+
+
 def as_seen_by(state: Any, params: optax.Params) -> optax.Params:
     """Hide what a mask hid when `state` was made, as one of its trees shows: leaves, or whole subtrees."""
     for field in state:

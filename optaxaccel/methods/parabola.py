@@ -48,6 +48,11 @@ class ParabolaState(NamedTuple):
     curvature: jax.Array
     case: jax.Array
 
+    @property
+    def measurement_failed(self) -> jax.Array:
+        """Whether the loss measured in the last step was not finite."""
+        return self.case == int(ParabolaCase.NOT_MEASURED)
+
 
 def scale_by_parabola(
     *,

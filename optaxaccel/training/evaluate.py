@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from optaxaccel.methods import eval_params
 from optaxaccel.models.contract import Model
+from optaxaccel.training.loss import Batch, cross_entropy
 from optaxaccel.training.state import TrainState
-from optaxaccel.training.step import Batch, cross_entropy
 
 
 def evaluate_batch(model: Model, state: TrainState, batch: Batch, weight: jax.Array) -> dict[str, jax.Array]:

@@ -11,11 +11,12 @@ import numpy as np
 from optaxaccel import data, models
 from optaxaccel.training.evaluate import evaluate_batch
 from optaxaccel.training.feed import Feed, Source
+from optaxaccel.training.loss import Batch, Options
 from optaxaccel.training.optimizer import Recipe
 from optaxaccel.training.parallel import AXIS, Layout
 from optaxaccel.training.spec import Run
 from optaxaccel.training.state import TrainState, init_state
-from optaxaccel.training.step import Batch, Options, train_step
+from optaxaccel.training.step import train_step
 
 Numbers = Mapping[str, Any]
 
@@ -28,6 +29,8 @@ class Program(NamedTuple):
       step: (state, numbers, *source) -> (state, metrics).
       evaluate: (state, images, labels, weight) -> sums over one batch.
       spread: what the step takes, from what is replicated; `pmap` wants a copy a device along a first axis.
+      refresh: (state, *source) -> state with the batch statistics moved by one training batch, the parameters as they
+        were; under `jit` only.
       collect: what is replicated, from what the step returns.
       compile_seconds: what compiling took, once for all runs that share the program.
     """
@@ -35,6 +38,7 @@ class Program(NamedTuple):
     init: Callable[..., TrainState]
     step: Callable[..., tuple[TrainState, Mapping[str, jax.Array]]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
+    refresh: Callable[..., TrainState]
     spread: Callable[[Any], Any]
     collect: Callable[[Any], Any]
     compile_seconds: float
@@ -87,6 +91,12 @@ def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numb
         x = data.prepare(images, mean=feed.mean, std=feed.std)
         return evaluate_batch(model, state, Batch(x, labels), weight)
 
+    def refresh(state, *source):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        images, _ = feed.select(source, state.step, None, run.batch_size)
+        x = data.prepare(images, key=key, mean=feed.mean, std=feed.std, augment=run.augment, train=True)
+        return state.replace(net_state=model.apply(state.params, state.net_state, x, key=key, train=True)[1])
+
     step = _step(run, recipe, feed, layout, model)
     started = time.perf_counter()
     compiled_init = jax.jit(init, out_shardings=layout.replicated).lower(np.uint32(0), numbers).compile()
@@ -100,10 +110,10 @@ def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numb
     else:
         jitted = jax.jit(step, donate_argnums=0, out_shardings=layout.replicated)
         compiled_step = jitted.lower(state, numbers, *source).compile()
-    compiled_evaluate = jax.jit(evaluate, out_shardings=layout.replicated)
+    compiled_evaluate, compiled_refresh = (jax.jit(f, out_shardings=layout.replicated) for f in (evaluate, refresh))
     spread, collect = (layout.stack, layout.unstack) if layout.mode == "pmap" else (_same, _same)
     seconds = time.perf_counter() - started
-    return Program(compiled_init, compiled_step, compiled_evaluate, spread, collect, seconds)
+    return Program(compiled_init, compiled_step, compiled_evaluate, compiled_refresh, spread, collect, seconds)
 
 
 def _same(tree: Any) -> Any:

@@ -1,6 +1,7 @@
 """Records: one JSONL file a run, provenance first, every row whole or absent.
 
-Kinds of rows: "start" (specification and provenance), "train" and "eval" (measurements), "end" (how the run ended).
+Kinds of rows: "start" (specification and provenance), "train", "eval" and "extrapolation" (measurements), "end" (how
+the run ended).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 
@@ -11,11 +12,16 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
+
+
+Sink = Callable[[str, Mapping[str, Any]], None]  # takes a row: its kind and its fields
+TIMED = ("time", "seconds", "images_per_second", "compile_seconds", "step_seconds", "wait_seconds", "peak_bytes")
+"""Fields that tell how fast a run was; two equal runs are equal in all others."""
 
 
 class Record(NamedTuple):
@@ -24,7 +30,7 @@ class Record(NamedTuple):
     Attributes:
       path: the file.
       start: specification ("spec"), its hash ("digest"), label, phase and provenance.
-      rows: "train" and "eval" rows in order.
+      rows: "train", "eval" and "extrapolation" rows in order.
       end: the last row if the run ended by itself ({"status": "done" | "diverged", ...}), else an empty dictionary.
     """
 
@@ -46,12 +52,23 @@ class Record(NamedTuple):
 class Writer:
     """Append rows to a file; each is on disk when `write` returns. Without a path nothing is written."""
 
-    def __init__(self, path: Path | None):
-        """Start the file anew."""
-        self._file = None
+    def __init__(self, path: Path | None, *, offset: int = 0, also: Sequence[Sink] = ()):
+        """Start the file anew, or go on behind the first `offset` bytes of it; `also` gets every row, too.
+
+        Raises:
+          ValueError: the file is shorter than `offset`.
+        """
+        self._file, self._also = None, also
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
+            if offset and (not path.exists() or path.stat().st_size < offset):
+                raise ValueError(
+                    f"{path} has lost rows that the checkpoint beside it counts on ({offset} bytes). Bring the file "
+                    "back, or pass another --out."
+                )
+            self._file = path.open("r+" if offset else "w", encoding="utf-8")
+            self._file.seek(offset)
+            self._file.truncate()
 
     def write(self, kind: str, **fields: Any) -> None:
         """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
@@ -59,8 +76,21 @@ class Writer:
             row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()
+        for sink in self._also:
+            sink(kind, fields)
 
-    def close(self) -> None:
+    def tell(self) -> int:
+        """Return the length of the file in bytes, all of which the disk has."""
+        if self._file is None:
+            return 0
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def __enter__(self) -> "Writer":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
@@ -76,7 +106,7 @@ def read(path: Path) -> Record:
     if not rows or rows[0].get("kind") != "start":
         raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
     end = rows[-1] if rows[-1]["kind"] == "end" else {}
-    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in ("train", "eval")], end)
+    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in ("train", "eval", "extrapolation")], end)
 
 
 def read_all(path: Path) -> list[Record]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from optaxaccel import registry
 
+_LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquoted one
 _EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
 
 
@@ -48,6 +49,9 @@ class Run:
       parallel: how several devices share a step, "jit" (the compiler cuts the batch) or "pmap".
       on_fault: what a loss or gradient that is not finite does: "stop" the run, or "skip" the step.
       max_skips: steps skipped in a row before the run stops all the same.
+      extrapolate: RNA beside training, which it leaves alone: {"K": differences, 10 by default, "regularization": 1e-8,
+        "every": steps or "1epoch" between two of the trees kept, "iterate": "tail" or "head", "statistics": "combined",
+        or "refreshed" on training images, "host": whether the trees are kept in the host's memory}. Empty for none.
       eval_every: epochs between evaluations.
       log_every: steps between training rows; 0 means ten an epoch.
       data_dir: folder of prepared TFDS data; None means $TFDS_DATA_DIR or the TFDS default.
@@ -79,6 +83,7 @@ class Run:
     parallel: Literal["jit", "pmap"] = "jit"
     on_fault: Literal["stop", "skip"] = "stop"
     max_skips: int = 10
+    extrapolate: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     eval_every: float = 1.0
     log_every: int = 0
     data_dir: str | None = None
@@ -102,8 +107,9 @@ class Run:
         _check("eval_every", self.eval_every, 0 < self.eval_every < math.inf, "a number of epochs > 0")
         _check("log_every", self.log_every, self.log_every >= 0, "an integer >= 0")
         _check("seed", self.seed, 0 <= self.seed < 2**32, "an integer in [0, 2^32)")
-        for name in ("method_args", "schedule", "model_args"):
+        for name in ("method_args", "schedule", "model_args", "extrapolate"):
             object.__setattr__(self, name, _literals(name, getattr(self, name)))
+        _check_extrapolate(self.extrapolate)
 
     def replace(self, **changes: Any) -> "Run":
         """Return a copy with some fields changed."""
@@ -128,14 +134,20 @@ class Run:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def digest(self) -> str:
-        """Return a short hash that names this specification; where the data lie does not count."""
-        fields = {k: v for k, v in self.as_dict().items() if k != "data_dir"}
+        """Return a short hash that names this specification.
+
+        Where the data lie does not count, nor do fields at their defaults, so that a new field renames no old record.
+        """
+        fields = {k: v for k, v in self.as_dict().items() if k != "data_dir" and v != _DEFAULTS[k]}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Return one line for each field in which two specifications (as dictionaries) differ."""
-    ours, theirs = json.loads(json.dumps(ours)), json.loads(json.dumps(theirs))
+    """Return one line for each field in which two specifications (as dictionaries) differ.
+
+    A field that one of them lacks, because it is of an older version, has its default there.
+    """
+    ours, theirs = ({**_DEFAULTS, **json.loads(json.dumps(spec))} for spec in (ours, theirs))
     names = [name for name in {**ours, **theirs} if name != "data_dir"]
     return [f"{n}: {theirs.get(n)!r} there, {ours.get(n)!r} asked" for n in names if ours.get(n) != theirs.get(n)]
 
@@ -147,11 +159,12 @@ def parse_arguments(text: str) -> dict[str, Any]:
 
     >>> parse_arguments("learning_rate=0.1, coefficients=(0.1, 0.9), slope=exact")
     {'learning_rate': 0.1, 'coefficients': (0.1, 0.9), 'slope': 'exact'}
-    >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps='1epoch')")
+    >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps=1epoch)")
     {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
     """
     try:
-        call = ast.parse(f"f({text})", mode="eval").body
+        quoted = _LENGTH.sub(r"'\1'", text)
+        call = ast.parse(f"f({quoted})", mode="eval").body
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             return _keywords(call)
         raise ValueError("not a list of keyword arguments")
@@ -189,6 +202,32 @@ def _check(name: str, value: Any, valid: bool, wanted: str) -> None:
         raise ValueError(f"{name}={value!r} is not {wanted}. Pass {name}={wanted}.")
 
 
+EXTRAPOLATE = {
+    "K": 10,
+    "regularization": 1e-8,
+    "every": "1epoch",
+    "iterate": "tail",
+    "statistics": "combined",
+    "host": False,
+}
+
+
+def _check_extrapolate(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in EXTRAPOLATE:
+            raise registry.unknown("argument of extrapolate", name, EXTRAPOLATE)
+    settings = {**EXTRAPOLATE, **given}
+    k, strength = settings["K"], settings["regularization"]
+    _check("K", k, isinstance(k, int) and k >= 1, "an integer >= 1")
+    _check("regularization", strength, isinstance(strength, (int, float)) and 0 <= strength < math.inf, "a number >= 0")
+    every = steps_from(settings["every"], 1000)
+    _check("every", settings["every"], isinstance(every, int) and every >= 1, "a number of steps, or '1epoch'")
+    _check("iterate", settings["iterate"], settings["iterate"] in ("tail", "head"), "'tail' or 'head'")
+    statistics = settings["statistics"]
+    _check("statistics", statistics, statistics in ("combined", "refreshed"), "'combined' or 'refreshed'")
+    _check("host", settings["host"], isinstance(settings["host"], bool), "True or False")
+
+
 def _literals(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name}={value!r} is not a mapping. Pass {name}={{'argument': value}}.")
@@ -197,3 +236,6 @@ def _literals(name: str, value: Any) -> dict[str, Any]:
     except TypeError as error:
         raise ValueError(f"{name}={value!r} holds more than literals ({error}), so no record could name it.") from error
     return dict(value)
+
+
+_DEFAULTS = Run().as_dict()

@@ -17,8 +17,7 @@ def rows_of(path):
 
 
 def without_times(rows):
-    timed = ("seconds", "images_per_second", "compile_seconds", "time")
-    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
+    return [{name: value for name, value in row.items() if name not in records.TIMED} for row in rows]
 
 
 def test_training_learns_and_leaves_a_whole_record(tmp_path):

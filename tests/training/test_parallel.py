@@ -8,10 +8,11 @@ from flax import linen as nn
 
 from optaxaccel import METHODS, models
 from optaxaccel.training import loop, parallel, records
+from optaxaccel.training.loss import Batch, Options
 from optaxaccel.training.parallel import AXIS
 from optaxaccel.training.spec import Run
 from optaxaccel.training.state import init_state
-from optaxaccel.training.step import Batch, Options, train_step
+from optaxaccel.training.step import train_step
 
 SLACK = 1e-9  # of the largest entry of a leaf, in float64: line searches amplify the rounding of float32
 

@@ -4,11 +4,10 @@ from optaxaccel.training import records
 
 
 def written(path):
-    writer = records.Writer(path)
-    writer.write("start", spec={}, label="a", phase="final")
-    writer.write("train", step=1, loss=float("nan"), list=(1.0, float("inf")))
-    writer.write("end", status="done")
-    writer.close()
+    with records.Writer(path) as writer:
+        writer.write("start", spec={}, label="a", phase="final")
+        writer.write("train", step=1, loss=float("nan"), list=(1.0, float("inf")))
+        writer.write("end", status="done")
     return path
 
 

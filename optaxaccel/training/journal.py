@@ -1,0 +1,194 @@
+"""The journal of a run under way: metrics on their way from the device, faults, the clock and the rows."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from optaxaccel import methods
+from optaxaccel.training.records import Writer
+from optaxaccel.training.spec import Run
+
+Metrics = Mapping[str, Any]
+
+
+class Progress(Protocol):
+    """What the loop tells while it runs."""
+
+    def __call__(self, *, step: int, total: int, row: Mapping[str, Any]) -> None:
+        """Take the newest row, after `step` of `total` updates."""
+        ...
+
+
+class NotFiniteError(Exception):
+    """A loss, gradient or measurement that ends the run."""
+
+    def __init__(self, step: int, what: str):
+        """Say what it was, and how many updates came before."""
+        super().__init__(f"the {what} is not finite at step {step}")
+        self.step, self.what = step, what
+
+
+class Journal:
+    """Takes the metrics of every step and writes rows.
+
+    The metrics of step k are read after step k + 1 was started, many at a time, so that the device never waits.
+    """
+
+    def __init__(self, run: Run, cost: methods.Cost, writer: Writer, progress: Progress | None, total: int, epoch: int):
+        """Begin at step 0; `total` is the number of updates and `epoch` the number of those in an epoch."""
+        self.run, self.cost, self.writer, self.progress = run, cost, writer, progress
+        self.total, self.epoch = total, epoch
+        self.log_every = run.log_every or max(1, epoch // 10)
+        self.pending: list[Metrics] = []
+        self.logged, self.skipped, self.skipped_in_a_row = 0, 0, 0
+        self.seconds = self.wait_seconds = self.logged_seconds = 0.0
+        self.last_eval: Mapping[str, Any] = {}
+        self.best = -1.0
+        self.untimed = 0
+        self.clock: float | None = None
+
+    # --- The clock: training alone, without compilation, evaluation and the first step of a process ------------------
+
+    def start_clock(self) -> None:
+        """Count seconds from now on."""
+        if self.clock is None:
+            self.untimed += 1
+        self.clock = time.perf_counter()
+
+    def tick(self) -> None:
+        """Add the seconds since the last look at the clock."""
+        if self.clock is not None:
+            now = time.perf_counter()
+            self.seconds, self.clock = self.seconds + now - self.clock, now
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count what happens inside as waiting for data."""
+        started = time.perf_counter()
+        yield
+        if self.clock is not None:
+            self.wait_seconds += time.perf_counter() - started
+
+    # --- Metrics ------------------------------------------------------------------------------------------------------
+
+    def due(self) -> bool:
+        """Return whether enough steps wait to be read, and one more is under way."""
+        return len(self.pending) > self.log_every
+
+    def log(self, collect: Callable[[Metrics], Metrics], count: int | None = None) -> None:
+        """Read the metrics of the oldest `count` steps, all by default, and write one row.
+
+        Raises:
+          NotFiniteError: a step has a fault that ends the run; the row holds the steps before it.
+        """
+        count = len(self.pending) if count is None else count
+        if count == 0:
+            return
+        taken = self.read(collect, self.pending[:count])
+        del self.pending[:count]
+        self.tick()
+        columns = {name: np.array([metrics[name] for metrics in taken]) for name in taken[0]}
+        faults = [_fault(metrics) for metrics in taken]
+        end = self._first_fault(faults)
+        good = [i for i in range(end) if not faults[i]]
+        if good:
+            elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
+            row = {
+                **self.position(self.logged + end),
+                "loss": columns["loss"][good].mean(),
+                "accuracy": columns["accuracy"][good].mean(),
+                "grad_norm": columns["grad_norm"][good[-1]],
+                "images_per_second": self._speed(self.logged + end),
+                "step_seconds": round(elapsed / steps, 6),
+                "wait_seconds": round(self.wait_seconds, 6),
+                "skipped": self.skipped,
+            }
+            self.write("train", row)
+        self.logged_seconds = self.seconds
+        self.logged += end
+        if end < count:
+            raise NotFiniteError(self.logged, str(faults[end]))
+
+    @staticmethod
+    def read(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[dict[str, float]]:
+        """Fetch metrics from the device; those that a checkpoint kept are numbers already."""
+        fetched = jax.device_get([m if isinstance(m["loss"], float) else collect(m) for m in pending])
+        return [{name: float(value) for name, value in metrics.items()} for metrics in fetched]
+
+    def _first_fault(self, faults: list[str | None]) -> int:
+        """Return the first step that ends the run, or the number of steps; count those that are skipped."""
+        for step, fault in enumerate(faults):
+            if not fault:
+                self.skipped_in_a_row = 0
+                continue
+            if self.run.on_fault == "stop" or self.skipped_in_a_row + 1 > self.run.max_skips:
+                return step
+            self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+        return len(faults)
+
+    def _speed(self, step: int) -> float | None:
+        """Return images a second so far; steps that were not timed do not count."""
+        timed = step - self.untimed
+        return round(timed * self.run.batch_size / self.seconds, 1) if timed > 0 and self.seconds else None
+
+    # --- Rows ---------------------------------------------------------------------------------------------------------
+
+    def position(self, step: int) -> dict[str, Any]:
+        """Return where the run is: steps, epochs, oracle calls so far and training seconds."""
+        return {
+            "step": step,
+            "epoch": round(step / self.epoch, 6),
+            "value_calls": step * self.cost.values,
+            "grad_calls": step * (1 + self.cost.grads),
+            "hvp_calls": step * self.cost.hvps,
+            "seconds": round(self.seconds, 4),
+        }
+
+    def evaluated(self, step: int, split: str, loss: float, accuracy: float) -> bool:
+        """Write the row of an evaluation, and return whether it is the best so far."""
+        self.last_eval = {**self.position(step), "split": split, "loss": loss, "accuracy": accuracy}
+        self.write("eval", self.last_eval)
+        better, self.best = accuracy > self.best, max(accuracy, self.best)
+        return better
+
+    def write(self, kind: str, row: Mapping[str, Any]) -> None:
+        """Write one row and tell it."""
+        self.writer.write(kind, **row)
+        if self.progress is not None:
+            self.progress(step=row["step"], total=self.total, row={"kind": kind, **row})
+
+    def end(self, status: str, step: int, **fields: Any) -> None:
+        """Write the last row."""
+        memory = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+        fields |= {"skipped": self.skipped, "seconds": round(self.seconds, 4), "wait_seconds": self.wait_seconds}
+        fields |= {"peak_bytes": max((size for size in memory if size is not None), default=None)}
+        self.writer.write("end", status=status, step=step, **fields)
+
+    # --- Checkpoints --------------------------------------------------------------------------------------------------
+
+    _KEPT = ("logged", "skipped", "skipped_in_a_row", "seconds", "wait_seconds", "logged_seconds", "untimed", "best")
+
+    def memory(self, collect: Callable[[Metrics], Metrics]) -> dict[str, Any]:
+        """Return as JSON what `recall` needs to go on as if nothing had happened."""
+        self.pending[:] = self.read(collect, self.pending)
+        kept = {name: getattr(self, name) for name in self._KEPT}
+        return {**kept, "pending": list(self.pending), "last_eval": dict(self.last_eval), "offset": self.writer.tell()}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what `memory` returned."""
+        for name in self._KEPT:
+            setattr(self, name, memory[name])
+        self.pending, self.last_eval = list(memory["pending"]), dict(memory["last_eval"])
+
+
+def _fault(metrics: Mapping[str, float]) -> str | None:
+    """Return what is wrong with a step."""
+    if not np.isfinite(metrics["loss"]):
+        return "loss"
+    if not np.isfinite(metrics["grad_norm"]):
+        return "gradient"
+    return "loss that the method measured" if metrics["measurement_failed"] else None

@@ -1,0 +1,128 @@
+"""What a run keeps so that nothing is lost: a folder of its own, checkpoints, and an ear for signals to stop."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from optaxaccel.training import interrupt, parallel
+from optaxaccel.training.spec import Run
+
+Tree = Any
+
+
+class Keep(NamedTuple):
+    """How a run is kept.
+
+    Attributes:
+      folder: the run's folder; the checkpoints are in `checkpoints` below it.
+      resume: whether to go on with the last checkpoint; without one the run starts anew.
+      seconds: time between two checkpoints, which are written when metrics are read; 0 writes one at every such moment.
+    """
+
+    folder: Path
+    resume: bool = False
+    seconds: float = 30.0
+
+
+class Keeper:
+    """Owns the folder of a run while it goes on; without a `Keep` it does nothing."""
+
+    def __init__(self, run: Run, keep: Keep | None):
+        """Take the settings; `with` does the rest."""
+        self.run, self.keep = run, keep
+        self.signals = interrupt.Signals()
+        self._agreed_to_stop = False
+        self._checkpoints: Any = None
+        self._saved = time.monotonic()  # no jump of the time of day matters
+        self._closing = contextlib.ExitStack()
+
+    def __enter__(self) -> "Keeper":
+        """Lock the folder and listen to signals.
+
+        Raises:
+          FileExistsError: another process owns the folder.
+        """
+        if self.keep is not None:
+            if parallel.is_main_process():
+                self._closing.enter_context(interrupt.locked(self.keep.folder))
+            self._closing.enter_context(self.signals.installed())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Finish what is being written and let the folder go."""
+        with self._closing:
+            if self._checkpoints is not None:
+                try:
+                    if error[0] is None:
+                        self._checkpoints.wait()
+                finally:
+                    self._checkpoints.close()
+
+    def restore(self, like: Tree) -> Any:
+        """Return the last checkpoint, or None to start anew; from now on signals wait for the end of a step.
+
+        Raises:
+          ValueError: the checkpoints are another run's, or none of them can be read.
+        """
+        found = None
+        if self.keep is not None:
+            from optaxaccel.training.checkpoint import Checkpoints  # loads orbax
+
+            self._checkpoints = Checkpoints(self.keep.folder / "checkpoints", self.run)
+            if self.keep.resume:
+                found = self._checkpoints.restore(like)
+            else:
+                self._checkpoints.clear()
+        self._saved = time.monotonic()
+        self.signals.between_steps = True
+        return found
+
+    def due(self) -> bool:
+        """Return whether to save now, as all processes agree; they also agree on whether to stop."""
+        if self.keep is None:
+            return False
+        due = time.monotonic() - self._saved >= self.keep.seconds
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            wishes = multihost_utils.process_allgather(np.array([bool(self.signals.received), due]))
+            self._agreed_to_stop, due = bool(wishes[:, 0].any()), bool(wishes[0, 1])
+        self._checkpoints.check()
+        return due
+
+    def asked_to_stop(self) -> bool:
+        """Return whether a signal asked to stop; of several processes all stop after the same step."""
+        return self._agreed_to_stop if jax.process_count() > 1 else bool(self.signals.received)
+
+    @property
+    def stopped_by(self) -> int:
+        """Return the signal that asked to stop; SIGTERM if another process got it."""
+        return self.signals.received or int(signal.SIGTERM)
+
+    def save(self, step: int, tree: Tree, memory: Mapping[str, Any], *, wait: bool = False) -> None:
+        """Save the last state in the background, or wait until it is on disk.
+
+        Raises:
+          OSError: a checkpoint could not be written.
+        """
+        if self._checkpoints is None:
+            return
+        self._checkpoints.save(step, tree, memory)
+        if wait:
+            self._checkpoints.wait()
+        self._saved = time.monotonic()
+
+    def save_best(self, step: int, tree: Tree, row: Mapping[str, Any]) -> None:
+        """Save the state with the best evaluation so far, in the background.
+
+        Raises:
+          OSError: a checkpoint could not be written.
+        """
+        if self._checkpoints is not None:
+            self._checkpoints.save(step, tree, row, best=True)
