@@ -17,6 +17,7 @@ import tyro
 
 from optaxaccel.training.spec import Run, differences, parse_arguments
 
+HEARTBEAT_TIMEOUT = 20  # seconds until a process of several counts as dead, and the others exit with an error
 DONE, FAILED, BAD_INPUT, DIVERGED = 0, 1, 2, 3
 
 
@@ -409,4 +410,6 @@ def _start_jax(command: Train | None = None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     parallel.use_cpu_cores(None if command is None else command.devices)
     if command is not None and command.distributed:
-        jax.distributed.initialize(command.coordinator, command.process_count, command.process_index)
+        # The default of 100 s would keep the others waiting for longer than that for one that died.
+        given = (command.coordinator, command.process_count, command.process_index)
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)

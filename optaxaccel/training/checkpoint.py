@@ -37,6 +37,7 @@ class Checkpoints:
         """Open a folder, which is made, and clear away what a killed process left half-written."""
         folder = folder.absolute()
         self.folder, self.run, self.say = folder, run, say
+        self._newest = {False: -1, True: -1}  # what the manager says of it differs between processes for a while
         self._last = ocp.CheckpointManager(folder / "last", options=_options(2))
         self._best = ocp.CheckpointManager(folder / "best", options=_options(1))
 
@@ -48,8 +49,11 @@ class Checkpoints:
         """
         manager = self._best if best else self._last
         with _writing(self.folder):
-            for newer in [s for s in manager.all_steps() if s >= step]:  # of before a resume from an older one
-                manager.delete(newer)
+            if step == self._newest[best]:  # a signal came, or the run ended, right after it was saved
+                return
+            self._newest[best] = step
+            if jax.process_count() > 1:  # two saves at once would wait at each other's barriers, for ever
+                self.wait()
             rest = {"spec": self.run.as_dict(), "checksum": int(_checksum(tree)), **memory}
             manager.save(
                 step,
@@ -57,10 +61,10 @@ class Checkpoints:
                 force=True,
             )
 
-    def clear(self) -> None:
-        """Remove all checkpoints, those of a run that begins anew."""
+    def clear(self, above: int = -1) -> None:
+        """Remove what a run that goes on from `above` updates will write again; all of it by default."""
         for manager in (self._last, self._best):
-            for step in manager.all_steps():
+            for step in [s for s in manager.all_steps() if s > above]:
                 manager.delete(step)
 
     def check(self) -> None:
@@ -95,7 +99,7 @@ class Checkpoints:
     def restore(self, like: Tree) -> Restored | None:
         """Return the newest checkpoint that reads back whole, on the devices of `like`, or None if there is none.
 
-        Newer ones that do not are removed, with a warning each.
+        Newer ones do not, of which a warning tells, and are removed.
 
         Raises:
           ValueError: the checkpoint is of another specification, or none of those there can be read.
@@ -118,8 +122,7 @@ class Checkpoints:
                 )
                 self.say(f"checkpoint {self.folder}/last/{reasons[-1]}. It is passed over.")
                 continue
-            for damaged in [s for s in self.steps() if s > step]:
-                self._last.delete(damaged)
+            self.clear(above=step)
             return Restored(step, tree, memory)
         if reasons:
             raise ValueError(
@@ -151,6 +154,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # orbax's other writers fail, too, at length
         text = " ".join(str(e) for e in (error, error.__cause__) if e is not None)
         number = error.errno if isinstance(error, OSError) else None
         if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:

@@ -57,7 +57,8 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
 
     def begin(state):
         keep = {"length": asked["K"] + 1, "offload": asked["host"]}
-        return Histories(*(methods.history_init(tree, **keep) for tree in (state.params, state.net_state)))
+        found = Histories(*(methods.history_init(tree, **keep) for tree in (state.params, state.net_state)))
+        return Histories(*(h._replace(count=jax.device_put(h.count, state.step.sharding)) for h in found))
 
     def push(histories, state):
         return Histories(

@@ -22,8 +22,8 @@ class Outcome(NamedTuple):
 
     Attributes:
       status: "done", "diverged", or "stopped" by a signal, after saving.
-      step: the number of updates, or of those before the loss or gradient that was not finite.
-      state: the state after the last update.
+      step: the number of updates, or of those before the fault.
+      state: the state after the last update made.
       last: the last evaluation row.
       signal: the signal that stopped it.
     """
@@ -36,12 +36,7 @@ class Outcome(NamedTuple):
 
 
 def check(run: Run) -> None:
-    """Refuse, within a second or two and before any work, a run that cannot start.
-
-    Raises:
-      ValueError: an unknown name or a value out of range.
-      FileNotFoundError: the data set is not prepared.
-    """
+    """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
     registry.lookup("model", run.model, models.MODELS)
     data.check(run.data, run.data_dir)
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
@@ -73,8 +68,7 @@ def train(
       also: further takers of rows, see `optaxaccel.training.sinks`.
 
     Raises:
-      ValueError: the run cannot start, or its checkpoints are another run's.
-      OSError: a record or a checkpoint cannot be written.
+      ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
     """
     check(run)
     with Keeper(run, keep) as keeper:
@@ -120,35 +114,36 @@ class _Running:
 
     def to_end(self, step: int, state: TrainState, histories: Any) -> Outcome:
         """Train from `step` updates on; `state` is replicated."""
-        compiled, journal, keeper = self.compiled, self.journal, self.keeper
-        sources, held = self.feed.open(step), compiled.spread(state)
+        journal, keeper, collect = self.journal, self.keeper, self.compiled.collect
+        sources = self.feed.open(step)
+        self.held, self.histories = self.compiled.spread(state), histories
         try:
             if step == 0:
-                histories = self.measure(0, state, histories)
+                self.measure(0, state)
             del state
             with self.trace:
                 while step < journal.total and not keeper.asked_to_stop():
-                    held, histories = self.advance(step, held, histories, sources)
+                    self.advance(step, sources)
                     step += 1
-            if step < journal.total:
-                keeper.save(step, self.kept(held, histories), journal.memory(compiled.collect), wait=True)
-                return Outcome("stopped", step, compiled.collect(held), journal.last_eval, keeper.stopped_by)
+            keeper.save(step, self.kept(), journal.memory(collect), wait=True)
         except NotFiniteError as fault:
             journal.end("diverged", fault.step, what=fault.what)
-            return Outcome("diverged", fault.step, compiled.collect(held), journal.last_eval)
+            return Outcome("diverged", fault.step, collect(self.held), journal.last_eval)
+        if step < journal.total:
+            return Outcome("stopped", step, collect(self.held), journal.last_eval, keeper.stopped_by)
         journal.end("done", step)
-        return Outcome("done", step, compiled.collect(held), journal.last_eval)
+        return Outcome("done", step, collect(self.held), journal.last_eval)
 
-    def advance(self, step: int, held: TrainState, histories: Any, sources: Iterator[Any]) -> tuple[TrainState, Any]:
+    def advance(self, step: int, sources: Iterator[Any]) -> None:
         """Make one update and all that is due after it."""
         compiled, journal = self.compiled, self.journal
-        self.trace.before(step, held)
+        self.trace.before(step, self.held)
         with journal.waiting():
             source = next(sources)
-        held, metrics = compiled.step(held, self.numbers, *source)
+        self.held, metrics = compiled.step(self.held, self.numbers, *source)
         journal.pending.append(metrics)
         if journal.clock is None:  # the first call of a program pays for starting it
-            jax.block_until_ready(held)
+            jax.block_until_ready(self.held)
             journal.start_clock()
         parallel.wait_for_oldest(journal.pending)
         reads = journal.due()
@@ -158,39 +153,38 @@ class _Running:
         pushes = self.beside is not None and (step + 1) % self.beside.interval == 0
         if evaluates or pushes:
             journal.log(compiled.collect)
-            jax.block_until_ready(held)
+            jax.block_until_ready(self.held)
             journal.tick()
-            histories = self.measure(step + 1, compiled.collect(held), histories, evaluates, pushes)
+            self.measure(step + 1, compiled.collect(self.held), evaluates, pushes)
             journal.start_clock()
         if (reads or evaluates or pushes) and self.keeper.due():
-            self.keeper.save(step + 1, self.kept(held, histories), journal.memory(compiled.collect))
-        return held, histories
+            self.keeper.save(step + 1, self.kept(), journal.memory(compiled.collect))
 
-    def kept(self, held: TrainState, histories: Any) -> Mapping[str, Any]:
+    def kept(self) -> Mapping[str, Any]:
         """Return the arrays that a checkpoint holds."""
-        return {"state": self.compiled.collect(held), "histories": histories}
+        return {"state": self.compiled.collect(self.held), "histories": self.histories}
 
     def evaluates_after(self, step: int) -> bool:
         """Return whether the interval of evaluations, which need not be whole steps, ends here."""
         interval = self.run.eval_every * self.journal.epoch
         return step == self.journal.total or step // interval > (step - 1) // interval
 
-    def measure(self, step: int, state: TrainState, histories: Any, evaluates: bool = True, pushes: bool = True) -> Any:
+    def measure(self, step: int, state: TrainState, evaluates: bool = True, pushes: bool = True) -> None:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""
+        split = self.feed.held_out_name
         if evaluates:
             loss, accuracy = self.evaluate(state)
             if not math.isfinite(loss):
-                raise NotFiniteError(step, f"{self.feed.held_out_name} loss")
-            if self.journal.evaluated(step, self.feed.held_out_name, loss, accuracy) and step:
+                raise NotFiniteError(step, f"{split} loss")
+            if self.journal.evaluated(step, split, loss, accuracy) and step:
                 self.keeper.save_best(step, {"state": state}, self.journal.last_eval)
         if self.beside is None or not pushes:
-            return histories
-        histories = self.beside.push(histories, state)
+            return
+        self.histories = self.beside.push(self.histories, state)
         if step:
-            loss, accuracy = self.evaluate(self.beside.point(histories, state))
-            row = {"split": self.feed.held_out_name, "loss": loss, "accuracy": accuracy}
+            loss, accuracy = self.evaluate(self.beside.point(self.histories, state))
+            row = {"split": split, "loss": loss, "accuracy": accuracy}
             self.journal.write("extrapolation", {**self.journal.position(step), **row})
-        return histories
 
     def evaluate(self, state: TrainState) -> tuple[float, float]:
         """Return loss in nats and accuracy over the held-out images."""
@@ -199,8 +193,8 @@ class _Running:
             sums.append(self.compiled.evaluate(state, *batch))
             parallel.wait_for_oldest(sums)
         fetched = jax.device_get(sums)
-        totals = {name: float(np.sum([one[name] for one in fetched])) for name in ("loss", "correct")}
-        return totals["loss"] / self.feed.held_out_size, totals["correct"] / self.feed.held_out_size
+        loss, correct = (float(np.sum([one[name] for one in fetched])) for name in ("loss", "correct"))
+        return loss / self.feed.held_out_size, correct / self.feed.held_out_size
 
 
 def _device() -> str:

@@ -90,6 +90,8 @@ def layout(mode: str, batch_size: int, devices: int | None = None) -> Layout:
       ValueError: the batch does not divide; the message names sizes that do.
     """
     found = jax.devices()
+    if jax.process_count() > 1:
+        devices = None  # every process brings its own
     if devices is not None and not 1 <= devices <= len(found):
         raise ValueError(f"devices={devices}, but there are {len(found)}. Pass devices=1 to {len(found)}.")
     used = found[: devices or len(found)]
@@ -122,4 +124,5 @@ def use_cpu_cores(devices: int | None = None) -> None:
 
 def default_devices(values_per_batch: int) -> int | None:
     """Return the number of devices to use unless told otherwise: all, but one CPU device for small batches."""
-    return 1 if jax.default_backend() == "cpu" and values_per_batch < CPU_DEVICES_PAY_FROM else None
+    alone = jax.process_count() == 1
+    return 1 if alone and jax.default_backend() == "cpu" and values_per_batch < CPU_DEVICES_PAY_FROM else None

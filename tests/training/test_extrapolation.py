@@ -1,0 +1,117 @@
+"""RNA beside training: the right trees, the right weights, and training left alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from training.kept import RUN, rows
+
+import optaxaccel
+from optaxaccel import data, models
+from optaxaccel.training import loop
+from optaxaccel.training.spec import Run
+
+
+def train(run, folder):
+    return loop.train(run, folder / "record.jsonl")
+
+
+def of_kind(folder, kind):
+    return [row for row in rows(folder) if row["kind"] == kind]
+
+
+def test_the_rows_are_those_of_the_extrapolated_iterates(tmp_path):
+    """The iterates come from runs of 3, 6, ... steps of the same seed; they are extrapolated here."""
+    run = RUN.replace(
+        method="optax.sgd", method_args={"learning_rate": 0.2}, extrapolate={"K": 3, "every": 3}, steps=12
+    )
+    train(run, tmp_path)
+    found = of_kind(tmp_path, "extrapolation")
+    assert [row["step"] for row in found] == [3, 6, 9, 12]
+    states = {}
+    for steps in (1, 3, 6, 9, 12):
+        states[steps] = loop.train(run.replace(steps=steps, extrapolate={}), tmp_path / f"{steps}.jsonl").state
+    history = [states[steps].params for steps in (3, 6, 9, 12)]  # the window holds four: the first is forgotten
+    params = optaxaccel.extrapolate(history, regularization=1e-8)
+    loss = evaluate(run, states[12].replace(params=params, opt_state=()))
+    assert found[-1]["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def evaluate(run, state):
+    from optaxaccel.training import feed, optimizer, program
+
+    made, layout = feed.feed(run, None)
+    recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
+    compiled = program.program(run, recipe, made, layout, next(made.open(0)))
+    sums = [compiled.evaluate(state, *batch) for batch in made.held_out()]
+    return float(sum(one["loss"] for one in sums)) / made.held_out_size
+
+
+@pytest.mark.parametrize("extra", [{}, {"statistics": "refreshed"}, {"host": True}, {"iterate": "head"}])
+def test_training_is_left_alone(tmp_path, extra):
+    run = RUN.replace(extrapolate={"K": 2, "every": 4, **extra})
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    a, b = train(run, tmp_path / "a"), train(run.replace(extrapolate={}), tmp_path / "b")
+    for x, y in zip(jax.tree.leaves(a.state), jax.tree.leaves(b.state), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert of_kind(tmp_path / "a", "eval") == of_kind(tmp_path / "b", "eval")
+    assert len(of_kind(tmp_path / "a", "extrapolation")) == 3
+
+
+def centred(name, *, classes, input_shape, **overrides):
+    """A linear classifier behind the first half of batch norm: it subtracts a mean, in training that of the batch."""
+    del name, overrides
+    size = int(np.prod(input_shape))
+
+    def init(key, x):
+        return {"w": jax.random.normal(key, (size, classes)) / size}, {"mean": jnp.zeros(size)}
+
+    def apply(params, net_state, x, *, key=None, train=False):
+        x = x.reshape(len(x), -1)
+        mean = x.mean(0) if train else net_state["mean"]
+        return (x - mean) @ params["w"], {"mean": 0.9 * net_state["mean"] + 0.1 * mean if train else mean}
+
+    return models.Model(init, apply)
+
+
+def test_statistics_are_combined_or_refreshed(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "make", centred)
+    monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+    common = {"method": "optax.sgd", "method_args": {"learning_rate": 0.05}, "normalise": "none", "steps": 6}
+    base = RUN.replace(**common, extrapolate={})
+    states = {steps: loop.train(base.replace(steps=steps), tmp_path / f"{steps}.jsonl").state for steps in (2, 4, 6)}
+    history = [states[steps] for steps in (2, 4, 6)]
+    params, statistics = optaxaccel.extrapolate(
+        [state.params for state in history], statistics=[state.net_state for state in history]
+    )
+    images = data.load("digits").train.image.reshape(1437, -1)
+    expected = {"combined": statistics["mean"], "refreshed": images.mean(0) / 255}
+    points = []
+    monkeypatch.setattr(loop._Running, "evaluate", lambda self, state: points.append(state) or (1.0, 0.5))
+    for way, mean in expected.items():
+        (tmp_path / way).mkdir()
+        train(base.replace(extrapolate={"K": 2, "every": 2, "statistics": way}), tmp_path / way)
+        np.testing.assert_allclose(points[-1].params["w"], params["w"], rtol=1e-5, atol=1e-7)
+        slack = 1e-6 if way == "combined" else 0.02  # the last batches weigh most where statistics are refreshed
+        np.testing.assert_allclose(points[-1].net_state["mean"], mean, atol=slack)
+    assert np.abs(expected["combined"] - expected["refreshed"]).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"k": 3}, "argument of extrapolate"),
+        ({"K": 0}, "K=0"),
+        ({"every": "often"}, "every"),
+        ({"statistics": "no"}, "combined"),
+    ],
+)
+def test_bad_settings_are_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        Run(extrapolate=asked)
+
+
+def test_refreshing_under_pmap_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--parallel jit"):
+        train(RUN.replace(parallel="pmap", extrapolate={"statistics": "refreshed"}), tmp_path)
