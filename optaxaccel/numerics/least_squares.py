@@ -4,7 +4,7 @@ The columns are as large as the model, so only sums of products of them are take
 in float32: its rounding, 1e-7 |R'R|, hides a lambda of 1e-8. So the columns are whitened by a matrix W, roughly
 (R'R)^(-1/2) and taken from a sample of their entries, and the Gram matrix G of R W, which has moderate eigenvalues,
 gives the small matrix T = G^(1/2) W^(-1) with |T c| = |R c|. (This is Cholesky QR in two passes, Yamamoto et al. 2015,
-shifted as in Fukaya et al. 2020, with symmetric roots in place of triangles.) The singular values of T serve every
+shifted as in Fukaya et al. 2020, with eigenvectors in place of triangles.) The singular values of T serve every
 lambda at once.
 """
 
@@ -63,11 +63,15 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
 
 
 def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return G^(1/2) and G^(-1/2), with no eigenvalue below the rounding of G."""
+    """Return A and A^(-1) with A'A = G, with no eigenvalue below the rounding of G.
+
+    Each column of A^(-1) belongs to one eigenvalue, and so has digits of its own: in the symmetric root the entries of
+    the smallest eigenvalues, 10^8 times as large in float64, would round those of the largest ones away.
+    """
     values, vectors = jnp.linalg.eigh(gram)
     floor = 2 * gram.shape[0] * jnp.finfo(gram.dtype).eps * values[-1]
     roots = jnp.sqrt(jnp.maximum(values, jnp.where(floor > 0, floor, 1)))
-    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+    return roots[:, None] * vectors.T, vectors / roots
 
 
 def solve(
