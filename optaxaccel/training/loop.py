@@ -71,8 +71,8 @@ def train(
       ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
     """
     check(run)
+    made, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made
     with Keeper(run, keep) as keeper:
-        made, layout = feed.feed(run, devices)
         steps_per_epoch = made.examples // run.batch_size
         total = run.total_steps(steps_per_epoch)
         recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)

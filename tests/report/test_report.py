@@ -9,16 +9,15 @@ from optaxaccel.training.spec import Run
 
 
 def record(path, label, losses, *, status="done", phase="final", accuracy=0.5):
-    writer = records.Writer(path)
     spec = Run(method="optax.sgd", method_args={"learning_rate": 0.1}).as_dict()
-    writer.write("start", spec=spec, label=label, phase=phase, data_note="")
-    for step, loss in enumerate(losses, 1):
-        row = {"step": step, "epoch": float(step), "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}
-        row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
-        writer.write("train", **row)
-        writer.write("eval", split="test", **row)
-    writer.write("end", status=status)
-    writer.close()
+    with records.Writer(path) as writer:
+        writer.write("start", spec=spec, label=label, phase=phase, data_note="")
+        for step, loss in enumerate(losses, 1):
+            row = {"step": step, "epoch": float(step), "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}
+            row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
+            writer.write("train", **row)
+            writer.write("eval", split="test", **row)
+        writer.write("end", status=status)
 
 
 def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
