@@ -16,7 +16,7 @@ demo: .venv/train.stamp  ## compare five methods on handwritten digits: a table 
 	@echo "         README.md shows the use in your own optax loop and training on MNIST"
 
 test: .venv/dev.stamp  ## run all tests
-	@$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/dev.stamp  ## lint, format, types, import contracts
 	@$(BIN)/ruff check .
