@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+Row = dict[str, Any]
+
 
 class Timing(NamedTuple):
     """Median seconds and the ratio to the reference: median and quartiles over rounds."""
@@ -31,23 +33,73 @@ def interleave(
       rounds: how often each is called, after two calls that do not count.
       reference: the variant that ratios refer to; by default the first.
     """
+
+    def timed(call: Callable[[], Any]) -> Callable[[], float]:
+        def seconds() -> float:
+            started = time.perf_counter()
+            jax.block_until_ready(call())
+            return time.perf_counter() - started
+
+        return seconds
+
+    return alternate({name: timed(call) for name, call in variants.items()}, rounds=rounds, reference=reference)
+
+
+def alternate(
+    variants: Mapping[str, Callable[[], float]], *, rounds: int, reference: str | None = None, warm_up: int = 2
+) -> dict[str, Timing]:
+    """Call in turn variants that return the seconds they took; the order turns from round to round.
+
+    Args:
+      variants: functions of no argument.
+      rounds: how often each is called, after `warm_up` calls that do not count.
+      reference: the variant that ratios refer to; by default the first.
+      warm_up: see rounds.
+    """
     names = list(variants)
     reference = reference or names[0]
-    for _ in range(2):
+    for _ in range(warm_up):
         for call in variants.values():
-            jax.block_until_ready(call())
+            call()
     seconds = {name: np.zeros(rounds) for name in names}
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            started = time.perf_counter()
-            jax.block_until_ready(variants[name]())
-            seconds[name][i] = time.perf_counter() - started
+            seconds[name][i] = variants[name]()
     timings = {}
     for name in names:
-        ratios = seconds[name] / seconds[names[0]]
+        ratios = seconds[name] / seconds[reference]
         low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         timings[name] = Timing(float(np.median(seconds[name])), float(ratio), float(low), float(high))
     return timings
+
+
+def rows_of(
+    title: str,
+    timings: Mapping[str, Timing],
+    *,
+    goals: Mapping[str, float] | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """Return timings as rows of a table.
+
+    Args:
+      title: what was done, and what ratios refer to where that is not the first variant.
+      timings: of `interleave` or `alternate`.
+      goals: the largest ratio that is good enough, by variant.
+      limits: the least ratio that is possible, by variant.
+    """
+    return [
+        {
+            "benchmark": title,
+            "variant": name,
+            "ms": 1e3 * timing.seconds,
+            "ratio": timing.ratio,
+            "quartiles": (timing.low, timing.high),
+            "limit": (limits or {}).get(name),
+            "goal": (goals or {}).get(name),
+        }
+        for name, timing in timings.items()
+    ]
 
 
 class Donated:
