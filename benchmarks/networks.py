@@ -5,6 +5,7 @@ CPU devices as there are cores, as the command line does. PyTorch runs with as m
 format. The limit is the time that all multiplications take at the speed of a large matrix product.
 """
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -157,9 +158,7 @@ def _torch_step(which: str, x: jax.Array, label: jax.Array) -> dict[str, Callabl
     """Return PyTorch's step on the same images, or nothing where it is not installed."""
     if importlib.util.find_spec("torch") is None:
         return {}
-    import torch  # pyright: ignore[reportMissingImports]
-    from torch import nn  # pyright: ignore[reportMissingImports]
-
+    torch, nn = importlib.import_module("torch"), importlib.import_module("torch.nn")
     torch.set_num_threads(os.cpu_count() or 1)
     net = _torch_cnn(nn) if which == "cnn" else _torch_resnet18(torch, nn)
     net = net.to(memory_format=torch.channels_last)
@@ -228,6 +227,6 @@ def _control_flow(rounds: int) -> list[Row]:
         "inside lax.cond": lambda: branch(True, x, kernel),
         "inside lax.fori_loop": lambda: loop(1, x, kernel),
     }
-    goals = dict.fromkeys(("inside lax.cond", "inside lax.fori_loop"), 1.2)
+    goals = {"inside lax.cond": 1.2, "inside lax.fori_loop": 1.2}
     title = "gradient of a 3x3 convolution, 128x16x16x32 to 64 channels"
     return rows_of(title, interleave(variants, rounds=rounds), goals=goals)

@@ -1,0 +1,49 @@
+"""Every card of the registry on 11 million parameters: time, compilation, temporary memory and state.
+
+The loss costs one pass over the parameters, so that what is seen is the method. Methods that search for negative
+curvature do not search in these steps, except the one that always does.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import optaxaccel
+from benchmarks.measure import Donated, Row, interleave, rows_of
+from benchmarks.updates import resnet18_like
+
+TITLE = "step of every method on a quadratic of 11.2 M parameters in 62 leaves"
+
+
+def run(rounds: int) -> list[Row]:
+    """Return one row a card."""
+    params = resnet18_like()
+    size = sum(p.nbytes for p in jax.tree.leaves(params))
+
+    def loss_fn(params):
+        return 0.5 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    transformations = {"optax.sgd(momentum)": optax.sgd(1e-4, momentum=0.9)}
+    transformations |= {card.name: card.make(**card.example) for card in optaxaccel.METHODS.values()}
+    steps, copies = {}, {}
+    for name, tx in transformations.items():
+        tx = optax.with_extra_args_support(tx)
+        state = tx.init(params)
+        copies[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / size
+
+        def step(carry, tx=tx):
+            params, state = carry
+            value, grads = jax.value_and_grad(loss_fn)(params)
+            updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss_fn)
+            return optax.apply_updates(params, updates), state
+
+        steps[name] = Donated(step, (jax.tree.map(jnp.copy, params), state))
+    rows = rows_of(TITLE, interleave(steps, rounds=max(3, rounds // 4)))
+    for row in rows:
+        step, name = steps[row["variant"]], row["variant"]
+        row |= {"temporary MB": step.temporary_bytes / 1e6, "state copies": copies[name]}
+    compiled = [
+        {"benchmark": f"compilation, {TITLE}", "variant": name, "compile s": step.compile_seconds, "goal": 5.0}
+        for name, step in steps.items()
+    ]
+    return rows + compiled
