@@ -62,9 +62,8 @@ def main() -> None:
     found = changes(old["rows"], new["rows"], options.tolerance)
     slower = [change for change in found if change.regressed]
     for change in slower:
-        print(
-            f"slower  {change.benchmark} / {change.variant}: {change.figure} {change.old:.3g} before, {change.new:.3g} now"
-        )
+        where = f"{change.benchmark} / {change.variant}"
+        print(f"slower  {where}: {change.figure} {change.old:.3g} before, {change.new:.3g} now")
     print(f"{len(found)} figures in both files, {len(slower)} slower by more than {100 * options.tolerance:.0f} %")
     sys.exit(1 if slower else 0)
 
