@@ -1,4 +1,4 @@
-"""The command line: `optaxaccel list | train | run | report | data`.
+"""The command line: `optaxaccel list | train | run | report | extrapolate | data`.
 
 Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
 Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged (recorded),
@@ -96,8 +96,35 @@ class Data:
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 
 
-Command = List | Train | RunFile | Report | Data
-_NAMES = {List: "list", Train: "train", RunFile: "run", Report: "report", Data: "data"}
+@dataclasses.dataclass(frozen=True)
+class Extrapolate:
+    """Extrapolate the checkpoints of any training run (RNA): print the weights, write the result beside them."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """holds orbax steps (100/), Flax files (checkpoint_100, *.msgpack) or .npz files; the number is their order"""
+    last: int = 11
+    """how many of the newest to take, K + 1"""
+    regularization: float = 1e-8
+    """lambda, in units of the largest eigenvalue of R'R; larger ones (1e-6, 1e-4) are closer to a mean"""
+    absolute: bool = False
+    """lambda as it is, as the paper prints it"""
+    iterate: Literal["tail", "head"] = "tail"
+    """whether the weights belong to the newer or to the older ends of the differences"""
+    params: str | None = None
+    """path of the parameters in a checkpoint (state/params); by default the nearest entry called params"""
+    out: Path | None = None
+    """where to write; by default CHECKPOINTS/extrapolated, in the format of the checkpoints"""
+
+
+Command = List | Train | RunFile | Report | Extrapolate | Data
+_NAMES = {
+    List: "list",
+    Train: "train",
+    RunFile: "run",
+    Report: "report",
+    Extrapolate: "extrapolate",
+    Data: "data",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -138,6 +165,8 @@ def execute(command: Command) -> int:
             return _run_file(command)
         case Report():
             return _report(command)
+        case Extrapolate():
+            return _extrapolate(command)
         case Data():
             return _data(command)
 
@@ -357,6 +386,30 @@ def _print_table(lines: Sequence[Any], found: Sequence[Any]) -> None:
     for rank, line in enumerate(lines, 1):
         made.add_row(*tables.cells(line, rank))
     _console().print(made)
+
+
+def _extrapolate(command: Extrapolate) -> int:
+    from optaxaccel.training import offline
+
+    done = offline.extrapolate_folder(
+        command.folder,
+        last=command.last,
+        regularization=command.regularization,
+        relative=not command.absolute,
+        iterate=command.iterate,
+        params=command.params,
+        out=command.out,
+    )
+    names = done.names[1:] if command.iterate == "tail" else done.names[:-1]
+    rows = [[name, f"{weight: .4g}"] for name, weight in zip(names, done.weights, strict=True)]
+    _table(f"Weights of the checkpoints in {command.folder}", ["checkpoint", "weight"], [*rows, ["sum", " 1"]])
+    _say(f"parameters: {done.where or 'all of a checkpoint'} ({done.arrays} arrays, {done.numbers:,} numbers)")
+    if done.statistics:
+        _say(f"{done.statistics} was combined with the same weights; better, refresh it on training batches")
+    if done.left_out:
+        _say(f"left out, for want of a number in the name: {', '.join(done.left_out)}")
+    _say(f"written: {done.path}")
+    return DONE
 
 
 # --- The terminal -----------------------------------------------------------------------------------------------------
