@@ -117,7 +117,7 @@ def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
         (["report", "nothing"], "nothing"),
         (["data", "info"], "data info NAME"),
         (["train", "--batch-size", "129", "--devices", "2"], "--batch-size 128 or 130"),
-        ([], "list, train, run, report, data"),
+        ([], "list, train, run, report, extrapolate, data"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason_and_status_2(tmp_path, arguments, text):
