@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from optaxaccel.numerics import history, trees
+from optaxaccel.numerics.packing import packing
 from optaxaccel.numerics.trees import Tree
 
 Function = Callable[..., jax.Array]  # fn(params, **data) -> scalar
@@ -176,6 +177,14 @@ class Krylov(NamedTuple):
 
 def lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool = False) -> EigenPair:
     """Return the lowest eigenpair of the Hessian in the Krylov space of a unit vector: `num_steps` products."""
+    if host_driven:
+        return _lanczos(product, start, num_steps, host_driven=True)
+    pack, unpack = packing(start)
+    found = _lanczos(lambda vector: pack(product(unpack(vector))), pack(start), num_steps, host_driven=False)
+    return found._replace(vector=unpack(found.vector))
+
+
+def _lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool) -> EigenPair:
     zeros = jnp.zeros(num_steps, trees.accumulation_dtype())
     krylov = Krylov(history.write(history.stack_zeros(start, num_steps + 1), 0, start), zeros, zeros)
 
