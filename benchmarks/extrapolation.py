@@ -1,14 +1,12 @@
 """Extrapolation of a history of eleven iterates against copying the history once."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import optaxaccel
-from benchmarks.measure import Donated, interleave
+from benchmarks.measure import Donated, Row, interleave, rows_of
 from benchmarks.updates import resnet18_like
 
-Row = dict[str, object]
 K = 10
 
 
@@ -31,27 +29,33 @@ def run(rounds: int) -> list[Row]:
     }
     flat = np.concatenate([np.asarray(s).reshape(K + 1, -1) for s in stacked.values()], axis=1)
     target, one = np.zeros_like(flat), np.zeros_like(flat[0])
+    trees = [{name: s[k] for name, s in stacked.items()} for k in range(K + 1)]
     history = optaxaccel.history_init(params, length=K + 1)
-    push = Donated(lambda history, params: optaxaccel.history_push(history, params), history, params)
-    extrapolate = jax.jit(lambda stacked: optaxaccel.extrapolate(stacked, stacked=True)).lower(stacked).compile()
-    variants = {
-        "np.copyto of the history": lambda: np.copyto(target, flat),
-        "np.copyto of one iterate": lambda: np.copyto(one, flat[0]),
-        "extrapolate": lambda: extrapolate(stacked),
-        "history_push": push,
-        "NumPy, the published way": lambda: authors_way(flat, 1e-8),
+    for tree in trees:
+        history = optaxaccel.history_push(history, tree)
+    pushed = optaxaccel.history_push(optaxaccel.history_init(params, length=K + 1), params)
+    push = Donated(lambda history, params: optaxaccel.history_push(history, params), pushed, params)
+    extrapolate = {
+        "extrapolate, a stacked tree": lambda: optaxaccel.extrapolate(stacked, stacked=True),
+        "extrapolate, a list of trees": lambda: optaxaccel.extrapolate(trees),
+        "extrapolate, a History": lambda: optaxaccel.extrapolate(history),
     }
-    whole = interleave(variants, rounds=rounds)
-    single = whole["np.copyto of one iterate"].seconds / whole["np.copyto of the history"].seconds
-    goals = {"extrapolate": 6.0, "history_push": 2.5 * single}
-    return [
+    against_history = interleave(
         {
-            "benchmark": f"extrapolation, K={K}, 11.2 M parameters, against one copy of the history",
-            "variant": name,
-            "ms": 1e3 * timing.seconds,
-            "ratio": timing.ratio,
-            "quartiles": (timing.low, timing.high),
-            "goal": goals.get(name),
-        }
-        for name, timing in whole.items()
+            "np.copyto of the history": lambda: np.copyto(target, flat),
+            **extrapolate,
+            "NumPy, the published way": lambda: authors_way(flat, 1e-8),
+        },
+        rounds=rounds,
+    )
+    against_tree = interleave(
+        {"np.copyto of one tree": lambda: np.copyto(one, flat[0]), "history_push": push}, rounds=rounds
+    )
+    return [
+        *rows_of(
+            f"extrapolation, K={K}, 11.2 M parameters, against one copy of the history",
+            against_history,
+            goals=dict.fromkeys(extrapolate, 6.0),
+        ),
+        *rows_of("pushing a tree, 11.2 M parameters", against_tree, goals={"history_push": 2.5}),
     ]

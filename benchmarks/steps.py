@@ -6,10 +6,8 @@ import numpy as np
 import optax
 
 import optaxaccel
-from benchmarks.measure import Donated, interleave
+from benchmarks.measure import Donated, Row, interleave, rows_of
 from optaxaccel import models
-
-Row = dict[str, object]
 
 
 def run(rounds: int, model: str = "cnn", shape: tuple[int, ...] = (32, 32, 3)) -> list[Row]:
@@ -53,16 +51,9 @@ def run(rounds: int, model: str = "cnn", shape: tuple[int, ...] = (32, 32, 3)) -
     timings = interleave(variants, rounds=rounds)
     limit = 1 + timings["forward pass"].ratio
     goals = {"pal": limit + 0.05, "gose_sgd, no search": 1.05}
-    return [
-        {
-            "benchmark": f"whole step, {model}, batch 128",
-            "variant": name,
-            "ms": 1e3 * timing.seconds,
-            "ratio": timing.ratio,
-            "quartiles": (timing.low, timing.high),
-            "goal": goals.get(name),
-            "temporary MB": variants[name].temporary_bytes / 1e6 if isinstance(variants[name], Donated) else None,
-            "compile s": variants[name].compile_seconds if isinstance(variants[name], Donated) else None,
-        }
-        for name, timing in timings.items()
-    ]
+    rows = rows_of(f"whole step, {model}, batch 128", timings, goals=goals, limits={"pal": limit})
+    for row in rows:
+        step = variants[row["variant"]]
+        if isinstance(step, Donated):
+            row.update({"temporary MB": step.temporary_bytes / 1e6, "compile s": step.compile_seconds})
+    return rows

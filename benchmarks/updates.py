@@ -6,9 +6,7 @@ import numpy as np
 import optax
 
 import optaxaccel
-from benchmarks.measure import Donated, interleave
-
-Row = dict[str, object]
+from benchmarks.measure import Donated, Row, interleave, rows_of
 
 
 def resnet18_like() -> dict[str, jax.Array]:
@@ -66,20 +64,9 @@ def run(rounds: int) -> list[Row]:
     """Return one row a variant."""
     params = resnet18_like()
     steppers = {name: stepper(tx, params) for name, (tx, _) in variants().items()}
-    timings = interleave(steppers, rounds=rounds)
-    rows: list[Row] = []
-    for name, timing in timings.items():
-        step = steppers[name]
-        rows.append(
-            {
-                "benchmark": "update alone, 11.2 M parameters, 62 leaves",
-                "variant": name,
-                "ms": 1e3 * timing.seconds,
-                "ratio": timing.ratio,
-                "quartiles": (timing.low, timing.high),
-                "goal": variants()[name][1] or None,
-                "temporary MB": step.temporary_bytes / 1e6,
-                "compile s": step.compile_seconds,
-            }
-        )
+    goals = {name: goal for name, (_, goal) in variants().items() if goal}
+    rows = rows_of("update alone, 11.2 M parameters, 62 leaves", interleave(steppers, rounds=rounds), goals=goals)
+    for row in rows:
+        step = steppers[row["variant"]]
+        row.update({"temporary MB": step.temporary_bytes / 1e6, "compile s": step.compile_seconds})
     return rows

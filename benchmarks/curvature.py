@@ -1,0 +1,167 @@
+"""Searches for negative curvature: products inside a compiled step, steps without a search, and compile time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optaxaccel
+from benchmarks.measure import Donated, Row, interleave, rows_of
+from benchmarks.updates import resnet18_like
+from optaxaccel import models
+
+PRODUCTS = 8
+DIMENSION = 68_000
+SEEDS = 3
+SPECTRA = {  # all but the lowest eigenvalue, -1, of a Hessian whose highest is 5
+    "small bulk": lambda rng: np.concatenate(
+        [np.abs(rng.normal(0.0, 0.05, DIMENSION - 31)), rng.uniform(0.0, 5.0, 30)]
+    ),
+    "negative bulk": lambda rng: np.concatenate(
+        [np.clip(rng.normal(0.0, 0.15, DIMENSION - 31), -0.5, 0.5), rng.uniform(0.0, 5.0, 30)]
+    ),
+    "uniform in [0, 5]": lambda rng: rng.uniform(0.0, 5.0, DIMENSION - 1),
+}
+
+
+def diagonal_loss(x: jax.Array, eigenvalues: jax.Array) -> jax.Array:
+    """Return a quadratic of these eigenvalues."""
+    return 0.5 * jnp.sum(eigenvalues * x**2)
+
+
+def products_needed(spectrum: np.ndarray, seed: int) -> int:
+    """Return how many products Lanczos needs to come within ten per cent of the eigenvalue -1."""
+    eigenvalues = jnp.asarray(np.concatenate([[-1.0], spectrum]), jnp.float32)
+    for products in range(2, 40):
+        found = optaxaccel.negative_curvature(
+            diagonal_loss,
+            jnp.zeros(DIMENSION),
+            jax.random.key(seed),
+            finder=_lanczos(products),
+            eigenvalues=eigenvalues,
+        )
+        if found.eigenvalue < -0.9:
+            return products
+    return 40
+
+
+_lanczos = functools.cache(optaxaccel.lanczos)  # one program a number of products
+
+
+def run(rounds: int, model: str = "cnn", shape: tuple[int, ...] = (28, 28, 1)) -> list[Row]:
+    """Return one row a variant."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(128, *shape)).astype(np.float32))
+    label = jnp.asarray(rng.integers(0, 10, 128))
+    net = models.make(model, classes=10, input_shape=shape)
+    params, net_state = net.init(jax.random.key(0), x[:1])
+
+    def loss_fn(params):
+        logits, _ = net.apply(params, net_state, x, train=False)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
+
+    return [
+        *_search(loss_fn, params, max(3, rounds // 8)),
+        *_without_search(loss_fn, params, rounds),
+        *_compilation(),
+        *(
+            {
+                "benchmark": f"products to within 10 % of -1, {DIMENSION:,} dimensions, worst of {SEEDS} draws",
+                "variant": name,
+                "count": max(products_needed(draw(rng), seed) for seed in range(SEEDS)),
+                "goal": 12,
+            }
+            for name, draw in SPECTRA.items()
+        ),
+    ]
+
+
+def _search(loss_fn, params, rounds: int) -> list[Row]:
+    """Time a search inside a compiled program against the same products one after the other, without a loop."""
+
+    @jax.jit
+    def straight(params, vector):
+        for _ in range(PRODUCTS):
+            vector = jax.jvp(jax.grad(loss_fn), (params,), (vector,))[1]
+            vector = optax.tree.scale(1.0 / optax.tree.norm(vector), vector)
+        return vector
+
+    finder = optaxaccel.lanczos(PRODUCTS)
+
+    @jax.jit
+    def inside(params, searches):
+        found = jax.lax.cond(
+            searches,
+            lambda: finder.find(loss_fn, params, jax.random.key(0)).vector,
+            lambda: jax.tree.map(jnp.zeros_like, params),
+        )
+        return found
+
+    vector = jax.tree.map(lambda p: jnp.ones_like(p) / 100, params)
+    variants = {
+        f"{PRODUCTS} products in a row": lambda: straight(params, vector),
+        f"lanczos({PRODUCTS}) inside a branch": lambda: inside(params, True),
+    }
+    goals = {f"lanczos({PRODUCTS}) inside a branch": 1.3}
+    return rows_of("search on the 3-conv network, batch 128", interleave(variants, rounds=rounds), goals=goals)
+
+
+def _without_search(loss_fn, params, rounds: int) -> list[Row]:
+    """Time steps in which nothing is searched against the bases."""
+
+    def stepper(tx):
+        tx = optax.with_extra_args_support(tx)
+
+        def step(carry):
+            params, state = carry
+            value, grad = jax.value_and_grad(loss_fn)(params)
+            updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=loss_fn)
+            return optax.apply_updates(params, updates), state
+
+        return Donated(step, (jax.tree.map(jnp.copy, params), tx.init(params)))
+
+    rate = 1e-4
+    variants = {
+        "optax.sgd(momentum)": stepper(optax.sgd(rate, momentum=0.9)),
+        "gose_sgd": stepper(optaxaccel.gose_sgd(rate, gradient_threshold=1e-9)),
+        "agd": stepper(optaxaccel.agd(rate)),
+        "gose_agd": stepper(optaxaccel.gose_agd(rate, gradient_threshold=1e-9)),
+    }
+    bases = {"gose_sgd": "optax.sgd(momentum)", "gose_agd": "agd"}
+    rows: list[Row] = []
+    for name, base in bases.items():
+        timings = interleave({base: variants[base], name: variants[name]}, rounds=rounds)
+        rows += rows_of(f"whole step without a search, cnn, batch 128: {name}", timings, goals={name: 1.05})
+    return rows
+
+
+def _compilation() -> list[Row]:
+    """Compile the update of every card for 11.2 million parameters in 62 leaves, with a loss that compiles fast."""
+    params = resnet18_like()
+
+    def loss_fn(params):
+        return 0.5 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    rows: list[Row] = []
+    for card in optaxaccel.METHODS.values():
+        tx = optax.with_extra_args_support(card.make(**card.example))
+
+        def step(carry, grads, tx=tx):
+            params, state = carry
+            value = loss_fn(params)
+            updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss_fn)
+            return optax.apply_updates(params, updates), state
+
+        compiled = Donated(step, (jax.tree.map(jnp.copy, params), tx.init(params)), params)
+        rows.append(
+            {
+                "benchmark": "compilation of an update, 11.2 M parameters, 62 leaves",
+                "variant": card.name,
+                "compile s": compiled.compile_seconds,
+                "temporary MB": compiled.temporary_bytes / 1e6,
+                "goal": 5.0,
+            }
+        )
+    return rows
