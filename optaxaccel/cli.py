@@ -70,16 +70,20 @@ class RunFile:
     """folder of records, table and figure; by default runs/NAME-SCALE"""
     resume: bool = False
     """skip the runs that are finished in the output folder"""
+    vectorize: bool = True
+    """train runs that differ in numbers and seeds only as one program, where that pays"""
+    publish: bool = False
+    """write the thinned records to the results beside the definition, and rebuild its figures and pages"""
     data_dir: str | None = None
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Print the table of the records at a path and draw their figure, from the records alone."""
+    """Print the table of the records at a path and draw their figure; or rebuild all pages from published results."""
 
     path: Annotated[Path, tyro.conf.Positional]
-    """a record (.jsonl) or a folder of records"""
+    """a record (.jsonl), a folder of records, or a folder of experiments, whose pages and figures are then rebuilt"""
     figure: Path | None = None
     """the figure's path; by default figure.png beside the records"""
 
@@ -325,66 +329,109 @@ def _run_file(command: RunFile) -> int:
         raise FileExistsError(
             f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
         )
-    from optaxaccel.training import loop
+    if not isinstance(plan, experiment.Study):
+        from optaxaccel.training import loop
 
-    for contender in plan.contenders:
-        loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
+        for contender in plan.contenders:
+            loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
     _start_jax()
-    _say(definition.claim.splitlines()[0] if definition.claim else definition.name)
-    tuning = list(experiment.tuning_jobs(plan, out))
-    _run_jobs(tuning, command, "tuning")
-    finals = experiment.final_jobs(plan, command.seeds or plan.seeds, out, experiment.validation_score)
-    _run_jobs(list(finals), command, "final runs")
-    return _show(out, out / "figure.png", title=definition.name)
+    _say(definition.headline or definition.name)
+    if isinstance(plan, experiment.Study):
+        return _run_study(definition, plan, command, out)
+    seeds = command.seeds or plan.seeds
+    if isinstance(plan, experiment.Grid):
+        _run_jobs(list(experiment.grid_jobs(plan, seeds, out)), command, "runs")
+    else:
+        _run_jobs(list(experiment.tuning_jobs(plan, out)), command, "tuning")
+        finals = experiment.final_jobs(plan, seeds, out, experiment.validation_score)
+        _run_jobs(list(finals), command, "final runs")
+    if command.publish:
+        _publish(definition, command.scale, out)
+    return _show(out, out / "figure.png", title=definition.name, plan=plan)
+
+
+def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
+    """Measure a study, unless it was, and show it."""
+    import json
+
+    import jax
+
+    from optaxaccel.report import figures, tables
+    from optaxaccel.training import experiment
+
+    path, device = out / "study.jsonl", jax.devices()[0]
+    if not (command.resume and path.exists() and '"kind": "end"' in path.read_text(encoding="utf-8")):
+        experiment.study(plan, path, f"{device.platform} {device.device_kind}")
+    if command.publish:
+        _publish(definition, command.scale, out)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    _print_table(tables.study(rows[-1]["values"], plan.expected, f"{definition.name}, {command.scale}"))
+    figures.study(rows[1:-1], definition.panels, out / "figure.png", definition.name)
+    _say(f"records: {out}\nfigure:  {out / 'figure.png'}")
+    return DONE
+
+
+def _publish(definition: Any, scale: str, out: Path) -> None:
+    from optaxaccel.report import pages
+
+    path = pages.publish(definition, scale, out)
+    _say(f"published: {path}")
+    for page in pages.rebuild(definition.path.parent):
+        _say(f"rebuilt:   {page}")
 
 
 def _run_jobs(jobs: Sequence[Any], command: RunFile, what: str) -> None:
-    """Train every job that is not finished; a run that diverges is recorded and the others go on."""
-    from optaxaccel.training import experiment, progress, records
+    """Train every job that is not finished, and count them."""
+    from optaxaccel.training import experiment, progress
 
     if not jobs:
         return
     with progress.counter(_console(), what, len(jobs)) as advance:
-        for job in jobs:
-            finished = job.path.exists() and records.read(job.path).status != "unfinished"
-            status = "finished before" if finished else experiment.execute(job, data_dir=command.data_dir)
+
+        def finished(job: Any, status: str) -> None:
             advance(f"{job.label} ({status})")
+
+        experiment.execute(jobs, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
 
 
 def _report(command: Report) -> int:
     if not command.path.exists():
         raise FileNotFoundError(f"{command.path} does not exist. Pass a record or a folder of records.")
+    if command.path.is_dir() and any("\nRUNS" in p.read_text(encoding="utf-8") for p in command.path.rglob("*.py")):
+        from optaxaccel.report import pages
+
+        for page in pages.rebuild(command.path):
+            _say(f"rebuilt: {page}")
+        return DONE
     folder = command.path if command.path.is_dir() else command.path.parent
     return _show(command.path, command.figure or folder / "figure.png", title=folder.name)
 
 
-def _show(path: Path, figure: Path, *, title: str) -> int:
+def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.report import figures, tables
     from optaxaccel.training import records
 
     found = records.read_all(path)
-    lines = tables.lines(found)
-    if not lines:
-        raise ValueError(f"{path} holds tuning runs only, so there is nothing to rank yet. Finish it with --resume.")
-    _print_table(lines, found)
-    figures.draw(found, figure, title)
+    by = "accuracy" if plan is None else plan.by
+    if any(record.start["phase"] == "grid" for record in found):
+        _print_table(tables.grid(found, by if plan else "train loss"))
+        figures.boxes(found, figure, by if plan else "train loss", title)
+    else:
+        _print_table(tables.contenders(found, by))
+        figures.draw(found, figure, title)
     _say(f"records: {path}\nfigure:  {figure}")
     return DONE
 
 
-def _print_table(lines: Sequence[Any], found: Sequence[Any]) -> None:
+def _print_table(table: Any) -> None:
     from rich.table import Table
 
-    from optaxaccel.report import tables
-
-    first = lines[0]
-    note = next((record.start["data_note"] for record in found if record.start.get("data_note")), "")
-    title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
-    made = Table(title=title, title_justify="left", title_style="bold", caption=note or None, caption_justify="left")
-    for column in tables.COLUMNS:
-        made.add_column(column, justify="left" if column in ("method", "setting") else "right", overflow="fold")
-    for rank, line in enumerate(lines, 1):
-        made.add_row(*tables.cells(line, rank))
+    note = table.note or None
+    made = Table(title=table.title, title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    for column in table.columns:
+        made.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
+    for row in table.rows:
+        made.add_row(*row)
     _console().print(made)
 
 

@@ -1,23 +1,37 @@
-"""Figures of loss and accuracy against epochs, oracle calls and seconds."""
+"""Figures from records and points: curves, box plots over settings, sensitivities, panels of a study."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from optaxaccel.report import tables
 from optaxaccel.report.tables import calls, group
+from optaxaccel.training.experiment import Panel
 from optaxaccel.training.records import Record, Row
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles help in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+MARKERS = "osv^Dx+*"
 AXES: Mapping[str, tuple[str, Callable[[Row], float]]] = {
     "epochs": ("epochs", lambda row: row["epoch"]),
     "calls": ("oracle calls", calls),
     "seconds": ("training seconds", lambda row: row["seconds"]),
 }
 POINTS = 200
+PALETTE = 96  # colours of a file; antialiased lines need no more
+FLOOR = 1e-13  # losses below are drawn here, as in PAL's figures
+
+
+def look(index: int) -> dict[str, Any]:
+    """Return colour and line style of the contender of this index; no two of the first 56 are alike."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[(index + index // 8) % len(STYLES)]}
 
 
 def curves(
@@ -41,59 +55,194 @@ def curves(
 
 
 def draw(records: Sequence[Record], path: Path, title: str = "") -> Path:
-    """Draw mean curves with bands of one standard error and write a PNG.
-
-    Args:
-      records: all records; final runs are drawn, by label.
-      path: the PNG's path.
-      title: the figure's title.
-
-    Returns:
-      The path.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    groups = group(records)
+    """Draw mean curves of the final runs, by label, with bands of one standard error."""
     split = next((row["split"] for record in records for row in record.rows if row["kind"] == "eval"), "test")
     rows = (
         ("train", "loss", "training loss (nats)"),
         ("eval", "loss", f"{split} loss (nats)"),
         ("eval", "accuracy", f"{split} accuracy (%)"),
     )
-    figure, axes = plt.subplots(len(rows), len(AXES), figsize=(4.2 * len(AXES), 3.1 * len(rows)), squeeze=False)
-    for i, (kind, value, ylabel) in enumerate(rows):
-        for j, (xlabel, x) in enumerate(AXES.values()):
-            for k, (label, members) in enumerate(groups.items()):
-                _band(axes[i][j], *curves(members, kind, value, x), label=label, index=k, percent=value == "accuracy")
-            axes[i][j].set(xlabel=xlabel, ylabel=ylabel)
-            axes[i][j].grid(alpha=0.3)
-            if value == "loss":
-                axes[i][j].set_yscale("log")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=min(6, len(labels) or 1), frameon=False)
-    if title:
-        figure.suptitle(title)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    groups = group(records)
+    with _figure(path, len(rows), len(AXES), title) as axes:
+        for i, (kind, value, ylabel) in enumerate(rows):
+            for axis, (xlabel, x) in zip(axes[i], AXES.values(), strict=True):
+                _draw_groups(axis, groups, kind, value, x)
+                axis.set(xlabel=xlabel, ylabel=ylabel)
+                if value == "loss":
+                    axis.set_yscale("log")
     return path
 
 
-def _band(axis: Any, x: np.ndarray, values: np.ndarray, *, label: str, index: int, percent: bool) -> None:
+def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path:
+    """Draw the error of the network and of its extrapolation, one panel a contender."""
+    groups = group(records)
+    with _figure(path, 1, len(groups), title) as axes:
+        for axis, (label, members) in zip(axes[0], groups.items(), strict=True):
+            for index, (kind, name) in enumerate((("eval", "network"), ("extrapolation", "extrapolated"))):
+                x, values = curves(members, kind, "accuracy", AXES["epochs"][1])
+                _band(axis, x, 100 - 100 * values, label=name, index=index)
+            axis.set(xlabel="epochs", ylabel="test error (%)", title=label, yscale="log")
+    return path
+
+
+def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path:
+    """Draw the distribution over settings (all, and the best quarter) and the curves of each contender's best."""
+    found = tables.settings(records, by)
+    what = {"accuracy": "error (%)", "loss": "held-out loss (nats)"}.get(by, "training loss (nats)")
+    scale = 100.0 if by == "accuracy" else 1.0
+    with _figure(path, 1, 3, title) as axes:
+        for axis, share in ((axes[0][0], 1), (axes[0][1], 4)):
+            kept = {label: [s.value for s in members][: -(-len(members) // share)] for label, members in found.items()}
+            finite = [[scale * max(v, FLOOR) for v in values if v < math.inf] for values in kept.values()]
+            axis.boxplot(finite, whis=(0, 100), widths=0.6, medianprops={"color": COLOURS[1]})
+            failed = [len(values) - len(done) for values, done in zip(kept.values(), finite, strict=True)]
+            names = [f"{label}\n{n} failed" if n else label for label, n in zip(kept, failed, strict=True)]
+            axis.set_xticks(range(1, len(names) + 1), names, rotation=30 if len(names) > 4 else 0, fontsize=7)
+            axis.set(ylabel=what, yscale="log", title="all settings" if share == 1 else "best quarter of the settings")
+        best = {f"{label}": members[0].members for label, members in found.items()}
+        kind, value = ("train", "loss") if by == "train loss" else ("eval", by)
+        _draw_groups(axes[0][2], best, kind, value, AXES["epochs"][1])
+        axes[0][2].set(xlabel="epochs", ylabel=what, title="best setting of each")
+        if value == "loss":
+            axes[0][2].set_yscale("log")
+    return path
+
+
+def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path | None:
+    """Draw what tuning found against the one hyperparameter that each contender varied; None where none did."""
+    lines = {}
+    for label, members in group(records, "tune").items():
+        points = _along_the_main_argument(members, by)
+        if points:
+            lines[label] = points
+    if not lines:
+        return None
+    columns = min(4, len(lines))
+    what = {"accuracy": "validation error (%)", "loss": "validation loss (nats)"}.get(by, "training loss (nats)")
+    with _figure(path, -(-len(lines) // columns), columns, title, legend=False, size=(3.0, 2.3)) as axes:
+        flat = [axis for row in axes for axis in row]
+        for axis, (label, (name, points)) in zip(flat, lines.items(), strict=False):
+            x, y = zip(*points, strict=True)
+            scale = 100.0 if by == "accuracy" else 1.0
+            axis.plot(x, [scale * max(v, FLOOR) if v < math.inf else math.nan for v in y], "o-", color=COLOURS[0], ms=3)
+            for value, result in points:
+                if math.isinf(result):
+                    axis.axvline(value, color=COLOURS[1], linestyle=":", linewidth=1)
+            axis.set(xlabel=name, ylabel=what, title=label, xscale="log", yscale="log")
+        for axis in flat[len(lines) :]:
+            axis.set_visible(False)
+    return path
+
+
+def _along_the_main_argument(members: Sequence[Record], by: str) -> tuple[str, list[tuple[float, float]]] | None:
+    """Return the name of the only argument that varies, and (its value, outcome) in order; None if there is none."""
+    specs = [record.start["spec"] for record in members]
+    names = {name for spec in specs for name in spec["method_args"]}
+    varied = [n for n in names if len({json.dumps(spec["method_args"].get(n)) for spec in specs}) > 1]
+    if len(varied) != 1:
+        return None
+    (name,) = varied
+    return name, sorted((s["method_args"][name], tables.outcome(r, by)) for s, r in zip(specs, members, strict=True))
+
+
+def study(points: Sequence[Row], panels: Mapping[str, Panel], path: Path, title: str = "") -> Path:
+    """Draw a study's points, one panel after the other."""
+    columns = min(3, len(panels))
+    index: dict[str, int] = {}
+    with _figure(path, -(-len(panels) // columns), columns, title) as axes:
+        flat = [axis for row in axes for axis in row]
+        for axis, (name, panel) in zip(flat, panels.items(), strict=False):
+            series: dict[str, list[Row]] = {}
+            for point in points:
+                if point["panel"] == name:
+                    series.setdefault(point["series"], []).append(point)
+            for label, found in series.items():
+                _draw_series(axis, found, panel, label, index.setdefault(label, len(index)))
+            axis.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
+            axis.set(**{f"{which}scale": "log" for which in panel.log})
+            if panel.equal:
+                axis.set_aspect("equal", "datalim")
+        for axis in flat[len(panels) :]:
+            axis.set_visible(False)
+    return path
+
+
+def _draw_series(axis: Any, points: Sequence[Row], panel: Panel, label: str, index: int) -> None:
+    x, y = [p["x"] for p in points], np.array([np.nan if p["y"] is None else p["y"] for p in points], float)
+    drawn = look(index)
+    if panel.kind == "points":
+        axis.plot(x, y, MARKERS[index % 8], color=drawn["color"], label=label, markersize=4)
+    elif panel.kind == "path":
+        axis.plot(x, y, marker=MARKERS[index % 8], markersize=2.5, linewidth=0.8, label=label, **drawn)
+    else:
+        axis.plot(x, y, linewidth=1.5, label=label, **drawn)
+    if "low" in points[0]:
+        axis.fill_between(
+            x, [p["low"] for p in points], [p["high"] for p in points], color=drawn["color"], alpha=0.15, linewidth=0
+        )
+
+
+def _draw_groups(axis: Any, groups: Mapping[str, Sequence[Record]], kind: str, value: str, x: Any) -> None:
+    scale = 100.0 if value == "accuracy" else 1.0
+    lows = []
+    for index, (label, members) in enumerate(groups.items()):
+        found, values = curves([m for m in members if m.status == "done"] or members, kind, value, x)
+        _band(axis, found, scale * np.maximum(values, FLOOR), label=label, index=index)
+        if len(found) > 1:
+            lows.append(scale * values.mean(0)[1:].min())
+    if value == "accuracy" and lows:  # the jump from chance level would flatten everything else
+        axis.set_ylim(bottom=max(0.0, float(np.median(lows)) - 3))
+
+
+def _band(axis: Any, x: np.ndarray, values: np.ndarray, *, label: str, index: int) -> None:
+    """Draw a mean with a band of one standard error."""
     if not len(x):
+        axis.plot([], [], label=label, **look(index))
         return
-    values = 100 * values if percent else values
     mean = values.mean(0)
-    colour, style = COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)]
-    if percent and len(mean) > 1:  # the jump from chance level would flatten everything else
-        low = min(axis.get_ylim()[0] if axis.lines else np.inf, mean[1:].min() - 1)
-        axis.set_ylim(bottom=low)
-    axis.plot(x, mean, color=colour, linestyle=style, label=label, linewidth=1.5)
+    axis.plot(x, mean, label=label, linewidth=1.5, **look(index))
     if len(values) > 1:
         error = values.std(0, ddof=1) / np.sqrt(len(values))
-        low = mean - error if percent else np.maximum(mean - error, mean * 1e-2)
-        axis.fill_between(x, low, mean + error, color=colour, alpha=0.15, linewidth=0)
+        low = np.maximum(mean - error, mean * 1e-2)
+        axis.fill_between(x, low, mean + error, color=look(index)["color"], alpha=0.15, linewidth=0)
+
+
+@contextlib.contextmanager
+def _figure(
+    path: Path, rows: int, columns: int, title: str, *, legend: bool = True, size: tuple[float, float] = (4.2, 3.1)
+) -> Iterator[Any]:
+    """Yield a grid of axes; afterwards write it as a small PNG, the same for the same input."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False)
+    try:
+        yield axes
+        handles: dict[str, Any] = {}
+        for axis in axes.flat:
+            axis.grid(alpha=0.3)
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        below = 0.0
+        if legend and handles:
+            across = min(6, 2 * columns, len(handles))
+            below = (0.12 + 0.22 * -(-len(handles) // across)) / figure.get_figheight()
+            figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=across, frameon=False, fontsize=8)
+        if title:
+            figure.suptitle(title, fontsize=10)
+        figure.tight_layout(rect=(0, below, 1, 1))
+        _save(figure, path)
+    finally:
+        plt.close(figure)
+
+
+def _save(figure: Any, path: Path) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png", metadata={"Software": None})
+    image = Image.open(buffer).convert("RGB")
+    image.quantize(PALETTE, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)

@@ -1,10 +1,38 @@
-"""Tables: one line a contender, mean and standard error over its final runs, best first."""
+"""Tables: one line a contender, from records alone; mean and standard error over runs, best first."""
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from optaxaccel.report.published import mean_log_loss
+from optaxaccel.training.experiment import Expect
 from optaxaccel.training.records import Record
+
+
+class Table(NamedTuple):
+    """A table as texts.
+
+    Attributes:
+      title: what it shows.
+      columns: the head.
+      rows: the lines.
+      left: names of the columns that are words.
+      note: a line below.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Sequence[str] = ()
+    note: str = ""
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, with its title above and its note below."""
+        rule = ["---" if column in self.left else "---:" for column in self.columns]
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *self.rows)]
+        return "\n".join([f"{self.title}.", "", *lines, *(["", self.note] if self.note else [])])
 
 
 class Estimate(NamedTuple):
@@ -15,28 +43,13 @@ class Estimate(NamedTuple):
     n: int
 
     def show(self, digits: int = 4, scale: float = 1.0) -> str:
-        """Return "mean ± error"."""
+        """Return "mean ± error"; what would be all zeros is written with an exponent."""
         if self.n == 0:
             return "-"
+        if 0 < abs(scale * self.mean) < 10.0 ** (1 - digits):
+            return f"{scale * self.mean:.1e}" + ("" if self.error is None else f" ± {scale * self.error:.0e}")
         text = f"{scale * self.mean:.{digits}f}"
         return text if self.error is None else f"{text} ± {scale * self.error:.{digits}f}"
-
-
-class Line(NamedTuple):
-    """One contender's results."""
-
-    label: str
-    method: str
-    setting: str
-    accuracy: Estimate
-    loss: Estimate
-    train_loss: Estimate
-    seconds: Estimate
-    calls: float
-    diverged: int
-    data: str
-    model: str
-    split: str
 
 
 def estimate(values: Iterable[float]) -> Estimate:
@@ -56,11 +69,41 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean, math.sqrt(variance / n), n)
 
 
-def group(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Return the final runs by label, in order of appearance; tuning runs are left out."""
+# --- Contenders with final runs ---------------------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """One contender's results: at the end, and the best accuracy on the way with and without extrapolation."""
+
+    label: str
+    method: str
+    setting: str
+    accuracy: Estimate
+    loss: Estimate
+    train_loss: Estimate
+    seconds: Estimate
+    best: Estimate
+    extrapolated: Estimate
+    epochs: float
+    calls: float
+    diverged: int
+    data: str
+    model: str
+    split: str
+
+
+RANKING: Mapping[str, Callable[[Line], float]] = {
+    "accuracy": lambda line: -line.accuracy.mean,
+    "loss": lambda line: line.loss.mean,
+    "train loss": lambda line: line.train_loss.mean,
+}
+
+
+def group(records: Sequence[Record], phase: str = "final") -> dict[str, list[Record]]:
+    """Return the runs of a phase by label, in order of appearance."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        if record.start["phase"] == "final":
+        if record.start["phase"] == phase:
             groups.setdefault(record.start["label"], []).append(record)
     return groups
 
@@ -73,13 +116,19 @@ def calls(row: Mapping[str, Any]) -> float:
 def setting(spec: Mapping[str, Any]) -> str:
     """Return a run's hyperparameters as `k=v, k=v`."""
     parts = [f"{name}={value}" for name, value in spec["method_args"].items()]
-    parts += [f"{name}: {value}" for name, value in spec["schedule"].items()]
+    parts += [f"{name}: {_schedule(value)}" for name, value in spec["schedule"].items()]
     parts += [f"weight_decay={spec['weight_decay']} ({spec['decay']})"] if spec["weight_decay"] else []
     return ", ".join(parts) or "defaults"
 
 
-def lines(records: Sequence[Record]) -> list[Line]:
-    """Return one line a label, ranked by accuracy on the held-out images; diverged runs are counted, not averaged."""
+def _schedule(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
+
+
+def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
+    """Return one line a label, ranked; diverged runs are counted, not averaged."""
     result = []
     for label, members in group(records).items():
         done = [record for record in members if record.status == "done"]
@@ -95,6 +144,9 @@ def lines(records: Sequence[Record]) -> list[Line]:
                 loss=estimate(row["loss"] for row in finals),
                 train_loss=estimate(row["loss"] for row in trains if row),
                 seconds=estimate(row["seconds"] for row in finals),
+                best=estimate(_best(record, "eval") for record in done),
+                extrapolated=estimate(_best(r, "extrapolation") for r in done if r.last("extrapolation")),
+                epochs=max((row["epoch"] for row in finals), default=0.0),
                 calls=max((calls(row) for row in finals), default=0.0),
                 diverged=sum(record.status == "diverged" for record in members),
                 data=spec["data"],
@@ -102,11 +154,15 @@ def lines(records: Sequence[Record]) -> list[Line]:
                 split=finals[0]["split"] if finals else "test",
             )
         )
-    return sorted(result, key=lambda line: -line.accuracy.mean if line.accuracy.n else math.inf)
+    return sorted(result, key=lambda line: RANKING[by](line) if line.accuracy.n else math.inf)
+
+
+def _best(record: Record, kind: str) -> float:
+    return max(row["accuracy"] for row in record.rows if row["kind"] == kind)
 
 
 def cells(line: Line, rank: int) -> list[str]:
-    """Return a line as the texts of its columns."""
+    """Return a line as the texts of `COLUMNS`."""
     return [
         str(rank) if line.accuracy.n else "-",
         line.label,
@@ -121,3 +177,159 @@ def cells(line: Line, rank: int) -> list[str]:
 
 
 COLUMNS = ("#", "method", "accuracy %", "loss", "train loss", "oracle calls", "seconds", "n", "setting")
+WORDS = ("method", "setting", "quantity", "source", "as expected")
+
+
+def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
+    """Return the table of final runs; where networks were extrapolated beside training, with their errors."""
+    found = lines(records, by)
+    if not found:
+        raise ValueError("The records hold tuning runs only, so there is nothing to rank yet. Finish with --resume.")
+    columns: list[str] = list(COLUMNS)
+    rows = [cells(line, rank) for rank, line in enumerate(found, 1)]
+    if any(line.extrapolated.n for line in found):
+        columns[3:3] = ["lowest error %", "extrapolated"]
+        for row, line in zip(rows, found, strict=True):
+            errors = (line.best, line.extrapolated)
+            row[3:3] = [e._replace(mean=1 - e.mean).show(2, 100) for e in errors]
+    first = found[0]
+    title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
+    title += "" if by == "accuracy" else f", ranked by {by}"
+    return Table(title, columns, rows, WORDS, _note(records))
+
+
+def seconds_per_epoch(records: Sequence[Record]) -> Table:
+    """Return seconds an epoch and their ratio to the first contender's, paired by seed; all ran in one process."""
+    groups = {label: [r for r in members if r.status == "done"] for label, members in group(records).items()}
+    speed = {
+        label: {r.start["spec"]["seed"]: r.last("eval")["seconds"] / r.last("eval")["epoch"] for r in members}
+        for label, members in groups.items()
+    }
+    first = next(iter(speed))
+    rows = []
+    for label, found in speed.items():
+        ratios = [found[seed] / speed[first][seed] for seed in found if seed in speed[first]]
+        rows.append([label, estimate(found.values()).show(2), estimate(ratios).show(2), str(len(ratios))])
+    columns = ("method", "seconds an epoch", f"over {first}", "n")
+    return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
+
+
+def _note(records: Sequence[Record]) -> str:
+    notes = dict.fromkeys(record.start.get("data_note") or "" for record in records)
+    return "; ".join(note for note in notes if note)
+
+
+# --- Grids ------------------------------------------------------------------------------------------------------------
+
+
+class Setting(NamedTuple):
+    """One setting's runs, over its seeds.
+
+    Attributes:
+      label: its contender.
+      text: its hyperparameters.
+      members: its records.
+      value: the mean of what settings are ranked by; infinite as soon as one seed diverged.
+      spread: the same as an estimate over the seeds that did not.
+      log_loss: mean over the run of log10 of the training loss.
+    """
+
+    label: str
+    text: str
+    members: list[Record]
+    value: float
+    spread: Estimate
+    log_loss: Estimate
+
+
+def outcome(record: Record, by: str) -> float:
+    """Return what a run is ranked by, smaller is better; infinite where it diverged."""
+    if record.status != "done":
+        return math.inf
+    row = record.last("train" if by == "train loss" else "eval")
+    value = 1.0 - row["accuracy"] if by == "accuracy" else row["loss"]
+    return value if isinstance(value, float) and math.isfinite(value) else math.inf
+
+
+def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
+    """Return every contender's settings, best first."""
+    result = {}
+    for label, members in group(records, "grid").items():
+        seeds: dict[str, list[Record]] = {}
+        for record in members:
+            spec = record.start["spec"]
+            varied = [spec[name] for name in ("method", "method_args", "schedule", "extrapolate", "model_args")]
+            seeds.setdefault(json.dumps(varied, sort_keys=True), []).append(record)
+        found = []
+        for runs in seeds.values():
+            values = [outcome(record, by) for record in runs]
+            finite = [value for value in values if value < math.inf]
+            logs = estimate(mean_log_loss(r) for r in runs if r.status == "done")
+            mean = math.fsum(values) / len(values) if len(finite) == len(values) else math.inf
+            found.append(Setting(label, setting(runs[0].start["spec"]), runs, mean, estimate(finite), logs))
+        result[label] = sorted(found, key=lambda s: s.value)
+    return result
+
+
+def grid(records: Sequence[Record], by: str) -> Table:
+    """Return one line a contender: its best setting, its rank among all, and the distribution over its settings."""
+    found = settings(records, by)
+    ranked = sorted(s.value for members in found.values() for s in members)
+    columns = ["method", "settings", "best", "rank", "best quarter", "median", "quartiles", "mean log10 loss", "n"]
+    columns += ["failed runs", "setting"]
+    rows = []
+    for label, members in sorted(found.items(), key=lambda item: item[1][0].value):
+        values = [s.value for s in members]
+        best, low, middle, high = members[0], *_quartiles(values)
+        quarter = statistics.median(values[: -(-len(values) // 4)])
+        failed = sum(record.status != "done" for s in members for record in s.members)
+        runs = sum(len(s.members) for s in members)
+        texts = (_number(quarter), _number(middle), f"{_number(low)} to {_number(high)}")
+        rank = str(1 + ranked.index(best.value))
+        rows.append([label, str(len(members)), best.spread.show(4), rank, *texts, best.log_loss.show(2)])
+        rows[-1] += [str(best.spread.n), f"{failed} of {runs}", best.text]
+    what = {"accuracy": "error"}.get(by, by)
+    spec = records[0].start["spec"]
+    title = f"{spec['model']} on {spec['data']}: {what} of every setting, mean over its seeds (best: ± standard error)"
+    note = "A setting of which one seed or more diverged counts as infinite in median and quartiles. "
+    note += "Rank: of a contender's best among all settings of all contenders. Best quarter: its median."
+    return Table(title, columns, rows, WORDS, f"{note} {_note(records)}".strip())
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the quartiles; an order statistic each, since an infinite value cannot be averaged with another."""
+    ordered = sorted(values)
+    low, middle, high = (ordered[min(len(ordered) - 1, len(ordered) * k // 4)] for k in (1, 2, 3))
+    return low, middle, high
+
+
+def _number(value: float) -> str:
+    return "diverged" if math.isinf(value) else Estimate(value, None, 1).show(4)
+
+
+# --- Studies ----------------------------------------------------------------------------------------------------------
+
+
+def study(values: Mapping[str, float], expected: Mapping[str, Expect], title: str) -> Table:
+    """Return one line a measured value, and whether it lies where it was expected."""
+    rows = []
+    for name, value in values.items():
+        wanted = expected.get(name)
+        shown = "-" if value is None else f"{value:.6g}"
+        if wanted is None:
+            rows.append([name, "-", shown, "-", ""])
+        else:
+            held = "yes" if value is not None and wanted.holds(value) else "NO"
+            rows.append([name, _range(wanted), shown, held, wanted.source])
+    return Table(title, ("quantity", "expected", "measured", "as expected", "source"), rows, WORDS)
+
+
+def _range(wanted: Expect) -> str:
+    if math.isinf(wanted.high):
+        return f"at least {wanted.low:.6g}"
+    if math.isinf(wanted.low):
+        return f"at most {wanted.high:.6g}"
+    middle, half = (wanted.low + wanted.high) / 2, (wanted.high - wanted.low) / 2
+    if half > 0.1 * abs(middle):
+        return f"{wanted.low:.6g} to {wanted.high:.6g}"
+    return f"{middle:.6g}" + (f" ± {half:.2g}" if half else "")

@@ -1,7 +1,14 @@
 """Experiments: definitions that are data, and the one way to run them.
 
 A definition is a Python file with a docstring (claim, command, cost, expected value) and RUNS, a dictionary from scale
-to `Plan`. It also runs as a script:
+to a plan of one of three kinds:
+
+* `Plan`: contenders tune with equal budgets, then train with fresh seeds.
+* `Grid`: every setting trains with every seed; nothing is chosen.
+* `Study`: a function of literals returns points and measured values; nothing is trained by the loop.
+
+It may also hold PANELS (how a study's points are drawn) and VERDICT (what was concluded, by scale). It also runs as a
+script:
 
     if __name__ == "__main__":
         run_definition(__file__)  # from optaxaccel.cli
@@ -10,7 +17,9 @@ to `Plan`. It also runs as a script:
 import dataclasses
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,6 +30,10 @@ from optaxaccel.training.spec import Run
 TUNING_SEED = 1000
 TUNING_SHARE = 0.2
 SCALES = ("smoke", "small", "paper")
+RANKED_BY = ("accuracy", "loss", "train loss")
+
+
+# --- Plans ------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,35 +46,192 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What an experiment runs at one scale.
+    """Contenders that tune with the same budget.
 
     Each contender's settings are trained once with a tuning seed, on part of the training images, and judged on the
-    rest of them (accuracy at the end, then loss); the best is trained again with fresh seeds on all training images
-    and judged on the test images.
+    rest of them; the best is trained again with fresh seeds on all training images and judged on the test images.
 
     Attributes:
       contenders: the lines of the table.
       seeds: number of final runs a contender, with seeds 1, 2, ...
+      by: what is tuned and ranked: "accuracy" (then loss) or "loss" on held-out images, or "train loss".
     """
 
     contenders: tuple[Contender, ...]
     seeds: int = 3
+    by: str = "accuracy"
 
     def __post_init__(self):
         """Refuse contenders that may tune more than others."""
+        _check_labels(self.contenders)
+        registry.lookup("ranking", self.by, dict.fromkeys(RANKED_BY))
         budgets = {contender.label: len(contender.settings) for contender in self.contenders}
         if len(set(budgets.values())) > 1:
             raise ValueError(f"The tuning budgets differ: {budgets}. Give every contender the same number of settings.")
-        if len(budgets) != len(self.contenders):
-            raise ValueError(f"Two contenders share a label: {[c.label for c in self.contenders]}. Name each apart.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Every setting of every contender, with every seed.
+
+    Attributes:
+      contenders: the lines of the table; they may have different numbers of settings.
+      seeds: number of runs a setting, with seeds 1, 2, ...
+      by: what settings are ranked by, as in `Plan`.
+    """
+
+    contenders: tuple[Contender, ...]
+    seeds: int = 3
+    by: str = "train loss"
+
+    def __post_init__(self):
+        """Refuse two contenders of one name."""
+        _check_labels(self.contenders)
+        registry.lookup("ranking", self.by, dict.fromkeys(RANKED_BY))
+
+
+class Expect(NamedTuple):
+    """Where a measured value should lie, ends included, and who says so."""
+
+    low: float
+    high: float
+    source: str
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a value lies there."""
+        return self.low <= value <= self.high
+
+
+def about(value: float, tolerance: float, source: str) -> Expect:
+    """Expect a value within a tolerance."""
+    return Expect(value - tolerance, value + tolerance, source)
+
+
+class Measured(NamedTuple):
+    """What a study's function returns.
+
+    Attributes:
+      points: dictionaries with "panel", "series", "x", "y" and, for a band, "low" and "high".
+      values: the measured numbers by name.
+    """
+
+    points: list[dict[str, Any]]
+    values: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A function of literals.
+
+    Attributes:
+      measure: the function; it is called with `arguments`.
+      arguments: its keyword arguments, literals.
+      expected: where measured values should lie; others are shown without a judgement.
+    """
+
+    measure: Callable[..., Measured]
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    expected: Mapping[str, Expect] = dataclasses.field(default_factory=dict)
+
+
+AnyPlan = Plan | Grid | Study
+
+
+class Panel(NamedTuple):
+    """How one panel of a study's figure is drawn: labels with units, and which axes are logarithmic."""
+
+    title: str
+    x: str
+    y: str
+    log: str = ""
+    kind: str = "line"
+    equal: bool = False
 
 
 class Definition(NamedTuple):
-    """A loaded definition: its name, docstring and plans by scale."""
+    """A loaded definition.
+
+    Attributes:
+      name: folder and file, such as "pal-grid".
+      path: the file.
+      claim: its docstring.
+      runs: plans by scale.
+      panels: how a study's points are drawn, by the points' "panel".
+      verdict: what was concluded, by scale: (one of VERDICTS, the reason).
+    """
 
     name: str
+    path: Path
     claim: str
-    runs: Mapping[str, Plan]
+    runs: Mapping[str, AnyPlan]
+    panels: Mapping[str, Panel]
+    verdict: Mapping[str, tuple[str, str]]
+
+    @property
+    def results(self) -> Path:
+        """The folder of published results."""
+        return self.path.parent / "results"
+
+    @property
+    def headline(self) -> str:
+        """The first line of the docstring."""
+        return self.claim.partition("\n")[0]
+
+
+VERDICTS = ("reproduced", "partly reproduced", "not reproduced", "not testable here", "measured")
+
+
+def load(path: Path) -> Definition:
+    """Load a definition from its file; it may import modules that lie beside it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file defines no RUNS, or a verdict of another kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No experiment at {path}. Definitions are Python files under experiments/.")
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.parent.name}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file. Definitions are Python files under experiments/.")
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # as if it ran as a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    runs = getattr(module, "RUNS", None)
+    if not isinstance(runs, Mapping):
+        raise ValueError(f"{path} defines no RUNS. Write RUNS = {{'smoke': Plan(...), 'small': Plan(...)}}.")
+    verdict = getattr(module, "VERDICT", {})
+    for word, _ in verdict.values():
+        registry.lookup("verdict", word, dict.fromkeys(VERDICTS))
+    claim = inspect.cleandoc(module.__doc__ or "")
+    name = f"{path.resolve().parent.name}-{path.stem}"
+    return Definition(name, path, claim, runs, getattr(module, "PANELS", {}), verdict)
+
+
+def find(root: Path) -> list[Definition]:
+    """Return every definition at or below a path, in the order of their names."""
+    files = [root] if root.is_file() else sorted(root.rglob("*.py"))
+    return [load(path) for path in files if "\nRUNS" in path.read_text(encoding="utf-8")]
+
+
+def scale_of(definition: Definition, scale: str) -> AnyPlan:
+    """Return the plan at a scale.
+
+    Raises:
+      ValueError: the definition has no such scale.
+    """
+    return registry.lookup("scale", scale, definition.runs)
+
+
+def _check_labels(contenders: Sequence[Contender]) -> None:
+    labels = [contender.label for contender in contenders]
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"Two contenders share a label: {labels}. Name each apart.")
+
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
 
 
 class Job(NamedTuple):
@@ -73,46 +243,25 @@ class Job(NamedTuple):
     path: Path
 
 
-def load(path: Path) -> Definition:
-    """Load a definition from its file.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: the file defines no RUNS.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"No experiment at {path}. Definitions are Python files under experiments/.")
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is no Python file. Definitions are Python files under experiments/.")
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    runs = getattr(module, "RUNS", None)
-    if not isinstance(runs, Mapping):
-        raise ValueError(f"{path} defines no RUNS. Write RUNS = {{'smoke': Plan(...), 'small': Plan(...)}}.")
-    name = f"{path.resolve().parent.name}-{path.stem}"
-    return Definition(name, inspect.cleandoc(module.__doc__ or ""), runs)
-
-
 def tuning_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     """Yield the runs that choose each contender's setting; none where there is nothing to choose."""
     for contender in plan.contenders:
         if len(contender.settings) > 1:
             for setting in contender.settings:
                 run = setting.replace(
-                    seed=TUNING_SEED, validation=TUNING_SHARE, eval_every=float(setting.epochs or 1e9)
+                    seed=TUNING_SEED, validation=TUNING_SHARE, eval_every=float(setting.epochs or 1e9), extrapolate={}
                 )
                 yield Job(run, contender.label, "tune", out / "tune" / f"{run.digest()}.jsonl")
 
 
-def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path], tuple[float, float]]) -> Iterator[Job]:
+def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path, str], tuple[float, ...]]) -> Iterator[Job]:
     """Yield the runs of each contender's best setting, seed by seed across contenders.
 
     Args:
       plan: what to run.
       seeds: number of seeds.
       out: folder of the records.
-      score: the validation result in a record, larger is better.
+      score: (record, plan.by) -> the result of a tuning run, larger is better.
     """
     tuned = {job.path: job for job in tuning_jobs(plan, out)}
     best: dict[str, Run] = {}
@@ -120,37 +269,95 @@ def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path], tuple[
         best[contender.label] = contender.settings[0]
         if len(contender.settings) > 1:
             paths = [path for path, job in tuned.items() if job.label == contender.label]
-            best[contender.label] = contender.settings[max(range(len(paths)), key=lambda i: (score(paths[i]), -i))]
+            scores = [score(path, plan.by) for path in paths]
+            best[contender.label] = contender.settings[max(range(len(paths)), key=lambda i: (scores[i], -i))]
     for seed in range(1, seeds + 1):
         for label, setting in best.items():
             run = setting.replace(seed=seed)
-            yield Job(run, label, "final", out / "final" / f"{run.digest()}.jsonl")
+            yield Job(run, label, "final", out / "final" / f"{_slug(label)}-{run.digest()}.jsonl")
 
 
-def scale_of(definition: Definition, scale: str) -> Plan:
-    """Return the plan at a scale.
+def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Job]:
+    """Yield the runs of all settings, contender by contender."""
+    for contender in grid.contenders:
+        for setting in contender.settings:
+            for seed in range(1, seeds + 1):
+                run = setting.replace(seed=seed)
+                yield Job(run, contender.label, "grid", out / "grid" / f"{_slug(contender.label)}-{run.digest()}.jsonl")
 
-    Raises:
-      ValueError: the definition has no such scale.
-    """
-    return registry.lookup("scale", scale, definition.runs)
+
+def _slug(label: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in label)
 
 
-def validation_score(path: Path) -> tuple[float, float]:
-    """Return (accuracy, -loss) at the end of a tuning run, and the worst score if it did not end well."""
+def validation_score(path: Path, by: str) -> tuple[float, ...]:
+    """Return how well a tuning run ended, larger is better, and the worst score if it did not end well."""
     from optaxaccel.training import records
 
     record = records.read(path)
     last = record.last("eval")
     if record.status != "done" or not last or not isinstance(last["loss"], float):
-        return (-1.0, float("-inf"))
-    return (last["accuracy"], -last["loss"])
+        return (-float("inf"),)
+    if by == "train loss":
+        return (-record.last("train").get("loss", float("inf")),)
+    return (-last["loss"],) if by == "loss" else (last["accuracy"], -last["loss"])
 
 
-def execute(job: Job, *, data_dir: str | None = None, progress: Any = None) -> str:
-    """Train one job and return its status."""
+# --- Running ----------------------------------------------------------------------------------------------------------
+
+
+Advance = Callable[[Job, str], None]
+
+
+def finished(job: Job) -> bool:
+    """Tell whether a job's record is whole; a torn one is run again."""
+    from optaxaccel.training import records
+
+    try:
+        return job.path.exists() and records.read(job.path).status != "unfinished"
+    except ValueError:
+        return False
+
+
+def execute(jobs: Iterable[Job], *, data_dir: str | None = None, advance: Advance, vectorize: bool = True) -> None:
+    """Train every job that is not finished; a run that diverges is recorded and the others go on.
+
+    Jobs that differ in numbers and seeds only may be trained as one program (`vectorize`).
+    """
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        if finished(job):
+            advance(job, "finished before")
+        else:
+            run = job.run if data_dir is None else job.run.replace(data_dir=data_dir)
+            groups.setdefault(_family(run) if vectorize else run.digest(), []).append(job._replace(run=run))
+    for group in groups.values():
+        for job, status in zip(group, _train(group), strict=True):
+            advance(job, status)
+
+
+def _family(run: Run) -> str:
+    """Return what runs of one compiled program share: everything but the values of numbers, and the seed."""
+    numbers = {k: v if isinstance(v, (str, bool, list, tuple)) else "number" for k, v in run.method_args.items()}
+    blank = run.replace(seed=0, method_args={}, schedule={}).as_dict()
+    return json.dumps([blank, sorted(numbers.items()), sorted(run.schedule)], default=str)
+
+
+def _train(group: Sequence[Job]) -> Iterator[str]:
     from optaxaccel.training import loop
 
-    run = job.run if data_dir is None else job.run.replace(data_dir=data_dir)
-    outcome = loop.train(run, job.path, label=job.label, phase=job.phase, progress=progress)
-    return outcome.status
+    for job in group:
+        yield loop.train(job.run, job.path, label=job.label, phase=job.phase).status
+
+
+def study(plan: Study, path: Path, device: str) -> Measured:
+    """Measure a study and record it: provenance, points, values."""
+    from optaxaccel.training import records
+
+    measured = plan.measure(**plan.arguments)
+    with records.Writer(path) as writer:
+        writer.write("start", phase="study", spec=dict(plan.arguments), **records.provenance(device))
+        for point in measured.points:
+            writer.write("point", **point)
+        writer.write("end", status="done", values=measured.values)
+    return measured

@@ -1,0 +1,228 @@
+"""Publish an experiment's records, and rebuild every table and figure of the pages from what is published.
+
+A page (README.md) marks where generated text stands: `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is
+`FILE-SCALE` for an experiment of its folder, "across" for the comparison of all plans of a folder, and "overview" for
+one row an experiment. What stands between the markers is written by `rebuild` and never by hand.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from optaxaccel.report import across, figures, published, tables
+from optaxaccel.report.published import Published
+from optaxaccel.report.tables import Table
+from optaxaccel.training import experiment, records
+from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Study
+
+NOT_RUN = "not run yet"
+_MARKED = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
+
+
+def publish(definition: Definition, scale: str, out: Path) -> Path:
+    """Write what the folder `out` of an experiment's records holds to the results beside its definition.
+
+    Raises:
+      ValueError: a run is not finished.
+    """
+    path = result_path(definition, scale)
+    plan = experiment.scale_of(definition, scale)
+    if isinstance(plan, Study):
+        rows = [json.loads(line) for line in (out / "study.jsonl").read_text(encoding="utf-8").splitlines()]
+        if rows[-1]["kind"] != "end":
+            raise ValueError(f"{out} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+        published.write_study(path, definition.name, scale, rows)
+        return path
+    found = records.read_all(out)
+    unfinished = [str(record.path) for record in found if record.status == "unfinished"]
+    if unfinished:
+        raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+    if isinstance(plan, Grid):
+        full = [r for members in tables.settings(found, plan.by).values() for r in members[0].members]
+    else:
+        full = [record for record in found if record.start["phase"] == "final"]
+    published.write_runs(path, definition.name, scale, found, full)
+    return path
+
+
+def result_path(definition: Definition, scale: str) -> Path:
+    """Return where an experiment's results at a scale are published."""
+    return definition.results / f"{definition.path.stem}-{scale}.jsonl"
+
+
+# --- One experiment ---------------------------------------------------------------------------------------------------
+
+
+def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[Table]:
+    """Return an experiment's tables."""
+    if isinstance(plan, Study):
+        return [tables.study(found.values, plan.expected, "Measured against expected")]
+    if isinstance(plan, Grid):
+        return [tables.grid(found.records, plan.by)]
+    timed = [tables.seconds_per_epoch(found.records)] if len(tables.group(found.records)) > 1 else []
+    return [tables.contenders(found.records, plan.by), *timed]
+
+
+def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, folder: Path | None = None) -> list[Path]:
+    """Draw an experiment's figures into the folder of its results and return their paths."""
+    stem = (folder or definition.results) / f"{definition.path.stem}-{scale}"
+    title = f"{definition.name}, {scale}"
+    if isinstance(plan, Study):
+        return [figures.study(found.points, definition.panels, stem.with_suffix(".png"), title)]
+    if isinstance(plan, Grid):
+        return [figures.boxes(found.records, stem.with_suffix(".png"), plan.by, title)]
+    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title)]
+    if any(record.last("extrapolation") for record in found.records):
+        drawn.append(figures.extrapolated(found.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
+    path = stem.with_name(f"{stem.name}-sensitivity.png")
+    sensitivity = figures.sensitivity(found.records, path, plan.by, title)
+    return drawn + ([sensitivity] if sensitivity else [])
+
+
+def section(definition: Definition, scale: str) -> str:
+    """Return an experiment's part of its paper's page, from its published results."""
+    command = f"`optaxaccel run experiments/{definition.path.parent.name}/{definition.path.name} --scale {scale}`"
+    path = result_path(definition, scale)
+    if not path.exists():
+        return f"**{NOT_RUN.capitalize()}.** Command: {command}"
+    plan, found = experiment.scale_of(definition, scale), published.read(path)
+    word, reason = _verdict(definition, scale)
+    lines = [f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(found)}", ""]
+    for table in tables_of(definition, plan, found):
+        lines += [table.markdown(), ""]
+    images = sorted(p for p in definition.results.glob(f"{path.stem}*.png") if _belongs(p, path))
+    lines += [f"![{image.stem}](results/{image.name})" for image in images]
+    return "\n".join(lines)
+
+
+def _belongs(image: Path, path: Path) -> bool:
+    return image.stem.removeprefix(path.stem) in ("", "-extrapolated", "-sensitivity")
+
+
+def _verdict(definition: Definition, scale: str) -> tuple[str, str]:
+    """Return what the definition concludes; without that, a study whose expectations hold speaks for itself."""
+    if scale in definition.verdict:
+        return definition.verdict[scale]
+    plan = definition.runs[scale]
+    if isinstance(plan, Study) and plan.expected:
+        values = published.read(result_path(definition, scale)).values
+        held = [name for name, wanted in plan.expected.items() if values.get(name) is not None]
+        held = [name for name in held if plan.expected[name].holds(values[name])]
+        if len(held) == len(plan.expected):
+            return "reproduced", ""
+        return "not reproduced", f"Off: {', '.join(n for n in plan.expected if n not in held)}."
+    return "measured", ""
+
+
+def _provenance(found: Published) -> str:
+    starts = [record.start for record in found.records] or [found.header["start"]]
+    commits = dict.fromkeys((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in starts)
+    devices = dict.fromkeys(f"{s['device']}, {s['machine']}" for s in starts)
+    jax = dict.fromkeys(s["versions"]["jax"] for s in starts)
+    return f"Commit {', '.join(commits)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."
+
+
+# --- The overview -----------------------------------------------------------------------------------------------------
+
+
+class _Row(NamedTuple):
+    measured: str
+    n: str
+    calls: str
+
+
+def overview(definitions: Sequence[Definition]) -> str:
+    """Return one row an experiment and scale: claim, measured, n, oracle calls, device, commit, verdict."""
+    columns = ("experiment", "question", "scale", "measured", "n", "oracle calls a run", "device", "commit", "verdict")
+    rows = []
+    for definition in definitions:
+        link = f"[{definition.path.parent.name}/{definition.path.stem}]({definition.path.parent.name}/README.md)"
+        scales = [scale for scale in ("small", "paper") if result_path(definition, scale).exists()]
+        for scale in scales:
+            found = published.read(result_path(definition, scale))
+            start = found.header["start"]
+            row = _summary(definition, experiment.scale_of(definition, scale), found)
+            known = (start["device"].partition(" ")[0], start["commit"][:9], _verdict(definition, scale)[0])
+            rows.append([link, definition.headline, scale, *row, *known])
+        if not scales:
+            rows.append([link, definition.headline, "small", "-", "-", "-", "-", "-", NOT_RUN])
+    return Table("One row an experiment", columns, rows, columns).markdown()
+
+
+def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
+    if isinstance(plan, Study):
+        values = {name: found.values[name] for name in plan.expected if name in found.values} or found.values
+        held = sum(plan.expected[n].holds(v) for n, v in values.items() if n in plan.expected and v is not None)
+        shown = ", ".join(f"{n}: {'-' if v is None else f'{v:.4g}'}" for n, v in list(values.items())[:4])
+        return _Row(f"{held} of {len(plan.expected)} as expected; {shown}", "-", "-")
+    most = max((tables.calls(r.rows[-1]) for r in found.records if r.rows), default=0.0)
+    if isinstance(plan, Grid):
+        best = sorted(tables.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
+        shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
+        return _Row(f"best {plan.by}: {shown}", str(best[0][1][0].spread.n), f"{most:,.0f}")
+    lines = [line for line in tables.lines(found.records, plan.by) if line.accuracy.n]
+    shown = {"accuracy": lambda line: f"{line.accuracy.show(2, 100)} %", "loss": lambda line: line.loss.show(4)}.get(
+        plan.by, lambda line: line.train_loss.show(4)
+    )
+    text = ", ".join(f"{line.label} {shown(line)}" for line in lines[:4])
+    return _Row(f"{plan.by}: {text}" + (" ..." if len(lines) > 4 else ""), str(lines[0].accuracy.n), f"{most:,.0f}")
+
+
+# --- Pages ------------------------------------------------------------------------------------------------------------
+
+
+def rebuild(root: Path, *, images: bool = True) -> list[Path]:
+    """Rebuild all figures and pages below a folder from the published results, and return the files written."""
+    definitions = experiment.find(root)
+    written = []
+    for definition in definitions if images else []:
+        for scale in definition.runs:
+            if result_path(definition, scale).exists():
+                found = published.read(result_path(definition, scale))
+                written += draw(definition, experiment.scale_of(definition, scale), scale, found)
+    for page in sorted(root.rglob("README.md")):
+        page.write_text(render(page, definitions), encoding="utf-8")
+        written.append(page)
+    return written
+
+
+def render(page: Path, definitions: Sequence[Definition]) -> str:
+    """Return a page with all that stands between markers written anew.
+
+    Raises:
+      ValueError: a marker names no experiment of the page's folder.
+    """
+    text = page.read_text(encoding="utf-8")
+    here = [d for d in definitions if d.path.resolve().parent == page.resolve().parent]
+    blocks = dict(_blocks(here, definitions))
+
+    def replaced(match: re.Match) -> str:
+        name = match["name"]
+        if name not in blocks:
+            raise ValueError(f"{page} marks {name!r}, but there is only: {', '.join(blocks)}.")
+        return f"<!-- begin {name} -->\n{blocks[name]()}\n<!-- end {name} -->"
+
+    return _MARKED.sub(replaced, text)
+
+
+def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Iterator[tuple]:
+    yield "overview", lambda: overview(everything)
+    yield "across", lambda: _across(here)
+    for definition in here:
+        for scale in definition.runs:
+            yield f"{definition.path.stem}-{scale}", lambda d=definition, s=scale: section(d, s)
+
+
+def _across(definitions: Sequence[Definition], scale: str = "small") -> str:
+    """Return ranks and tuning-free scores over the plans of a folder that are published at a scale."""
+    found: Mapping[str, tuple] = {
+        d.path.stem: (published.read(result_path(d, scale)).records, plan.by)
+        for d in definitions
+        for plan in [d.runs.get(scale)]
+        if isinstance(plan, Plan) and result_path(d, scale).exists()
+    }
+    if len(found) < 2:
+        return f"**{NOT_RUN.capitalize()}**: fewer than two of the problems have been run."
+    return f"{across.ranks(found).markdown()}\n\n{across.tuning_free(found).markdown()}"

@@ -1,0 +1,168 @@
+"""Published results: all records of an experiment at one scale in one small file, from which every table is rebuilt.
+
+The first line says what the file is and holds the specification and provenance that all runs share. Every other line is
+a run: what differs from the shared part, its curves as columns of at most 200 points, and how it ended. A study's file
+holds its points and values likewise.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from optaxaccel.training.records import Record, Row
+
+POINTS = 200
+GRID_POINTS = 2  # of a setting that is not its contender's best
+DIGITS = 6
+COLUMNS = ("step", "loss", "accuracy", "seconds")
+KINDS = ("train", "eval", "extrapolation")
+CALLS = ("value_calls", "grad_calls", "hvp_calls")
+ABSENT = "absent"
+LEFT_OUT = ("digest", "compile_seconds")  # the first follows from the rest, the second is no result
+
+
+class Published(NamedTuple):
+    """What a file of results holds.
+
+    Attributes:
+      header: "experiment", "scale", "kind" ("runs" or "study") and the shared "start".
+      records: the runs; empty for a study.
+      points: a study's points; empty for runs.
+      values: a study's measured values; empty for runs.
+    """
+
+    header: Row
+    records: list[Record]
+    points: list[Row]
+    values: dict[str, float]
+
+
+def write_runs(path: Path, experiment: str, scale: str, records: Sequence[Record], full: Iterable[Record]) -> None:
+    """Write the runs of an experiment.
+
+    Args:
+      path: the file.
+      experiment: its name.
+      scale: its scale.
+      records: the runs, finished or diverged.
+      full: those whose curves are kept; of the others two points are.
+    """
+    kept = {record.path for record in full}
+    records = [_placeless(record) for record in records]
+    shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
+    lines = [{"experiment": experiment, "scale": scale, "kind": "runs", "start": shared}]
+    lines += [_packed(record, shared, POINTS if record.path in kept else GRID_POINTS) for record in records]
+    _write(path, lines)
+
+
+def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) -> None:
+    """Write a study's record, at most 200 points a series."""
+    series: dict[tuple, list[Row]] = {}
+    for row in rows[1:-1]:
+        point = {name: _short(value) for name, value in row.items() if name != "kind"}
+        series.setdefault((row["panel"], row["series"]), []).append(point)
+    points = [point for found in series.values() for point in _thin(found, POINTS)]
+    header = {"experiment": experiment, "scale": scale, "kind": "study", "start": rows[0]}
+    _write(path, [header, *points, {"values": {k: _short(v, 9) for k, v in rows[-1]["values"].items()}}])
+
+
+def read(path: Path) -> Published:
+    """Read a file of results.
+
+    Raises:
+      ValueError: it is none.
+    """
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if not lines or lines[0].get("kind") not in ("runs", "study"):
+        raise ValueError(f"{path} holds no published results: its first line does not say kind 'runs' or 'study'.")
+    header = lines[0]
+    if header["kind"] == "study":
+        return Published(header, [], lines[1:-1], lines[-1]["values"])
+    return Published(header, [_unpacked(path, line, header["start"]) for line in lines[1:]], [], {})
+
+
+def mean_log_loss(record: Record) -> float:
+    """Return the mean of log10 of the training loss over a run: how low, and how soon it was low."""
+    if "mean_log_loss" in record.end:
+        return record.end["mean_log_loss"]
+    losses = [row["loss"] for row in record.rows if row["kind"] == "train" and isinstance(row["loss"], float)]
+    return math.fsum(math.log10(max(loss, 1e-13)) for loss in losses) / len(losses) if losses else math.nan
+
+
+def _placeless(record: Record) -> Record:
+    """Forget where the data lay: that is a matter of the machine."""
+    return record._replace(start={**record.start, "spec": {**record.start["spec"], "data_dir": None}})
+
+
+# --- A run as one line ------------------------------------------------------------------------------------------------
+
+
+def _packed(record: Record, shared: Row, points: int) -> Row:
+    last = record.rows[-1] if record.rows else {}
+    step = last.get("step") or 1
+    end = {name: record.end[name] for name in ("status", "step", "what", "skipped") if name in record.end}
+    line: Row = {
+        "start": _difference(record.start, shared),
+        "calls": [_short(last.get(name, 0) / step) for name in CALLS],
+        "end": {**end, "mean_log_loss": _short(mean_log_loss(record))},
+    }
+    for kind in KINDS:
+        rows = _thin([row for row in record.rows if row["kind"] == kind], points)
+        if rows:
+            line[kind] = {name: [_short(row[name]) for row in rows] for name in COLUMNS}
+            line[kind] |= {"split": rows[-1]["split"]} if "split" in rows[-1] else {}
+    return line
+
+
+def _unpacked(path: Path, line: Row, shared: Row) -> Record:
+    start = _merged(shared, line["start"])
+    rows = []
+    for kind in KINDS:
+        columns = dict(line.get(kind, {}))
+        split = {"split": columns.pop("split")} if "split" in columns else {}
+        for values in zip(*(columns.get(name, ()) for name in COLUMNS), strict=True):
+            row = {"kind": kind, **split, **dict(zip(COLUMNS, values, strict=True))}
+            row["epoch"] = round(row["step"] / start["steps_per_epoch"], 6)
+            rows.append(row | {name: row["step"] * cost for name, cost in zip(CALLS, line["calls"], strict=True)})
+    return Record(path, start, sorted(rows, key=lambda row: row["step"]), line["end"])
+
+
+def _difference(ours: Mapping[str, Any], shared: Mapping[str, Any]) -> Row:
+    """Return what has to be laid over `shared` to get `ours`; a specification is compared field by field."""
+    names = [name for name in ours if name not in ("spec", *LEFT_OUT)]
+    result: Row = {name: ours[name] for name in names if shared.get(name, ABSENT) != ours[name]}
+    spec = {name: value for name, value in ours["spec"].items() if shared["spec"].get(name, ABSENT) != value}
+    return {**result, "spec": spec} if spec else result
+
+
+def _merged(shared: Row, difference: Row) -> Row:
+    return {**shared, **difference, "spec": {**shared["spec"], **difference.get("spec", {})}}
+
+
+def _thin(rows: list[Row], points: int) -> list[Row]:
+    """Keep at most `points` rows, evenly spread, the first and the last among them (of 1 point the last)."""
+    if len(rows) <= points:
+        return rows
+    return [rows[round(i * (len(rows) - 1) / (points - 1))] for i in range(points)]
+
+
+def _short(value: Any, digits: int = DIGITS) -> Any:
+    """Return a number with as many digits as are published."""
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def _write(path: Path, lines: Iterable[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n" for line in _plain(lines))
+    path.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Replace numbers that JSON lacks by None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple, Iterator)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
