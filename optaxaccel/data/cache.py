@@ -1,8 +1,9 @@
 """Decoded images on disk: written whole or not at all, and read only when every byte is as it was written.
 
-A file holds one split: a line of JSON that describes it, the images, the labels. The line carries a checksum of all
-that follows. The file is written beside its final name and moved there by one atomic rename, so a process killed at
-any moment leaves the old file, the new one or none, and processes that write the same split at once do not meet.
+A file holds one split: a line of JSON that describes it, the images, the labels. The line carries a checksum of them
+and of what it says itself. The file is written beside its final name and moved there by one atomic rename, so a
+process killed at any moment leaves the old file, the new one or none, and processes that write the same split at once
+do not meet.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-_FORMAT = 1
+_FORMAT = 2
 _LEFTOVER_SECONDS = 3600.0
 
 
@@ -39,22 +40,23 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
             image = np.empty(head["shape"], np.uint8)
             label = np.empty(head["shape"][0], "<i4")
             whole = file.readinto(_view(image)) == image.nbytes and file.readinto(_view(label)) == label.nbytes
-            whole = whole and not file.read(1) and head["checksum"] == _checksum(image, label)
+            facts = head["facts"]
+            whole = whole and not file.read(1) and head["checksum"] == _checksum(image, label, facts)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         _warn(f"The cached images {path} cannot be read ({error!r}); they are decoded again.")
         return None
     if not whole:
         _warn(f"The cached images {path} are damaged (their checksum does not match); they are decoded again.")
         return None
-    return image, label.astype(np.int32, copy=False), head["facts"]
+    return image, label.astype(np.int32, copy=False), facts
 
 
 def store(path: Path, image: np.ndarray, label: np.ndarray, facts: dict[str, Any]) -> bool:
     """Store a decoded split; return whether that was possible. A full or unwritable disk is a warning, not an error."""
     image, label = np.ascontiguousarray(image, np.uint8), np.ascontiguousarray(label, "<i4")
-    head = {"format": _FORMAT, "shape": image.shape, "checksum": _checksum(image, label), "facts": facts}
+    head = {"format": _FORMAT, "shape": image.shape, "checksum": _checksum(image, label, facts), "facts": facts}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +95,9 @@ def _view(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _checksum(image: np.ndarray, label: np.ndarray) -> str:
-    digest = hashlib.sha256(_view(image))
+def _checksum(image: np.ndarray, label: np.ndarray, facts: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([image.shape, facts], sort_keys=True).encode())
+    digest.update(_view(image))
     digest.update(_view(label))
     return digest.hexdigest()
 

@@ -1,12 +1,13 @@
 """Data sets in .npz files: x_train, y_train, x_test, y_test, as Keras and many others write them."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from optaxaccel.data.cards import DataCard
 
+_MOST_CLASSES = 1_000_000  # a network has an output for each: more are identifiers, not class numbers
+_WRITE = "Write it by np.savez({path!r}, x_train=..., y_train=..., x_test=..., y_test=...)."
 _NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
 
@@ -42,18 +43,21 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     x, y = _NAMES[split]
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # a pickle could run any code
-            missing = [key for key in (x, y) if key not in file]
-            if missing:
-                raise ValueError(
-                    f"{path} has no array {missing[0]!r}, only: {', '.join(file.files) or 'none'}. "
-                    "Write it with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
-                )
-            image, label = file[x], file[y]
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is damaged or no .npz file ({error}).") from error
+            names = file.files
+            held = {key: file[key] for key in (x, y) if key in names}
+    except Exception as error:  # zip, zlib and NumPy's parser of headers have errors of their own
+        raise ValueError(
+            f"{path} is damaged or no .npz file ({type(error).__name__}: {error}). {_WRITE.format(path=str(path))}"
+        ) from error
+    for key in (x, y):
+        if key not in held:
+            raise ValueError(
+                f"{path} has no array {key!r}, only: {', '.join(names) or 'none'}. {_WRITE.format(path=str(path))}"
+            )
+    image, label = held[x], held[y]
     image = image[..., None] if image.ndim == 3 else image
     label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
-    if image.dtype != np.uint8 or image.ndim != 4 or not len(image):
+    if image.dtype != np.uint8 or image.ndim != 4 or not image.size:
         raise ValueError(
             f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 [n, height, width(, channels)], 0 to "
             "255. Convert them: x = np.round(255 * x).astype(np.uint8)."
@@ -61,5 +65,10 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
         raise ValueError(
             f"{path}: {y} is {label.dtype} {label.shape}; labels must be {len(image)} integers from 0, one an image."
+        )
+    if label.max() >= _MOST_CLASSES:
+        raise ValueError(
+            f"{path}: {y} holds the label {label.max():,}, so there would be as many classes. Labels must be class "
+            "numbers 0, 1, 2, ...: number them by _, y = np.unique(y, return_inverse=True)."
         )
     return image, label.astype(np.int32)

@@ -6,8 +6,12 @@ about something else. So the folder is looked at first, with the standard librar
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class Prepared(NamedTuple):
@@ -43,6 +47,13 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+def names(directory: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the names of all prepared sets, `name` or `name/config`, whatever they hold."""
+    root = data_dir(directory)
+    found = [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
+    return sorted({p.parents[1].relative_to(root).as_posix() for p in found if _VERSION.fullmatch(p.parent.name)})
+
+
 def find(name: str, *, directory: str | os.PathLike[str] | None = None) -> Prepared:
     """Describe a prepared set from the files in its folder.
 
@@ -53,41 +64,55 @@ def find(name: str, *, directory: str | os.PathLike[str] | None = None) -> Prepa
     Raises:
       FileNotFoundError: the set, the version or one of its shards is not there; says where it was looked for and which
         command prepares it.
-      ValueError: it is there, but is no set of labelled images in array_record files.
+      ValueError: it is there, but is no set of labelled images in array_record files; or the name cannot be one.
     """
     name, _, wanted = name.partition(":")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no name of a data set. Pass a name such as 'mnist', or NAME/CONFIG; the folder of prepared "
+            "sets goes into data_dir (--data-dir, TFDS_DATA_DIR)."
+        )
     root = data_dir(directory) / name
-    found = sorted((path.parent for path in root.glob("*/dataset_info.json")), key=lambda f: _version(f.name))
+    # While TFDS prepares a set, its folder is called incomplete.*: a half-written set, whatever it says about itself.
+    found = [path.parent for path in root.glob("*/dataset_info.json") if _VERSION.fullmatch(path.parent.name)]
+    found.sort(key=lambda folder: [int(part) for part in folder.name.split(".")])
     if not found or (wanted and wanted not in [folder.name for folder in found]):
         raise FileNotFoundError(_not_prepared(name, wanted, root, [folder.name for folder in found]))
     folder = root / wanted if wanted else found[-1]
-    info, features = _read_json(folder / "dataset_info.json"), _read_json(folder / "features.json")
+    replace = f"Remove {folder} and prepare it again: {_command(name, root)}."
+    info, features = (_read_json(folder / file, replace) for file in ("dataset_info.json", "features.json"))
     if info.get("fileFormat") != "array_record":
         raise ValueError(
             f"{folder} holds {info.get('fileFormat', 'tfrecord')} files, which cannot be read without TensorFlow. "
             f"Make array_record files of them: {_command(name, root)}."
         )
-    image, label, shape, classes = _features(folder, info, features)
-    shards, lengths = _shards(folder, info)
+    try:
+        image, label, shape, classes = _features(folder, info, features)
+        shards, lengths = _shards(folder, info)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder}: dataset_info.json or features.json is not as TFDS writes them ({type(error).__name__}: "
+            f"{error}). {replace}"
+        ) from error
     missing = [path for paths in shards.values() for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(
             f"Data set {name!r} is not complete: {missing[0]} is missing ({len(missing)} of "
-            f"{sum(map(len, shards.values()))} files). Remove {folder} and prepare it again: {_command(name, root)}."
+            f"{sum(map(len, shards.values()))} files). {replace}"
         )
     splits = {split: sum(each) for split, each in lengths.items()}
     return Prepared(name, folder.name, folder, splits, shards, lengths, image, label, shape, classes)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, replace: str) -> dict[str, Any]:
     """Read a description that TFDS wrote, or say which one cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table")
+        return table
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}): the set was not prepared to the end. Remove {path.parent} and prepare "
-            f"it again: {_command(path.parents[1].name, path.parents[1])}."
-        ) from error
+        raise ValueError(f"{path} cannot be read ({error}): the set was not prepared to the end. {replace}") from error
 
 
 def _features(folder: Path, info: Any, features: Any) -> tuple[str, str, tuple[int, int, int], int]:
@@ -104,8 +129,10 @@ def _features(folder: Path, info: Any, features: Any) -> tuple[str, str, tuple[i
             f"{folder} is no set of labelled images: none of its features ({', '.join(table) or 'none'}) is {lacking}. "
             "Choose an image-classification set of TFDS."
         )
-    height, width, channels = (int(d) for d in table[image]["image"]["shape"]["dimensions"])
-    return image, label, (height, width, channels), int(table[label]["classLabel"]["numClasses"])
+    shape = tuple(_integer(side) for side in table[image]["image"]["shape"]["dimensions"])
+    if len(shape) != 3:
+        raise TypeError(f"the image's dimensions are {shape}, not height, width and channels")
+    return image, label, shape, _integer(table[label]["classLabel"]["numClasses"])
 
 
 def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, list[int]]]:
@@ -113,7 +140,7 @@ def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, l
     shards, lengths = {}, {}
     for split in info.get("splits", []):
         name = split["name"]
-        lengths[name] = [int(length) for length in split.get("shardLengths", [])]
+        lengths[name] = [_integer(length) for length in split.get("shardLengths", [])]
         template = split.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
         total = f"{len(lengths[name]):05d}"
         fields = {"DATASET": info["name"], "SPLIT": name, "FILEFORMAT": "array_record", "NUM_SHARDS": total}
@@ -124,9 +151,12 @@ def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, l
     return shards, lengths
 
 
-def _version(text: str) -> tuple[int, ...]:
-    """Return a version as numbers that sort; what is no version sorts first."""
-    return tuple(int(part) if part.isdigit() else -1 for part in text.split("."))
+def _integer(text: str) -> int:
+    """Return a number of a description, which holds them as text."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise TypeError(f"{text!r} is no integer") from error
 
 
 def _command(name: str, root: Path) -> str:
@@ -147,8 +177,9 @@ def _not_prepared(name: str, wanted: str, root: Path, versions: list[str]) -> st
             f"':{wanted}' to take the newest."
         )
     where = root.parents[name.count("/")]
+    unfinished = "".join(f" ({path} is unfinished.)" for path in sorted(root.glob("incomplete.*"))[:1])
     return (
-        f"Data set {name!r} is not prepared: there is no {root}/<version>/dataset_info.json. If you have it elsewhere, "
-        f"set TFDS_DATA_DIR or --data-dir to the folder that holds {name}/ (looked in {where}). Otherwise prepare it "
-        f"once: {_command(name, root)}."
+        f"Data set {name!r} is not prepared: there is no {root}/<version>/dataset_info.json.{unfinished} If you have "
+        f"it elsewhere, set TFDS_DATA_DIR or --data-dir to the folder that holds {name}/ (looked in {where}). "
+        f"Otherwise prepare it once: {_command(name, root)}."
     )

@@ -132,6 +132,8 @@ def open_image(found: Prepared, split: str, index: int, encoded: bytes) -> Any:
 
 def check_label(found: Prepared, split: str, index: int, label: Any) -> int:
     """Return a label as an integer, or say which image has none."""
+    if label is None:
+        raise ValueError(f"{found.folder}: image {index} of split {split!r} has no label. {again(found)}")
     if 0 <= int(label) < found.classes:
         return int(label)
     raise ValueError(

@@ -52,7 +52,7 @@ def write_set(
             for index in range(first, first + length):
                 example = tf_example_pb2.Example()
                 example.features.feature["image"].bytes_list.value.append(stored[index])
-                if with_label:
+                if with_label and numbers[index] is not None:
                     example.features.feature["label"].int64_list.value.append(numbers[index])
                 writer.write(example.SerializeToString())
             writer.close()

@@ -1,5 +1,4 @@
 import os
-import random
 import resource
 import signal
 import subprocess
@@ -52,6 +51,20 @@ def test_a_damaged_file_is_not_read(tmp_path, damage):
         assert cache.load(path) is None
     assert cache.store(path, *filled(3), {})
     assert path.read_bytes() == whole
+
+
+def test_no_flipped_bit_of_the_description_is_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_warn", lambda message: None)  # a thousand warnings would take seconds
+    path = tmp_path / "a.u8"
+    cache.store(path, *filled(3, n=2), {"encoding": "png"})
+    whole = path.read_bytes()
+    for bit in range(8 * (whole.index(b"\n") + 1)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert cache.load(path) is None, (bit, damaged)
+    path.write_bytes(whole.replace(b"[2, 4", b"[2%s, 4" % (b"0" * 15)))  # more than fits in memory
+    assert cache.load(path) is None
 
 
 def test_an_unwritable_folder_is_a_warning(tmp_path):
@@ -156,29 +169,42 @@ def test_killed_at_any_line_it_leaves_the_old_file_or_the_new_one(tmp_path):
     assert values == ["1", "2"]
 
 
-WRITER = """
+AT_ANY_MOMENT = """
+import os
+import random
+import signal
 import sys
+import time
 from pathlib import Path
+
 import numpy as np
 from optaxaccel.data import cache
-path, value = Path(sys.argv[1]), 0
-while True:
-    value = value % 250 + 1
+
+path, draw, seen = Path(sys.argv[1]), random.Random(0), []
+
+
+def store(value):
     cache.store(path, np.full((20_000, 4, 4, 3), value, np.uint8), np.full(20_000, value, np.int32), {"value": value})
-    print(value, flush=True)
+
+
+store(0)
+for _ in range(20):
+    child = os.fork()
+    while child == 0:
+        value = cache.load(path)[2]["value"]
+        store((value + 1) % 250)
+    time.sleep(draw.uniform(0, 0.05))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    image, label, facts = cache.load(path)
+    assert (image == facts["value"]).all() and (label == facts["value"]).all()
+    seen.append(facts["value"])
+print(len(set(seen)))
 """
 
 
-def test_killed_at_any_moment_it_leaves_a_whole_file(tmp_path):
-    draw = random.Random(0)
-    path = tmp_path / "a.u8"
-    for _ in range(3):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
-        writer.stdout.readline()  # it has stored once and goes on
-        time.sleep(draw.uniform(0, 0.03))
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()
-        image, label, facts = cache.load(path)  # a warning, of damage, would fail the test
-        assert (image == facts["value"]).all()
-        assert (label == facts["value"]).all()
+def test_killed_at_twenty_moments_it_leaves_a_whole_file(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", AT_ANY_MOMENT, str(tmp_path / "a.u8")]  # damage would be a warning
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1  # it was killed between two stores, too

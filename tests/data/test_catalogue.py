@@ -17,9 +17,10 @@ def bad(findings):
 
 def test_lists_the_registry_and_what_else_is_prepared(prepared_set, tmp_path):
     prepared_set()
+    prepared_set("many/one")
     prepared_set("text", with_label=False)
     rows = {row.name: row for row in catalogue.rows()}
-    assert list(rows) == [*DATASETS, "tiny"]
+    assert list(rows) == [*DATASETS, "many/one", "tiny"]
     assert rows["tiny"] == ("tiny", "6x5x3", 3, "train 30, test 12", "prepared 1.0.0")
     assert rows["mnist"].state == "not prepared"
     assert rows["imagenet2012"].shape == "anyxanyx3"
@@ -67,6 +68,13 @@ def test_wrong_counts_versions_and_balance_are_found(prepared_set):
         "images: train 20, test 20, not train 50,000, test 10,000",
         "train: 1 to 11 images a class, not 2 in each",
     ]
+
+
+def test_the_order_in_which_splits_are_described_does_not_matter(prepared_set, monkeypatch):
+    prepared_set()
+    card = data.card_of("tiny")._replace(splits={"test": 12, "train": 30})
+    monkeypatch.setattr("optaxaccel.data.catalogue.DATASETS", {"tiny": card})
+    assert bad(catalogue.verify("tiny")) == []
 
 
 def test_lossy_copies_are_found(prepared_set):

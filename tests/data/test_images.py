@@ -129,7 +129,10 @@ def test_npz_of_grey_images(tmp_path):
         ({"y_train": np.zeros(6)}, "labels must be 6 integers"),
         ({"y_train": -np.ones(6, int)}, "labels must be 6 integers"),
         ({"x_train": np.zeros((0, 5, 4, 3), np.uint8), "y_train": np.zeros(0, int)}, "images must be uint8"),
-        ({"y_train": np.array([None] * 6)}, "damaged|allow_pickle|Object arrays"),
+        ({"y_train": np.array([None] * 6)}, "damaged.*Object arrays"),
+        ({"x_test": np.zeros((4, 0, 4, 3), np.uint8)}, "images must be uint8"),
+        ({"y_train": np.array([0, 1, 2, 0, 1, 2**40])}, "the label 1,099,511,627,776.*np.unique"),
+        ({"y_test": np.array([0, 1, 2, 2**63 + 1], np.uint64)}, "the label 9,223,372,036,854,775,809"),
     ],
 )
 def test_a_wrong_npz_is_refused(tmp_path, changed, says):
@@ -144,3 +147,26 @@ def test_a_damaged_or_missing_npz_is_named(tmp_path):
         data.check(str(tmp_path / "set.npz"))
     with pytest.raises(FileNotFoundError, match="no such file"):
         data.check(str(tmp_path / "none.npz"))
+    np.save(tmp_path / "lone.npy", arrays()["x_train"])
+    (tmp_path / "lone.npy").rename(tmp_path / "lone.npz")
+    with pytest.raises(ValueError, match=r"damaged or no \.npz file.*np\.savez\('.*lone\.npz'"):
+        data.check(str(tmp_path / "lone.npz"))
+
+
+def test_no_damage_to_an_npz_goes_unnoticed_or_unexplained(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, **arrays(x_train=np.zeros((6, 5, 4, 3), np.uint8)))
+    whole, good, said = path.read_bytes(), data.load(str(path)), []
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            read = data.load(str(path))
+        except ValueError as error:
+            said.append(str(error))
+        else:  # in one of the fields that an archive holds twice
+            for a, b in zip((*read.train, *read.test), (*good.train, *good.test), strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert len(said) > 100
+    assert all(str(path) in text for text in said)

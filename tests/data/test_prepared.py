@@ -221,6 +221,24 @@ def test_a_missing_label_is_named(prepared_set):
         data.load("tiny")
 
 
+def test_a_record_without_a_label_is_named(prepared_set):
+    prepared_set(labels={"train": [0] * 17 + [None] + [0] * 12, "test": [0] * 12})
+    with pytest.raises(ValueError, match=r"image 17 of split 'train' has no label.*prepare"):
+        data.load("tiny")
+
+
+def test_a_set_that_is_being_prepared_is_not_prepared(prepared_set):
+    """TFDS writes into a folder of another name, in which a killed process may leave a whole description."""
+    folder = prepared_set(version="2.0.0")
+    unfinished = folder.with_name("incomplete.ABC_3.0.0")
+    shutil.copytree(folder, unfinished)
+    assert prepared.find("tiny").version == "2.0.0"
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError, match=f"not prepared.*{unfinished} is unfinished"):
+        data.check("tiny")
+    assert prepared.names() == []
+
+
 def test_a_set_without_labels_is_refused(prepared_set):
     prepared_set(with_label=False)
     with pytest.raises(ValueError, match=r"none of its features \(image\) is a class label"):
@@ -247,6 +265,48 @@ def test_a_half_written_description_is_refused(prepared_set):
     (folder / "features.json").write_text('{"featuresDict": {')
     with pytest.raises(ValueError, match=r"features\.json cannot be read.*prepare"):
         data.check("tiny")
+
+
+MALFORMED = [
+    ("dataset_info.json", lambda info: [], "it holds no table"),
+    ("dataset_info.json", lambda info: info.pop("name"), "'name'"),
+    ("dataset_info.json", lambda info: info["splits"][0].update(shardLengths=["x"]), "'x' is no integer"),
+    ("dataset_info.json", lambda info: info["splits"][0].update(filepathTemplate="{OTHER}"), "'OTHER'"),
+    ("features.json", lambda features: features.update(featuresDict=3), "'int' object"),
+    ("features.json", lambda features: _image(features).pop("shape"), "'shape'"),
+    (
+        "features.json",
+        lambda features: _image(features)["shape"].update(dimensions=["6", "5"]),
+        r"\(6, 5\), not height",
+    ),
+]
+
+
+def _image(features):
+    return features["featuresDict"]["features"]["image"]["image"]
+
+
+@pytest.mark.parametrize(("file", "change", "says"), MALFORMED, ids=[says for *_, says in MALFORMED])
+def test_a_malformed_description_is_refused(prepared_set, file, change, says):
+    path = prepared_set() / file
+    described = json.loads(path.read_text())
+    changed = change(described)
+    path.write_text(json.dumps(changed if changed == [] else described))
+    with pytest.raises(ValueError, match=f"{says}.*Remove .*tiny/1.0.0 and prepare it again: .*data prepare tiny"):
+        data.check("tiny")
+
+
+def test_the_command_that_prepares_a_configuration_names_it(prepared_set, tmp_path):
+    (prepared_set("tiny/grey") / "features.json").write_text("{")
+    with pytest.raises(ValueError, match=f"data prepare tiny/grey --data-dir {tmp_path / 'tfds'}"):
+        data.check("tiny/grey")
+
+
+@pytest.mark.parametrize("name", ["", ".", "../tfds/tiny", "/tfds/tiny", ":1.0.0", "tiny/"])
+def test_what_cannot_be_a_name_is_refused(prepared_set, name):
+    prepared_set()
+    with pytest.raises(ValueError, match="is no name of a data set"):
+        data.check(name)
 
 
 def test_photographs_are_streamed_not_loaded(prepared_set):
