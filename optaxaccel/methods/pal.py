@@ -180,7 +180,7 @@ def pal_decay_schedule(
     contract.check_number("transition_steps", transition_steps, "it is the time in which the value falls", above=0.0)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
-        elapsed = jnp.maximum(jnp.asarray(count) - 1, 0)
+        elapsed = jnp.asarray(jnp.maximum(jnp.asarray(count) - 1, 0), trees.accumulation_dtype())
         return jnp.asarray(init_value) * jnp.asarray(rate) ** (elapsed / jnp.asarray(transition_steps))
 
     return schedule

@@ -70,8 +70,9 @@ def rna(
         its offline use; the authors' online class has 1e-5. It limits how far an extrapolation goes: noise and losses
         that are not quadratic yet want more (down a curved valley 1e-4 diverged where 1e-2 was the fastest).
       start: periods at the beginning that are forgotten, an integer >= 0.
-      reset_base: whether the state of the base starts anew at each extrapolated point. Otherwise its momentum, its step
-        count and its schedules go on. A base whose parameters are a look-ahead point wants it.
+      reset_base: whether the state of the base starts anew at each extrapolated point, which periods that are
+        forgotten have none of. Otherwise its momentum, its step count and its schedules go on. A base whose parameters
+        are a look-ahead point wants it.
 
     Returns:
       A transformation whose `update` needs `params`, and what the base needs.
@@ -142,7 +143,9 @@ def rna(
             due, num_pairs, starts, old_base_state = carry
             num_pairs, new = _next_start(num_pairs, starts, ends, history, regularization, count > start * period)
             starts = stacks.write(starts, num_pairs % history, new)
-            fresh = trees.cast_like(base.init(new), old_base_state) if reset_base else ()
+            fresh = ()
+            if reset_base:  # only where there is an extrapolated point to start anew from
+                fresh = trees.where(num_pairs > 0, trees.cast_like(base.init(new), old_base_state), old_base_state)
             return ~due, num_pairs, starts, fresh
 
         # A loop of no or one round. Unlike a branch it costs nothing in other steps under jax.vmap either.

@@ -85,8 +85,12 @@ def solve(
       regularization: lambda, at least 0.
       relative: whether lambda is in units of the largest eigenvalue of T'T, by which T'T is divided first.
     """
-    dtype = triangle.dtype
-    _, singular, right = jnp.linalg.svd(triangle)
+    dtype, number = triangle.dtype, mask.shape[0]
+    # Columns that do not count would be null vectors, and rounding along those is divided by next to nothing where
+    # lambda is 0. So they get a length of their own, no larger than the largest singular value.
+    length = jnp.linalg.norm(triangle) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
+    absent = (1 - mask) * jnp.where(length > 0, length, 1) * jnp.eye(number, dtype=dtype)
+    _, singular, right = jnp.linalg.svd(jnp.concatenate([triangle, absent]), full_matrices=False)
     largest = singular[0]
     if relative:
         singular = singular / jnp.where(largest > 0, largest, 1)

@@ -138,6 +138,16 @@ def test_list_stack_and_ring_give_the_same(pushed):
     np.testing.assert_allclose(weights[5 - exist :], histories.weights(window, 1e-6), rtol=1e-6)
 
 
+@pytest.mark.parametrize("pushed", [3, 5, 8])
+def test_slots_that_do_not_count_have_no_say_without_regularisation(pushed):
+    """A ring has a column more than differences, or several while it fills; they are null vectors of R'R."""
+    points = np.random.default_rng(pushed).normal(size=(pushed, 20))
+    with jax.enable_x64(True):
+        weights = optaxaccel.extrapolation_weights(in_ring(points, 5), regularization=0.0)
+    exist = min(pushed, 5) - 1
+    np.testing.assert_allclose(weights[4 - exist :], histories.weights(points[-5:], 0.0), rtol=1e-9)
+
+
 def test_a_ring_keeps_the_last_trees_in_order():
     history = in_ring(np.arange(7.0), 3)
     assert [float(x) for x in optaxaccel.history_list(history)] == [4.0, 5.0, 6.0]

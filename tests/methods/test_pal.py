@@ -84,6 +84,8 @@ def test_decay_index():
     assert got[0] == got[1] == 2.0 > got[2]
     later = optax.exponential_decay(2.0, 3, 0.5)
     assert float(later(1)) == pytest.approx(got[2])
+    with jax.enable_x64(True):  # the counters of states are int32, whose quotients are float32
+        assert float(schedule(jnp.int32(3))) == pytest.approx(2.0 * 0.5 ** (2 / 3), rel=1e-14)
 
 
 def test_the_slopes_agree_without_momentum_and_differ_with_it():

@@ -35,9 +35,8 @@ def online(problem, *, rate, momentum=0.0, history=4, period=3, ridge=1e-2, star
                     pairs = [*pairs, (x, x - begin)][-history:]
                     ends, residuals = zip(*pairs, strict=True)
                     x = weights(residuals, ridge) @ np.array(ends)
+                    velocity = np.zeros_like(velocity) if reset else velocity
                 begin = x
-                if reset:
-                    velocity = np.zeros_like(velocity)
             xs.append(x)
         return np.array(xs)
 
@@ -48,7 +47,7 @@ CASES = [
     {},
     {"period": 1},
     {"momentum": 0.5},
-    {"momentum": 0.5, "reset": True},
+    {"momentum": 0.5, "reset": True, "start": 1},
     {"history": 2, "period": 2, "start": 3},
     {"history": 1},
 ]
