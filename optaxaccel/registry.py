@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """Return " Did you mean ...?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -29,6 +29,6 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     Raises:
       ValueError: the name is not in the table; the message suggests the nearest one and lists all.
     """
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise unknown(kind, name, table)
     return table[name]

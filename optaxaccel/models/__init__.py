@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from optaxaccel.models import overrides as _overrides
 from optaxaccel.models.cards import CARDS
 from optaxaccel.models.contract import Model, ModelCard
 from optaxaccel.registry import lookup, unknown
 
-__all__ = ["MODELS", "Model", "ModelCard", "make", "overrides_of"]
+__all__ = ["MODELS", "Model", "ModelCard", "check", "make", "overrides_of"]
 
 MODELS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in CARDS})
 
@@ -37,7 +38,7 @@ def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, *
       The model as two pure functions.
 
     Raises:
-      ValueError: unknown name or override (the nearest one is suggested), or images too small.
+      ValueError: unknown name or override (the nearest one is suggested), a value of another kind, images too small.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -46,13 +47,10 @@ def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, *
       >>> sum(p.size for p in jax.tree.leaves(params))  # 64 * 4 + 4 + 4 * 10 + 10
       310
     """
-    card = lookup("model", name, MODELS)
-    known = overrides_of(name)
-    for override in overrides:
-        if override not in known:
-            raise unknown(f"override of model {name!r}:", override, known)
-    if classes < 1:
-        raise ValueError(f"classes={classes} leaves the model without an output; pass classes=1 or more.")
+    check(name, overrides)
+    card = MODELS[name]
+    if not _overrides.natural(classes):
+        raise ValueError(f"classes={classes!r} is no number of outputs; pass an integer, classes=1 or more.")
     if input_shape is not None:
         _check_images(card, input_shape)
     model = _maker(card)(classes=classes, **{**card.defaults, **overrides})
@@ -62,6 +60,22 @@ def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, *
         return model.init(key, x)
 
     return Model(init, model.apply)
+
+
+def check(name: str, overrides: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `make(name, ...)` knows the model and takes these overrides; nothing is built.
+
+    Example:
+      >>> check("mlp", {"hidden": 8})
+      Traceback (most recent call last):
+      ValueError: hidden=8 of model 'mlp' is not a tuple of integers >= 1. Pass hidden=(128,), say.
+    """
+    card = lookup("model", name, MODELS)
+    known = overrides_of(name)
+    for override in overrides:
+        if override not in known:
+            raise unknown(f"override of model {name!r}:", override, known)
+    _overrides.check(name, overrides, inspect.signature(_maker(card)).parameters, known)
 
 
 def overrides_of(name: str) -> dict[str, Any]:

@@ -121,6 +121,8 @@ def make(
     layers.check_dropout(dropout)
     if stem not in ("imagenet", "cifar"):
         raise ValueError(f"stem={stem!r} is not known; choose 'imagenet' or 'cifar'.")
+    if not blocks:
+        raise ValueError("blocks=() leaves no block; blocks=(6, 12, 24, 16) is DenseNet-121, (12, 12, 12) DenseNet-40.")
     if growth < 1 or not 0 < compression <= 1:
         raise ValueError(
             f"growth={growth}, compression={compression}: a layer adds 1 channel or more, a transition keeps a share "

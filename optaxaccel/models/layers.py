@@ -1,5 +1,6 @@
 """The layers of the zoo and how they compute and start."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -46,14 +47,18 @@ def style(dtype: Any, param_dtype: Any, initialiser: str, axis_name: str | None 
     """Check and return how all layers of a net compute and start; dtypes may be given by name."""
     lookup("initialiser", initialiser, INITIALISERS)
     for name, value in (("dtype", dtype), ("param_dtype", param_dtype)):
-        if not jnp.issubdtype(jnp.dtype(value), jnp.floating):
+        try:
+            floating = jnp.issubdtype(jnp.dtype(value), jnp.floating)
+        except TypeError:
+            floating = False
+        if not floating:
             raise ValueError(f"{name}={value!r} is no floating-point type; use 'float32' or 'bfloat16'.")
     return Style(jnp.dtype(dtype), jnp.dtype(param_dtype), initialiser, axis_name)
 
 
 def scaled(channels: int, width: float) -> int:
     """Return a number of channels times the width of the net, at least 1."""
-    if width <= 0:
+    if not 0 < width < math.inf:
         raise ValueError(f"width={width} leaves no channels; it multiplies every number of channels, 1 is the paper's.")
     return max(1, round(channels * width))
 

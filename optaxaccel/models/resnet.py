@@ -173,6 +173,12 @@ def make(
       He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016 (a), table 1, section 4.2.
       He, Zhang, Ren and Sun, "Identity mappings in deep residual networks", ECCV 2016 (b).
 
+    Choices where the papers that use these nets leave one open:
+      Interpolatron's ResNet-98 and ResNet-200 on CIFAR-10 are taken as 6 n + 2 layers with n = 16 and 33, two 3x3
+      convolutions a block; version 1 or 2 is not said. PAL's ResNet-32 v2 is `resnet32_v2_cifar` (n = 5), and its
+      ResNet-34 v2 on CIFAR-10 `resnet34_v2_cifar`: the net for ImageNet with one 3x3 convolution as its stem, since 34
+      is no 6 n + 2.
+
     Deviations:
       A bottleneck takes its step in the 3x3 convolution, as torchvision does, not in the first 1x1.
       Version 2 has no normalisation and no ReLU between stem and first block, which begins with both.
@@ -181,6 +187,8 @@ def make(
                                ("shortcut", shortcut, ("A", "B"))):  # fmt: skip
         if value not in known:
             raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(map(repr, known))}.")
+    if not blocks:
+        raise ValueError("blocks=() leaves no stage; blocks=(2, 2, 2, 2) is ResNet-18, blocks=(3, 3, 3) ResNet-20.")
     style = layers.style(dtype, param_dtype, initialiser, axis_name)
     features, projection = layers.scaled(channels, width), shortcut == "B"
     return from_linen(ResNet(classes, tuple(blocks), bottleneck, version, stem, features, projection, remat, style))

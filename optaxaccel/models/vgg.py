@@ -110,5 +110,9 @@ def make(
       ReLU (and the bias, where no normalisation follows) comes after the pool, which commutes with both.
     """
     layers.check_dropout(dropout)
+    if len(blocks) != 5:
+        raise ValueError(
+            f"blocks={tuple(blocks)!r} are not five numbers, one a stage; blocks=(2, 2, 3, 3, 3) is VGG-16."
+        )
     style = layers.style(dtype, param_dtype, initialiser, axis_name)
     return from_linen(VGG(classes, tuple(blocks), batch_norm, tuple(hidden), width, dropout, remat, style))

@@ -361,12 +361,36 @@ def test_smallest_image_is_accepted_and_a_smaller_one_refused(name):
         ({"name": "resnet18", "version": 3}, r"version=3.*1, 2"),
         ({"name": "resnet18", "stem": "mnist"}, r"stem='mnist'"),
         ({"name": "densenet121", "compression": 2.0}, r"compression=2\.0"),
+        ({"name": "mlp", "hidden": 8}, r"hidden=8 .* is not a tuple of integers >= 1\. Pass hidden=\(128,\)"),
+        ({"name": "mlp", "hidden": (8.5,)}, r"hidden=\(8\.5,\).*a tuple of integers"),
+        ({"name": "mlp", "initialiser": 3}, r"initialiser=3 .* a word\. Pass initialiser='he'"),
+        ({"name": "mlp", "dtype": "bf16"}, r"dtype='bf16'.*'float32' or 'bfloat16'"),
+        ({"name": "mlp", "classes": 2.5}, r"classes=2\.5"),
+        ({"name": "cnn", "width": "a"}, r"width='a' .* a finite number\. Pass width=1\.0"),
+        ({"name": "cnn", "width": float("nan")}, r"width=nan"),
+        ({"name": "resnet20_cifar", "blocks": 3}, r"blocks=3 .* Pass blocks=\(3, 3, 3\)"),
+        ({"name": "resnet20_cifar", "blocks": ()}, r"blocks=\(\) leaves no stage"),
+        ({"name": "resnet20_cifar", "channels": 0}, r"channels=0 .* an integer >= 1\. Pass channels=16"),
+        ({"name": "resnet20_cifar", "remat": 1}, r"remat=1 .* True or False"),
+        ({"name": "densenet40", "blocks": ()}, r"blocks=\(\) leaves no block"),
+        ({"name": "vgg11", "blocks": (1, 1)}, r"blocks=\(1, 1\) are not five"),
     ],
     ids=str,
 )
 def test_bad_arguments_are_explained(arguments, message):
     with pytest.raises(ValueError, match=message):
         models.make(**{"classes": CLASSES, **arguments})
+
+
+def test_the_number_of_classes_is_no_override():
+    with pytest.raises(ValueError, match="Unknown override of model 'nin': 'classes'"):
+        models.check("nin", {"classes": 3})
+
+
+def test_defaults_pass_their_own_check():
+    """So that no annotation and no default contradict each other."""
+    for name in models.MODELS:
+        models.check(name, models.overrides_of(name))
 
 
 def test_overrides_are_listed_with_the_models_own_defaults():
