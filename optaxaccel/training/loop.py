@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from optaxaccel import data, models, registry
+from optaxaccel import data, models
 from optaxaccel.training import extrapolation, feed, optimizer, parallel, program, records
 from optaxaccel.training.journal import Journal, NotFiniteError, Progress
 from optaxaccel.training.keep import Keep, Keeper
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 def check(run: Run) -> None:
     """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
-    registry.lookup("model", run.model, models.MODELS)
+    models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
 
