@@ -275,6 +275,7 @@ def _train(command: Train) -> int:
     from optaxaccel.training import loop
 
     run = command.run
+    _start_jax(command)  # checking a schedule computes it
     loop.check(run)
     name = f"{run.method}-{run.model}-{Path(run.data).stem}-{run.digest()}"
     out = command.out or Path("runs") / name
@@ -283,7 +284,6 @@ def _train(command: Train) -> int:
     if command.resume and earlier is not None and earlier.status != "unfinished":
         _say(f"{path}: the run is {earlier.status} already, so there is nothing to resume.")
         return DONE if earlier.status == "done" else DIVERGED
-    _start_jax(command)
     from optaxaccel.training import keep, parallel, progress, sinks, trace
 
     options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
@@ -329,12 +329,12 @@ def _run_file(command: RunFile) -> int:
         raise FileExistsError(
             f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
         )
+    _start_jax()  # checking a schedule computes it
     if not isinstance(plan, experiment.Study):
         from optaxaccel.training import loop
 
         for contender in plan.contenders:
             loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
-    _start_jax()
     _say(definition.headline or definition.name)
     if isinstance(plan, experiment.Study):
         return _run_study(definition, plan, command, out)

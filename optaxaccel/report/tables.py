@@ -116,7 +116,10 @@ def calls(row: Mapping[str, Any]) -> float:
 def setting(spec: Mapping[str, Any]) -> str:
     """Return a run's hyperparameters as `k=v, k=v`."""
     parts = [f"{name}={value}" for name, value in spec["method_args"].items()]
-    parts += [f"{name}: {_schedule(value)}" for name, value in spec["schedule"].items()]
+    shared: dict[str, list[str]] = {}
+    for name, value in spec["schedule"].items():
+        shared.setdefault(_schedule(value), []).append(name)
+    parts += [f"{' and '.join(names)}: {text}" for text, names in shared.items()]
     parts += [f"weight_decay={spec['weight_decay']} ({spec['decay']})"] if spec["weight_decay"] else []
     return ", ".join(parts) or "defaults"
 

@@ -30,6 +30,8 @@ from optaxaccel.training.spec import Run
 TUNING_SEED = 1000
 TUNING_SHARE = 0.2
 SCALES = ("smoke", "small", "paper")
+SMOKE = {"model": "mlp", "model_args": {"hidden": (8,)}, "data": "digits", "batch_size": 32, "steps": 3, "log_every": 1}
+"""Fields of a run of milliseconds: all smoke scales use them, so that they share compiled programs."""
 RANKED_BY = ("accuracy", "loss", "train loss")
 
 
@@ -49,7 +51,8 @@ class Plan:
     """Contenders that tune with the same budget.
 
     Each contender's settings are trained once with a tuning seed, on part of the training images, and judged on the
-    rest of them; the best is trained again with fresh seeds on all training images and judged on the test images.
+    rest of them (on all of them, and judged there, if only the training loss counts); the best is trained again with
+    fresh seeds on all training images and judged on the test images.
 
     Attributes:
       contenders: the lines of the table.
@@ -248,9 +251,9 @@ def tuning_jobs(plan: Plan, out: Path) -> Iterator[Job]:
     for contender in plan.contenders:
         if len(contender.settings) > 1:
             for setting in contender.settings:
-                run = setting.replace(
-                    seed=TUNING_SEED, validation=TUNING_SHARE, eval_every=float(setting.epochs or 1e9), extrapolate={}
-                )
+                share = 0.0 if plan.by == "train loss" else TUNING_SHARE
+                rare = float(setting.epochs or 1e9)
+                run = setting.replace(seed=TUNING_SEED, validation=share, eval_every=rare, extrapolate={})
                 yield Job(run, contender.label, "tune", out / "tune" / f"{run.digest()}.jsonl")
 
 

@@ -14,11 +14,13 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
+from optaxaccel.training.baselines import BASELINES
 from optaxaccel.training.spec import Run, steps_from
 
 _BASELINE_COSTS = {  # oracle calls of a step of optax's own loss-aware methods, beyond the gradient handed in
     "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
     "optax.contrib.momo": methods.Cost(),
+    "baseline.backtracking_sgd": methods.Cost(values=2.0),  # at least one trial, and its step grows until one fails
 }
 
 
@@ -37,11 +39,14 @@ class Method(NamedTuple):
 
 
 def find(name: str) -> Method:
-    """Return the method of METHODS, or optax's for "optax.<name>".
+    """Return the method of METHODS, optax's for "optax.<name>", or one of BASELINES for "baseline.<name>".
 
     Raises:
       ValueError: the name is not known; the message suggests the nearest.
     """
+    if name.startswith("baseline."):
+        make = registry.lookup("baseline", name.removeprefix("baseline."), BASELINES)
+        return Method(name, make, _BASELINE_COSTS.get(name, methods.Cost()), ("max_steps",), "optax")
     if not name.startswith("optax."):
         card = registry.lookup("method", name, methods.METHODS)
         return Method(card.name, card.make, card.cost, card.static_args, card.paper)

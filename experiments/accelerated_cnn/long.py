@@ -1,0 +1,30 @@
+"""Does negative curvature keep the test accuracy from dropping after several hundred epochs?
+
+Claim:    section 6.5, asked but not answered by the report: after several hundred epochs the test accuracy might drop
+          because SGD is trapped in a local minimum, and negative curvature could help it out.
+Protocol: the 3-conv network, momentum 0.9, constant rate, nothing tuned; lowest error on the way against the error at
+          the end. small is the scaled question: channels quartered, the digits, batch 64, 500 epochs, 3 seeds.
+Command:  optaxaccel run experiments/accelerated_cnn/long.py --scale small
+Cost:     small: 18 runs of 11,000 updates, half an hour on two shared cores. paper (500 epochs of CIFAR-10): hours on
+          one accelerator.
+Expected: the training loss reaches rounding, the accuracy stays where it is, and the methods do not differ.
+"""
+
+from cnn_methods import contenders
+
+from optaxaccel.cli import run_definition
+from optaxaccel.training.experiment import SMOKE, Plan
+from optaxaccel.training.spec import Run
+
+SMALL = Run(
+    model="cnn", model_args={"width": 0.25}, data="digits", batch_size=64, epochs=500, eval_every=5, log_every=110
+)
+PAPER = Run(model="cnn", data="cifar10", normalise="half", batch_size=128, epochs=500, eval_every=5)
+RUNS = {
+    "smoke": Plan(contenders(Run(**SMOKE), 0.02), seeds=1),
+    "small": Plan(contenders(SMALL, 0.02), seeds=3),
+    "paper": Plan(contenders(PAPER, 0.03), seeds=3),
+}
+
+if __name__ == "__main__":
+    run_definition(__file__)

@@ -1,0 +1,42 @@
+"""The grids of PAL's paper, section 4, as settings of runs."""
+
+from itertools import product
+
+from optaxaccel.training.spec import Run
+
+MU, ALPHA, LAMBDA, S_MAX, RATE = (0.1, 0.01), (0.0, 0.4, 0.6), (0.4, 0.6, 0.8), (0.1, 1.0), (0.85, 0.9, 0.95)
+RATES = (0.8, 0.85, 0.9, 0.95, 1.0)
+LEARNING_RATES = (0.1, 0.01, 0.001, 0.0001)
+
+
+def pal(base: Run, mu: float, alpha: float, loose: float, s_max: float, rate: float) -> Run:
+    """PAL with the paper's decay of both step sizes by `rate` an epoch."""
+    decay = {"name": "pal_decay_schedule", "rate": rate, "transition_steps": "1epoch"}
+    arguments = {"measuring_step_size": mu, "max_step_size": s_max, "momentum": alpha, "loose_approximation": loose}
+    schedule = {"measuring_step_size": decay, "max_step_size": decay}
+    return base.replace(method="pal", method_args=arguments, schedule=schedule)
+
+
+def decayed(base: Run, method: str, rate: float, **arguments: float) -> Run:
+    """A baseline whose learning rate decays by `rate` an epoch."""
+    decay = {"name": "exponential_decay", "decay_rate": rate, "transition_steps": "1epoch"}
+    return base.replace(method=method, method_args=arguments, schedule={"learning_rate": decay})
+
+
+def pal_108(base: Run) -> tuple[Run, ...]:
+    return tuple(pal(base, *setting) for setting in product(MU, ALPHA, LAMBDA, S_MAX, RATE))
+
+
+def sgd_100(base: Run) -> tuple[Run, ...]:
+    grid = product(LEARNING_RATES, (0.0, 0.8, 0.9, 0.95, 1.0), RATES)
+    return tuple(decayed(base, "optax.sgd", d, learning_rate=l, momentum=a) for l, a, d in grid)
+
+
+def adam_120(base: Run) -> tuple[Run, ...]:
+    grid = product(LEARNING_RATES, (0.9, 0.95), (1e-8, 0.1, 1.0), RATES)
+    return tuple(decayed(base, "optax.adam", d, learning_rate=l, b1=b1, b2=0.999, eps=eps) for l, b1, eps, d in grid)
+
+
+def rmsprop_80(base: Run) -> tuple[Run, ...]:
+    grid = product(LEARNING_RATES, (0.85, 0.9, 0.95, 0.99), RATES)
+    return tuple(decayed(base, "optax.rmsprop", d, learning_rate=l, decay=f, eps=1e-10) for l, f, d in grid)

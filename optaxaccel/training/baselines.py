@@ -1,0 +1,59 @@
+"""Baselines that optax offers in parts: put together here so that a run can name them, as `optax.sgd` names SGD."""
+
+from typing import Any, NamedTuple
+
+import optax
+from optax import contrib
+
+
+def backtracking_sgd(
+    max_learning_rate: float = 1.0, *, max_steps: int = 15, decrease_factor: float = 0.8, increase_factor: float = 1.5
+) -> optax.GradientTransformationExtraArgs:
+    """Run gradient descent whose every step is found by optax's backtracking line search (Armijo's rule).
+
+    Args:
+      max_learning_rate: the largest step.
+      max_steps: the largest number of trials a step.
+      decrease_factor: by what a step that is refused is multiplied.
+      increase_factor: by what the last step is multiplied for the first trial.
+    """
+    search = optax.scale_by_backtracking_linesearch(
+        max_backtracking_steps=max_steps,
+        decrease_factor=decrease_factor,
+        increase_factor=increase_factor,
+        max_learning_rate=max_learning_rate,
+    )
+    return optax.chain(optax.sgd(1.0), search)
+
+
+class ScheduleFreeState(NamedTuple):
+    """State of `schedule_free_sgd`: optax's, with the point that it wants evaluated."""
+
+    inner: Any
+
+    def eval_params(self, params: optax.Params) -> optax.Params:
+        """Return the averaged point x that belongs to the parameters y."""
+        return contrib.schedule_free_eval_params(self.inner, params)
+
+
+def schedule_free_sgd(learning_rate: float = 1.0, *, b1: float = 0.9) -> optax.GradientTransformationExtraArgs:
+    """Run optax's schedule-free SGD, evaluated where its authors evaluate it.
+
+    Args:
+      learning_rate: step, constant.
+      b1: share of the average in the point where gradients are taken.
+    """
+    base = contrib.schedule_free_sgd(learning_rate, b1=b1)
+
+    def init(params):
+        return ScheduleFreeState(base.init(params))
+
+    def update(updates, state, params=None, **extra):
+        del extra
+        updates, inner = base.update(updates, state.inner, params)
+        return updates, ScheduleFreeState(inner)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+BASELINES = {"backtracking_sgd": backtracking_sgd, "schedule_free_sgd": schedule_free_sgd}
