@@ -30,6 +30,7 @@ class Feed(NamedTuple):
       std: likewise.
       examples: number of training images.
       open: (first step) -> iterator over what the compiled step takes, step after step, for ever.
+      resident: (images, labels, members) on the devices, where `members` are the indices that train; None for streams.
       select: (source, step, share, size) -> images uint8 and labels, inside the compiled step; `share` is None, or the
         device's index under `pmap`, and `size` the number of images wanted.
       held_out: () -> batches of one size (images, labels, weight 1 or 0 for padding).
@@ -44,18 +45,20 @@ class Feed(NamedTuple):
     std: Any
     examples: int
     open: Callable[[int], Iterator[Source]]
+    resident: Source | None
     select: Callable[..., tuple[jax.Array, jax.Array]]
     held_out: Callable[[], Iterator[Source]]
     held_out_size: int
     held_out_name: str
 
 
-def feed(run: Run, devices: int | None) -> tuple[Feed, Layout]:
+def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Feed, Layout]:
     """Return a run's data and where its arrays live.
 
     Args:
       run: the specification.
       devices: number of devices; None is all of them, but one of several CPU devices for small batches.
+      whole: a layout to use instead, over which batches are not cut, for data that are not streamed.
 
     Raises:
       ValueError: the batch does not divide among the devices, or is larger than the data set.
@@ -66,7 +69,7 @@ def feed(run: Run, devices: int | None) -> tuple[Feed, Layout]:
     else:
         dataset = _load(run.data, run.train_split, run.test_split, run.data_dir)
         values = run.batch_size * math.prod(dataset.train.image.shape[1:])
-        layout = parallel.layout(run.parallel, run.batch_size, devices or parallel.default_devices(values))
+        layout = whole or parallel.layout(run.parallel, run.batch_size, devices or parallel.default_devices(values))
         made = _resident(run, layout)
     if made.examples < run.batch_size:
         raise ValueError(
@@ -82,7 +85,7 @@ class _Placed(NamedTuple):
     """Training images and labels on the devices, the indices that train, and the held-out batches."""
 
     train: Source
-    members: np.ndarray
+    members: jax.Array
     held_out: tuple[Source, ...]
     held_out_size: int
 
@@ -103,7 +106,8 @@ def _place(load_arguments: tuple, validation: float, layout: Layout) -> _Placed:
         held_out = data.Images(dataset.train.image[order[:size]], dataset.train.label[order[:size]])
         members = order[size:]
     spread = layout.stack if layout.mode == "pmap" else layout.put
-    return _Placed(spread(tuple(dataset.train)), members, tuple(_batches(held_out, layout)), len(held_out.label))
+    held = tuple(_batches(held_out, layout))
+    return _Placed(spread(tuple(dataset.train)), layout.put(members), held, len(held_out.label))
 
 
 def _batches(images: data.Images, layout: Layout) -> Iterator[Source]:
@@ -152,6 +156,7 @@ def _resident(run: Run, layout: Layout) -> Feed:
         std=std,
         examples=examples,
         open=sources,
+        resident=(*placed.train, placed.members),
         select=select,
         held_out=lambda: iter(placed.held_out),
         held_out_size=placed.held_out_size,
@@ -209,6 +214,7 @@ def _streamed(run: Run, layout: Layout) -> Feed:
         std=np.array(card.std, np.float32),
         examples=stream.steps_per_epoch(run.data, split=run.train_split, batch_size=1, data_dir=run.data_dir),
         open=sources,
+        resident=None,
         select=select,
         held_out=held_out,
         held_out_size=count,

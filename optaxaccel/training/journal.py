@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from optaxaccel import methods
+from optaxaccel.training import records
 from optaxaccel.training.records import Writer
 from optaxaccel.training.spec import Run
 
@@ -40,6 +41,10 @@ class Journal:
 
     def __init__(self, run: Run, cost: methods.Cost, writer: Writer, progress: Progress | None, total: int, epoch: int):
         """Begin at step 0; `total` is the number of updates and `epoch` the number of those in an epoch."""
+        if run.seconds is not None and jax.process_count() > 1:
+            raise ValueError(
+                f"seconds={run.seconds:g} is the time of one process's clock. Give steps or epochs instead."
+            )
         self.run, self.cost, self.writer, self.progress = run, cost, writer, progress
         self.total, self.epoch = total, epoch
         self.log_every = run.log_every or max(1, epoch // 10)
@@ -64,6 +69,13 @@ class Journal:
         if self.clock is not None:
             now = time.perf_counter()
             self.seconds, self.clock = self.seconds + now - self.clock, now
+
+    def close_budget(self, step: int) -> None:
+        """Make `step` the last one if the run's seconds of training are over."""
+        if self.run.seconds is None or self.clock is None:
+            return
+        if self.seconds + time.perf_counter() - self.clock >= self.run.seconds:
+            self.total = min(self.total, step)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -91,17 +103,25 @@ class Journal:
         taken = self.read(collect, self.pending[:count])
         del self.pending[:count]
         self.tick()
-        columns = {name: np.array([metrics[name] for metrics in taken]) for name in taken[0]}
-        faults = [_fault(metrics) for metrics in taken]
+        self.take({name: np.array([metrics[name] for metrics in taken]) for name in taken[0]})
+
+    def take(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Write one row about the next steps, whose metrics these are.
+
+        Raises:
+          NotFiniteError: see `log`.
+        """
+        faults = _faults(columns)
+        count = len(faults)
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
         if good:
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
             row = {
                 **self.position(self.logged + end),
-                "loss": columns["loss"][good].mean(),
-                "accuracy": columns["accuracy"][good].mean(),
-                "grad_norm": columns["grad_norm"][good[-1]],
+                "loss": float(columns["loss"][good].mean(dtype=float)),
+                "accuracy": float(columns["accuracy"][good].mean(dtype=float)),
+                "grad_norm": float(columns["grad_norm"][good[-1]]),
                 "images_per_second": self._speed(self.logged + end),
                 "step_seconds": round(elapsed / steps, 6),
                 "wait_seconds": round(self.wait_seconds, 6),
@@ -111,7 +131,7 @@ class Journal:
         self.logged_seconds = self.seconds
         self.logged += end
         if end < count:
-            raise NotFiniteError(self.logged, str(faults[end]))
+            raise NotFiniteError(self.logged, faults[end])
 
     @staticmethod
     def read(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[dict[str, float]]:
@@ -119,7 +139,7 @@ class Journal:
         fetched = jax.device_get([m if isinstance(m["loss"], float) else collect(m) for m in pending])
         return [{name: float(value) for name, value in metrics.items()} for metrics in fetched]
 
-    def _first_fault(self, faults: list[str | None]) -> int:
+    def _first_fault(self, faults: list[str]) -> int:
         """Return the first step that ends the run, or the number of steps; count those that are skipped."""
         for step, fault in enumerate(faults):
             if not fault:
@@ -136,6 +156,24 @@ class Journal:
         return round(timed * self.run.batch_size / self.seconds, 1) if timed > 0 and self.seconds else None
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
+
+    def start(self, *, label: str, phase: str, note: str, devices: int, compile_seconds: float, **more: Any) -> None:
+        """Write the first row: the specification and where the numbers come from."""
+        device = jax.devices()[0]
+        self.writer.write(
+            "start",
+            spec=self.run.as_dict(),
+            digest=self.run.digest(),
+            label=label or self.run.method,
+            phase=phase,
+            data_note=note,
+            steps=self.total,
+            steps_per_epoch=self.epoch,
+            devices=devices,
+            compile_seconds=round(compile_seconds, 3),
+            **more,
+            **records.provenance(f"{device.platform} {device.device_kind}"),
+        )
 
     def position(self, step: int) -> dict[str, Any]:
         """Return where the run is: steps, epochs, oracle calls so far and training seconds."""
@@ -159,7 +197,12 @@ class Journal:
         """Write one row and tell it."""
         self.writer.write(kind, **row)
         if self.progress is not None:
-            self.progress(step=row["step"], total=self.total, row={"kind": kind, **row})
+            self.progress(step=row["step"], total=self._expected_total(row["step"]), row={"kind": kind, **row})
+
+    def _expected_total(self, step: int) -> int:
+        if self.run.seconds is None or not self.seconds or not step:
+            return self.total
+        return min(self.total, round(step * max(1.0, self.run.seconds / self.seconds)))
 
     def end(self, status: str, step: int, **fields: Any) -> None:
         """Write the last row."""
@@ -185,10 +228,7 @@ class Journal:
         self.pending, self.last_eval = list(memory["pending"]), dict(memory["last_eval"])
 
 
-def _fault(metrics: Mapping[str, float]) -> str | None:
-    """Return what is wrong with a step."""
-    if not np.isfinite(metrics["loss"]):
-        return "loss"
-    if not np.isfinite(metrics["grad_norm"]):
-        return "gradient"
-    return "loss that the method measured" if metrics["measurement_failed"] else None
+def _faults(columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Return what is wrong with each step, or an empty string."""
+    tests = (~np.isfinite(columns["loss"]), ~np.isfinite(columns["grad_norm"]), columns["measurement_failed"] > 0)
+    return np.select(tests, ("loss", "gradient", "loss that the method measured"), "").tolist()

@@ -89,19 +89,8 @@ def train(
             if found:
                 journal.recall(found.memory)
                 return running.to_end(found.step, **found.tree)
-            writer.write(
-                "start",
-                spec=run.as_dict(),
-                digest=run.digest(),
-                label=label or run.method,
-                phase=phase,
-                data_note=made.note,
-                steps=total,
-                steps_per_epoch=steps_per_epoch,
-                devices=layout.count,
-                compile_seconds=round(compiled.compile_seconds, 3),
-                **records.provenance(_device()),
-            )
+            about = {"label": label, "phase": phase, "note": made.note, "devices": layout.count}
+            journal.start(**about, compile_seconds=compiled.compile_seconds)
             return running.to_end(0, state, histories)
 
 
@@ -146,6 +135,7 @@ class _Running:
             jax.block_until_ready(self.held)
             journal.start_clock()
         parallel.wait_for_oldest(journal.pending)
+        journal.close_budget(step + 1)
         reads = journal.due()
         if reads:  # step k + 1 runs while the metrics of step k are read
             journal.log(compiled.collect, journal.log_every)
@@ -195,8 +185,3 @@ class _Running:
         fetched = jax.device_get(sums)
         loss, correct = (float(np.sum([one[name] for one in fetched])) for name in ("loss", "correct"))
         return loss / self.feed.held_out_size, correct / self.feed.held_out_size
-
-
-def _device() -> str:
-    device = jax.devices()[0]
-    return f"{device.platform} {device.device_kind}"

@@ -53,20 +53,30 @@ def numbers_of(run: Run, recipe: Recipe) -> Numbers:
     return numbers
 
 
-_PROGRAMS: dict[str, Program] = {}
+_PROGRAMS: dict[str, Any] = {}
 
 
 def program(run: Run, recipe: Recipe, feed: Feed, layout: Layout, source: Source) -> Program:
     """Return the run's compiled functions, from earlier runs if they shared them."""
     numbers = numbers_of(run, recipe)
-    shapes = jax.tree.map(np.shape, (numbers, source))
+    key = key_of(run, recipe, layout, (numbers, source))
+    return remembered(key, lambda: _compile(run, recipe, feed, layout, numbers, source))
+
+
+def key_of(run: Run, recipe: Recipe, layout: Layout, arguments: Any) -> str:
+    """Return what two runs have in common that share their compiled functions."""
+    shapes = jax.tree.map(np.shape, arguments)
     key = repr((run.method, sorted(recipe.static.items()), shapes, run.model, run.model_args, run.augment, layout))
     key += repr((run.data, run.data_dir, run.train_split, run.batch_size, run.image_size, run.normalise))
-    key += repr((run.precision, run.micro_batches, run.remat, run.on_fault))
+    return key + repr((run.precision, run.micro_batches, run.remat, run.on_fault))
+
+
+def remembered(key: str, compile: Callable[[], Any]) -> Any:
+    """Return what was compiled under this key before, or compile it; the last sixteen are remembered."""
     if key not in _PROGRAMS:
         while len(_PROGRAMS) >= 16:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[key] = _compile(run, recipe, feed, layout, numbers, source)
+        _PROGRAMS[key] = compile()
     return _PROGRAMS[key]
 
 
@@ -80,7 +90,17 @@ def model_of(run: Run, feed: Feed, layout: Layout) -> models.Model:
     return models.make(run.model, classes=feed.classes, input_shape=feed.shape, **overrides)
 
 
-def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numbers, source: Source) -> Program:
+class Functions(NamedTuple):
+    """The functions of a run before they are compiled, see `Program`."""
+
+    init: Callable[..., TrainState]
+    step: Callable[..., tuple[TrainState, Mapping[str, jax.Array]]]
+    evaluate: Callable[..., Mapping[str, jax.Array]]
+    refresh: Callable[..., TrainState]
+
+
+def functions(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Functions:
+    """Return the functions of a run; of its numbers and its seed, which they take, they know nothing."""
     model = model_of(run, feed, layout)
 
     def init(seed, numbers):
@@ -97,7 +117,11 @@ def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numb
         x = data.prepare(images, key=key, mean=feed.mean, std=feed.std, augment=run.augment, train=True)
         return state.replace(net_state=model.apply(state.params, state.net_state, x, key=key, train=True)[1])
 
-    step = _step(run, recipe, feed, layout, model)
+    return Functions(init, _step(run, recipe, feed, layout, model), evaluate, refresh)
+
+
+def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numbers, source: Source) -> Program:
+    init, step, evaluate, refresh = functions(run, recipe, feed, layout)
     started = time.perf_counter()
     compiled_init = jax.jit(init, out_shardings=layout.replicated).lower(np.uint32(0), numbers).compile()
     state = jax.tree.map(

@@ -31,7 +31,7 @@ class Record(NamedTuple):
       path: the file.
       start: specification ("spec"), its hash ("digest"), label, phase and provenance.
       rows: "train", "eval" and "extrapolation" rows in order.
-      end: the last row if the run ended by itself ({"status": "done" | "diverged", ...}), else an empty dictionary.
+      end: the last row if the run ended ({"status": "done" | "diverged" | "failed", ...}), else an empty dictionary.
     """
 
     path: Path
@@ -107,6 +107,11 @@ def read(path: Path) -> Record:
         raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
     end = rows[-1] if rows[-1]["kind"] == "end" else {}
     return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in ("train", "eval", "extrapolation")], end)
+
+
+def readable(path: Path) -> bool:
+    """Return whether a file begins with the whole first row of a record."""
+    return next(_whole_rows(path), {}).get("kind") == "start"
 
 
 def read_all(path: Path) -> list[Record]:

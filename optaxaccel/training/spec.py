@@ -15,6 +15,9 @@ _LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquote
 _EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
 
 
+UNLIMITED = 10**9  # updates; more than any run makes
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One training run. Two equal specifications on the same device give equal records.
@@ -34,6 +37,9 @@ class Run:
       batch_size: images a step; the last, smaller batch of an epoch is dropped.
       epochs: passes over the training images. Give this or `steps`; without either it is one epoch.
       steps: number of updates. Give this or `epochs`.
+      seconds: budget of training (without compilation and evaluation), after which a run ends as done, if `steps` or
+        `epochs` do not end it before. They are also the horizon of schedules, which a budget of seconds does not know.
+        Such a run depends on the machine's speed: it is neither repeated nor resumed bit by bit.
       seed: sets initial weights, batches, augmentation and dropout.
       normalise: what becomes of pixels, see `data.normalisation`: "channel", "half", "pixel" or "none".
       image_size: side of the crops, in pixels, where photographs are streamed.
@@ -69,6 +75,7 @@ class Run:
     batch_size: int = 128
     epochs: float | None = None
     steps: int | None = None
+    seconds: float | None = None
     seed: int = 0
     normalise: str = "channel"
     image_size: int = 224
@@ -94,6 +101,12 @@ class Run:
             raise ValueError(f"epochs={self.epochs} and steps={self.steps} are both given. Give one of them.")
         _check("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "a number > 0")
         _check("steps", self.steps, self.steps is None or self.steps >= 1, "an integer >= 1")
+        _check("seconds", self.seconds, self.seconds is None or 0 < self.seconds < math.inf, "a number > 0")
+        if self.seconds is not None and self.schedule and self.epochs is None and self.steps is None:
+            raise ValueError(
+                f"seconds={self.seconds:g} tells a schedule no horizon. Give steps or epochs, too: the schedule speaks "
+                "of them, and the run ends with whichever comes first."
+            )
         _check("batch_size", self.batch_size, self.batch_size >= 1, "an integer >= 1")
         _check("validation", self.validation, 0 <= self.validation < 1, "a share >= 0 and < 1")
         _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "a number >= 0")
@@ -124,9 +137,11 @@ class Run:
         return dataclasses.replace(self, **changes)
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Return the number of updates, at least one."""
+        """Return the number of updates, at least one; no end in sight where only seconds limit them."""
         if self.steps is not None:
             return self.steps
+        if self.epochs is None and self.seconds is not None:
+            return UNLIMITED
         return max(1, round((1.0 if self.epochs is None else self.epochs) * steps_per_epoch))
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""Many runs: grids of them, and training that goes on where one fails and begins where a stopped one ended."""
+
+import dataclasses
+import errno
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from optaxaccel import data, registry
+from optaxaccel.training import loop, optimizer, program, records
+from optaxaccel.training.spec import Run
+from optaxaccel.training.together import Group, Job
+
+Vectorize = bool | Literal["auto"]
+
+_say = logging.getLogger(__name__).warning
+
+
+def grid(base: Run, *, seeds: Sequence[int] = (), **fields: Any) -> list[Run]:
+    """Return the product of settings as runs, the last axis and then the seeds changing fastest.
+
+    Args:
+      base: what all runs have in common.
+      seeds: the seeds of every setting; none means that of `base`.
+      fields: for each field of `Run` the values that it takes; for a field that is a mapping itself (`method_args`,
+        `schedule`, `model_args`, `extrapolate`) a mapping from its entries to their values.
+
+    Raises:
+      ValueError: a field is unknown, or an axis has no values.
+
+    Example:
+      >>> base = Run(method="optax.sgd", method_args={"momentum": 0.9})
+      >>> runs = grid(base, seeds=(1, 2), method_args={"learning_rate": (0.1, 0.3)}, batch_size=(32, 64))
+      >>> len(runs)
+      8
+      >>> runs[1].method_args, runs[1].batch_size, runs[1].seed
+      ({'momentum': 0.9, 'learning_rate': 0.1}, 32, 2)
+    """
+    axes = [list(_axis(base, name, values)) for name, values in fields.items()]
+    axes = [axis for pair in axes for axis in pair] + ([("seed", None, list(seeds))] if seeds else [])
+    for name, entry, values in axes:
+        if not values:
+            raise ValueError(f"The axis {entry or name} has no values. Give it one at least.")
+    found = []
+    for choice in itertools.product(*(values for _, _, values in axes)):
+        changes: dict[str, Any] = {}
+        for (name, entry, _), value in zip(axes, choice, strict=True):
+            changes[name] = value if entry is None else {**changes.get(name, getattr(base, name)), entry: value}
+        found.append(base.replace(**changes))
+    return found
+
+
+def _axis(base: Run, name: str, values: Any) -> Iterator[tuple[str, str | None, list[Any]]]:
+    known = [field.name for field in dataclasses.fields(Run)]
+    if name not in known:
+        raise registry.unknown("field of Run", name, known)
+    if not isinstance(getattr(base, name), Mapping):
+        yield name, None, list(values)
+        return
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}={values!r} names no entries. Pass {name}={{'argument': (value, value)}}.")
+    for entry, choices in values.items():
+        yield name, entry, list(choices)
+
+
+# --- Many runs --------------------------------------------------------------------------------------------------------
+
+
+def train_many(
+    runs: Sequence[Run],
+    paths: Sequence[Path],
+    *,
+    labels: Sequence[str] | None = None,
+    phase: str = "final",
+    vectorize: Vectorize = "auto",
+    progress: Callable[[int, str], None] | None = None,
+) -> list[str]:
+    """Train runs, those together that differ in seeds and numbers only, and write a record each.
+
+    Runs whose record is there and whole are not trained again. Of runs that are trained together each gets an equal
+    share of the seconds, and its first row says among how many. A run that fails is recorded as "failed", with the
+    reason, and the others go on; it is tried again the next time, as is one whose record is unfinished.
+
+    Args:
+      runs: the specifications.
+      paths: their records' files.
+      labels: what tables call them; the methods' names by default.
+      phase: "final", or "tune" for runs that only choose a setting.
+      vectorize: whether to train runs together where it pays: True refuses runs that cannot be, and says where it does
+        not pay; "auto" trains those one after the other without a word, False all of them.
+      progress: told of every run that ended: its index in `runs` and its status, "finished before" for a record that
+        was there.
+
+    Returns:
+      Each run's status: "done", "diverged" or "failed".
+
+    Raises:
+      ValueError: a run cannot start, or a record there is another run's, or `vectorize` is True and a run forbids it;
+        nothing is trained then. OSError: the disk is full.
+    """
+    labels = [run.method for run in runs] if labels is None else list(labels)
+    if not len(runs) == len(paths) == len(labels) or len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(
+            f"{len(runs)} runs, {len(paths)} paths and {len(labels)} labels. Give a path of its own to each."
+        )
+    for run in {_but_for_seed(run): run for run in runs}.values():
+        loop.check(run)
+    if vectorize is True and (reasons := {r for r in map(why_not, runs) if r}):
+        raise ValueError(f"vectorize=True, but {'; '.join(sorted(reasons))}. Pass vectorize='auto'.")
+    jobs = [Job(i, *job, phase) for i, job in enumerate(zip(runs, paths, labels, strict=True))]
+    statuses = {}
+
+    def ended(job: Job, status: str, said: str = "") -> None:
+        statuses[job.index] = status
+        if progress is not None:
+            progress(job.index, said or status)
+
+    waiting = []
+    for job in jobs:
+        if status := _finished(job):
+            ended(job, status, "finished before")
+        else:
+            waiting.append(job)
+    for group in _groups(waiting, vectorize):
+        _train_group(group, ended, vectorize)
+    return [statuses[job.index] for job in jobs]
+
+
+def _finished(job: Job) -> str:
+    """Return the status of a whole record of the run, or an empty string."""
+    if not job.path.exists():
+        return ""
+    try:
+        record = records.read(job.path)
+    except ValueError:  # killed before its first row was whole
+        return ""
+    if record.start["digest"] != job.run.digest():
+        raise ValueError(f"{job.path} is the record of another run. Pass another folder.")
+    return record.status if record.status in ("done", "diverged") else ""
+
+
+def why_not(run: Run) -> str:
+    """Return why a run cannot be trained together with others, or an empty string."""
+    if jax.process_count() > 1:
+        return "several processes train one run at a time"
+    if run.parallel == "pmap":
+        return "parallel='pmap' has a step of its own"
+    if run.extrapolate:
+        return "extrapolate is done beside one run at a time"
+    if run.seconds is not None:
+        return "seconds is the budget of a run that has the machine for itself"
+    if data.card_of(run.data, run.data_dir).streamed:
+        return f"{run.data} is streamed"
+    return ""
+
+
+def _but_for_seed(run: Run) -> str:
+    return dataclasses.replace(run, seed=0).digest()
+
+
+def _groups(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
+    """Group jobs that share a program, in the order in which their first ones come."""
+    groups: dict[str, list[Job]] = {}
+    common: dict[str, str] = {}
+    for job in jobs:
+        setting = _but_for_seed(job.run)
+        if setting not in common:
+            together = vectorize is not False and not why_not(job.run)
+            common[setting] = _common(job.run) if together else ""
+        groups.setdefault(common[setting] or f"alone {job.index}", []).append(job)
+    return list(groups.values())
+
+
+def _common(run: Run) -> str:
+    """Return what runs have in common that are trained together."""
+    recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
+    rest = dataclasses.replace(run, seed=0, method_args={}, schedule={}, weight_decay=0.0)
+    decays, numbers = run.weight_decay > 0, program.numbers_of(run, recipe)
+    return repr((rest.as_dict(), decays, sorted(recipe.static.items()), jax.tree.map(np.shape, numbers)))
+
+
+def _train_group(jobs: Sequence[Job], ended: Callable[..., None], vectorize: Vectorize) -> None:
+    if len(jobs) > 1:
+        try:
+            group = Group(jobs[0].run, len(jobs))
+            if group.pays:
+                for part in group.parts(jobs):
+                    for job, status in zip(part, group.train(part), strict=True):
+                        ended(job, status)
+                return
+            if vectorize is True:
+                _say(f"{jobs[0].run.model} has convolutions, which a CPU computes faster one run after the other.")
+        except Exception as error:
+            _stop_if_disk_is_full(error)
+            _say(f"{len(jobs)} runs of {jobs[0].run.method} are not trained together: {_said(error)}")
+    for job in jobs:
+        if not _finished(job):
+            ended(job, _train_alone(job))
+
+
+def _train_alone(job: Job) -> str:
+    try:
+        return loop.train(job.run, job.path, label=job.label, phase=job.phase).status
+    except Exception as error:  # whatever goes wrong in one run, the others go on
+        _stop_if_disk_is_full(error)
+        _say(f"{job.path}: {_said(error)}. The run is recorded as failed.")
+        _record_failure(job, _said(error))
+        return "failed"
+
+
+def _record_failure(job: Job, reason: str) -> None:
+    """Close the record, whose first row the run may not have come to write."""
+    offset = 0
+    if job.path.exists() and records.readable(job.path):
+        offset = job.path.stat().st_size
+    with records.Writer(job.path, offset=offset) as writer:
+        if not offset:
+            start = {"spec": job.run.as_dict(), "digest": job.run.digest(), "label": job.label, "phase": job.phase}
+            writer.write("start", **start, **records.provenance(jax.default_backend()))
+        writer.write("end", status="failed", what=reason)
+
+
+def _stop_if_disk_is_full(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+        raise error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}"

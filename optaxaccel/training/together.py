@@ -1,0 +1,286 @@
+"""Runs trained together: those that differ in seeds and numbers only share one program over its members.
+
+It makes many steps in one call. On accelerators the members are one batch more (`vmap`). On a CPU each device trains
+one member at a time: mapped products are no faster there, and a mapped `cond` pays for both of its branches. Either way
+the calls from Python, which cost more than the steps of a small network, are few, and every run leaves the record that
+it would have left alone.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from optaxaccel import data
+from optaxaccel.training import feed, optimizer, parallel, program, records
+from optaxaccel.training.feed import Feed
+from optaxaccel.training.journal import Journal, NotFiniteError
+from optaxaccel.training.optimizer import Recipe
+from optaxaccel.training.parallel import AXIS, Layout
+from optaxaccel.training.spec import Run
+
+Tree = Any
+CHUNK = 64  # steps in one call; few enough that a signal is heard soon
+MEMBERS = 64  # most members that an accelerator trains at once
+
+
+class Job(NamedTuple):
+    """One of many runs: its index among them, the record that it writes, and what that says of it."""
+
+    index: int
+    run: Run
+    path: Path
+    label: str
+    phase: str
+
+
+class _Compiled(NamedTuple):
+    """Functions of (what members have in common, what each has, cut along the first axis over the devices).
+
+    Attributes:
+      init: ((), (seeds, numbers)) -> states.
+      order: ((epoch, indices that train), seeds) -> the order of the epoch.
+      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, metrics
+        [members, CHUNK]).
+      evaluate: ((images, labels, weight), states) -> sums over one batch.
+    """
+
+    init: Callable[..., Tree]
+    order: Callable[..., jax.Array]
+    advance: Callable[..., tuple[Tree, Mapping[str, jax.Array]]]
+    evaluate: Callable[..., Mapping[str, jax.Array]]
+
+
+class Group:
+    """Runs that share one program: `width` of them are trained at once."""
+
+    def __init__(self, run: Run, count: int):
+        """Load the data of a group of `count` runs of which `run` is one."""
+        devices = jax.devices()
+        self.layout = Layout("jit", Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)))
+        self.feed, _ = feed.feed(run, None, whole=self.layout)
+        each = 1 if _one_at_a_time() else math.ceil(count / math.ceil(count / MEMBERS) / len(devices))
+        self.width = len(devices) * each
+        self.steps_per_epoch = self.feed.examples // run.batch_size
+        self.total = run.total_steps(self.steps_per_epoch)
+        self._convolves = _has_kernels(run, self.feed, self.layout)
+
+    @property
+    def pays(self) -> bool:
+        """Return whether training together is faster: not with convolutions on a CPU, where a step is long anyway."""
+        return not (_one_at_a_time() and self._convolves)
+
+    def parts(self, jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+        """Cut jobs into those trained at once."""
+        for start in range(0, len(jobs), self.width):
+            yield jobs[start : start + self.width]
+
+    def train(self, jobs: Sequence[Job]) -> list[str]:
+        """Train up to `width` runs at once and return their statuses."""
+        recipes = [self._recipe(job.run) for job in jobs]
+        started = time.perf_counter()
+        compiled, new = self._compiled(jobs[0].run, recipes[0])
+        with ExitStack() as closing:
+            members = [
+                _Member(closing.enter_context(records.Writer(job.path)), job.run, recipe, self)
+                for job, recipe in zip(jobs, recipes, strict=True)
+            ]
+            training = _Training(self, compiled, jobs, recipes, members)
+            seconds = time.perf_counter() - started if new else 0.0
+            for job, member in zip(jobs, members, strict=True):
+                about = {"label": job.label, "phase": job.phase, "note": self.feed.note, "devices": self.layout.count}
+                member.journal.start(**about, compile_seconds=seconds, members=len(jobs))
+            training.to_end()
+            return [member.status for member in members]
+
+    def _recipe(self, run: Run) -> Recipe:
+        return optimizer.recipe(run, total_steps=self.total, steps_per_epoch=self.steps_per_epoch)
+
+    def _compiled(self, run: Run, recipe: Recipe) -> tuple[_Compiled, bool]:
+        numbers = program.numbers_of(run, recipe)
+        key = f"{self.width} members {_one_at_a_time()} {program.key_of(run, recipe, self.layout, numbers)}"
+        found: list[bool] = []
+
+        def compile() -> _Compiled:
+            found.append(True)
+            return _compile(run, recipe, self.feed, self.layout)
+
+        return program.remembered(key, compile), bool(found)
+
+
+def _one_at_a_time() -> bool:
+    """Return whether a device trains one member at a time."""
+    return jax.default_backend() == "cpu"
+
+
+def _has_kernels(run: Run, made: Feed, layout: Layout) -> bool:
+    """Return whether a network has convolutions, whose kernels have more than two axes."""
+    model = program.model_of(run, made, layout)
+    x = jax.ShapeDtypeStruct((1, *made.shape), jnp.float32)
+    params, _ = jax.eval_shape(model.init, jax.ShapeDtypeStruct((), jax.random.key(0).dtype), x)
+    return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
+
+
+def _over_members(function: Callable) -> Callable:
+    """Return a function of (what is common, what each member has) over the members of one device."""
+    if _one_at_a_time():
+        return lambda common, own: jax.lax.map(partial(function, common), own)
+    return jax.vmap(function, in_axes=(None, 0))
+
+
+def _compile(run: Run, recipe: Recipe, made: Feed, layout: Layout) -> _Compiled:
+    """Return the functions of a group; they are compiled when they are called first."""
+
+    def select(source, step, share, size):
+        del share  # a member's batch is whole on its device
+        return made.select(source, step, jnp.int32(0), size)
+
+    init, step, evaluate, _ = program.functions(run, recipe, made._replace(select=select), layout)
+    pad = 0 if made.resident is None else made.resident[0].shape[0] - made.examples
+
+    def order(common, own):
+        epoch, indices = common
+        return jnp.pad(indices[data.epoch_order(own, epoch, made.examples)], (0, pad))
+
+    def advance(common, own):
+        images, labels, period, steps = common
+        state, numbers, order = own
+        like = jax.eval_shape(step, state, numbers, images, labels, order, period)[1]
+        empty = {name: jnp.zeros((CHUNK, *leaf.shape), leaf.dtype) for name, leaf in like.items()}
+
+        def body(i, carry):
+            state, kept = carry
+            state, metrics = step(state, numbers, images, labels, order, period)
+            return state, {name: kept[name].at[i].set(metrics[name]) for name in kept}
+
+        return jax.lax.fori_loop(0, steps, body, (state, empty))
+
+    def cut(function, **options):
+        whole, part = PartitionSpec(), PartitionSpec(AXIS)
+        specs = {"mesh": layout.mesh, "in_specs": (whole, part), "out_specs": part, "check_vma": False}
+        return jax.jit(jax.shard_map(_over_members(function), **specs), **options)
+
+    return _Compiled(
+        init=cut(lambda common, own: init(*own)),
+        order=cut(order),
+        advance=cut(advance, donate_argnums=1),
+        evaluate=cut(lambda common, own: evaluate(own, *common)),
+    )
+
+
+class _Member:
+    """One run among those trained at once: its journal, and how it ended."""
+
+    def __init__(self, writer: records.Writer, run: Run, recipe: Recipe, group: Group):
+        self.journal = Journal(run, recipe.method.cost, writer, None, group.total, group.steps_per_epoch)
+        self.status = ""
+
+    def take(self, columns: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Record the steps between two evaluations, and end if there is a fault."""
+        journal, count = self.journal, len(columns["loss"])
+        before = journal.seconds
+        try:
+            for start in range(0, count, journal.log_every):
+                end = min(count, start + journal.log_every)
+                journal.seconds = before + seconds * end / count
+                journal.take({name: column[start:end] for name, column in columns.items()})
+        except NotFiniteError as fault:
+            self.end("diverged", fault.step, what=fault.what)
+
+    def evaluated(self, step: int, split: str, loss: float, accuracy: float) -> None:
+        """Record an evaluation, and end if its loss is not finite."""
+        if math.isfinite(loss):
+            self.journal.evaluated(step, split, loss, accuracy)
+        else:
+            self.end("diverged", step, what=f"{split} loss")
+
+    def end(self, status: str, step: int, **fields: Any) -> None:
+        """Record the end."""
+        self.journal.end(status, step, **fields)
+        self.status = status
+
+
+class _Training:
+    """Some runs of a group in progress; places beyond their number are filled with the last one again."""
+
+    def __init__(self, group: Group, compiled: _Compiled, jobs, recipes, members: list[_Member]):
+        self.group, self.compiled, self.members = group, compiled, members
+        places = [min(place, len(jobs) - 1) for place in range(group.width)]
+        numbers = [program.numbers_of(job.run, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[numbers[place] for place in places])
+        self.numbers = group.layout.put(stacked, cut=True)
+        self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
+        self.states = compiled.init((), (self.seeds, self.numbers))
+        self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in group.feed.held_out()]
+        self.period = group.layout.put(np.int32(group.steps_per_epoch))
+        self.every = jobs[0].run.eval_every * group.steps_per_epoch
+        assert group.feed.resident is not None  # streams were left out
+        self.images, self.labels, self.indices = group.feed.resident
+        self.call(self.order(0), 0)  # compiles
+
+    def order(self, epoch: int) -> jax.Array:
+        """Return the members' orders of an epoch."""
+        return self.compiled.order((np.uint32(epoch), self.indices), self.seeds)
+
+    def call(self, order: jax.Array, steps: int) -> Mapping[str, jax.Array]:
+        """Make at most CHUNK steps within an epoch and return their metrics."""
+        common = (self.images, self.labels, self.period, np.int32(steps))
+        self.states, metrics = self.compiled.advance(common, (self.states, self.numbers, order))
+        return metrics
+
+    def to_end(self) -> None:
+        """Train from one evaluation to the next."""
+        step, total = 0, self.group.total
+        self.evaluate(0)
+        while step < total and any(not member.status for member in self.members):
+            until = min(total, max(step + 1, math.ceil((step // self.every + 1) * self.every)))
+            columns, seconds = self.advance(step, until)
+            for place, member in enumerate(self.members):
+                if not member.status:
+                    member.take({name: column[place] for name, column in columns.items()}, seconds)
+            step = until
+            self.evaluate(step)
+        for member in self.members:
+            if not member.status:
+                member.end("done", total)
+
+    def advance(self, step: int, until: int) -> tuple[dict[str, np.ndarray], float]:
+        """Make the steps from `step` to `until`; return metrics [members, steps] and each member's share of seconds."""
+        kept, sizes = [], []
+        started = time.perf_counter()
+        while step < until:
+            epoch, within = divmod(step, self.group.steps_per_epoch)
+            if within == 0 or not kept:
+                order = self.order(epoch)
+            size = min(CHUNK, until - step, self.group.steps_per_epoch - within)
+            kept.append(self.call(order, size))
+            sizes.append(size)
+            parallel.wait_for_oldest(kept)
+            step += size
+        jax.block_until_ready(self.states)
+        seconds = (time.perf_counter() - started) / len(self.members)
+        fetched = jax.device_get(kept)
+        cut = [{name: m[name][:, :size] for name in m} for m, size in zip(fetched, sizes, strict=True)]
+        return {name: np.concatenate([m[name] for m in cut], axis=1) for name in cut[0]}, seconds
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate all members."""
+        sums = []
+        for batch in self.held_out:
+            sums.append(self.compiled.evaluate(tuple(batch), self.states))
+            parallel.wait_for_oldest(sums)
+        fetched = jax.device_get(sums)
+        loss, correct = (np.sum([one[name] for one in fetched], axis=0, dtype=float) for name in ("loss", "correct"))
+        size = self.group.feed.held_out_size
+        for place, member in enumerate(self.members):
+            if not member.status:
+                split = self.group.feed.held_out_name
+                member.evaluated(step, split, float(loss[place] / size), float(correct[place] / size))

@@ -1,0 +1,180 @@
+"""Many runs: grids, and runs trained together that must come out as if each had been alone."""
+
+import json
+import logging
+import os
+import time
+
+import numpy as np
+import pytest
+
+from optaxaccel.training import loop, records, sweep, together
+from optaxaccel.training.spec import Run
+
+RUN = Run(method="optax.sgd", method_args={"learning_rate": 0.1}, model_args={"hidden": (8,)}, batch_size=256, steps=13)
+SGD = RUN.replace(log_every=2, weight_decay=1e-3, validation=0.1)
+
+
+@pytest.fixture(params=["one at a time", "mapped"])
+def either_way(request, monkeypatch):
+    """Train members as a CPU does, and as an accelerator does."""
+    monkeypatch.setattr(together, "_one_at_a_time", lambda: request.param == "one at a time")
+
+
+def train(runs, folder, **options):
+    paths = [folder / f"{run.digest()}.jsonl" for run in runs]
+    return sweep.train_many(runs, paths, **options), paths
+
+
+def alone(run, folder):
+    loop.train(run, folder / "alone.jsonl", devices=1)
+    return records.read(folder / "alone.jsonl")
+
+
+def assert_equal_but_for_rounding(together, separate):
+    """Hold two records equal; what rounding and time may change is near or ignored."""
+    assert [row.keys() for row in together.rows] == [row.keys() for row in separate.rows]
+    for a, b in zip(together.rows, separate.rows, strict=True):
+        for name in a.keys() - set(records.TIMED):
+            assert a[name] == (pytest.approx(b[name], rel=2e-5) if isinstance(b[name], float) else b[name]), name
+    assert {**together.end, **dict.fromkeys(records.TIMED)} == {**separate.end, **dict.fromkeys(records.TIMED)}
+
+
+def test_a_grid_is_the_product_and_its_axes_are_checked():
+    schedules = [{"name": "cosine_decay_schedule", "decay_steps": n} for n in (5, 9)]
+    runs = sweep.grid(RUN, seeds=(3, 4, 5), schedule={"learning_rate": schedules}, weight_decay=(0.0, 0.1))
+    assert len({run.digest() for run in runs}) == 12
+    assert [run.seed for run in runs[:4]] == [3, 4, 5, 3]
+    assert sweep.grid(RUN) == [RUN]
+    with pytest.raises(ValueError, match="Did you mean 'batch_size'"):
+        sweep.grid(RUN, batchsize=(1, 2))
+    with pytest.raises(ValueError, match=r"method_args=.* names no entries"):
+        sweep.grid(RUN, method_args=(0.1, 0.2))
+    with pytest.raises(ValueError, match="momentum has no values"):
+        sweep.grid(RUN, method_args={"momentum": ()})
+
+
+def test_runs_trained_together_leave_the_records_of_separate_ones(tmp_path, either_way):
+    pal = RUN.replace(method="pal", method_args={"measuring_step_size": 1.0}, log_every=2, eval_every=0.7)
+    decay = [{"name": "pal_decay_schedule", "rate": r, "transition_steps": 5} for r in (0.5, 0.9)]
+    runs = sweep.grid(pal, seeds=(0, 7), schedule={"measuring_step_size": decay})
+    runs += sweep.grid(SGD, seeds=(0,), method_args={"learning_rate": (0.1, 0.2, 0.3)})
+    told = []
+    statuses, paths = train(runs, tmp_path, labels=list("abcdefg"), phase="tune", progress=lambda *e: told.append(e))
+    assert statuses == ["done"] * 7
+    assert sorted(told) == [(i, "done") for i in range(7)]
+    for run, path, label in zip(runs, paths, "abcdefg", strict=True):
+        record = records.read(path)
+        assert_equal_but_for_rounding(record, alone(run, tmp_path))
+        assert record.start["spec"] == run.as_dict()
+        assert (record.start["label"], record.start["phase"]) == (label, "tune")
+        assert record.start["members"] in (1, 3, 4)
+    assert len({records.read(path).rows[-1]["loss"] for path in paths}) == 7
+
+
+def test_one_that_diverges_is_recorded_and_the_others_are_left_alone(tmp_path, either_way):
+    runs = sweep.grid(SGD, method_args={"learning_rate": (0.1, 1e30, 0.2)})
+    statuses, paths = train(runs, tmp_path)
+    assert statuses == ["done", "diverged", "done"]
+    for run, path in zip(runs, paths, strict=True):
+        assert_equal_but_for_rounding(records.read(path), alone(run, tmp_path))
+    assert records.read(paths[1]).end["step"] < 13
+
+
+def test_finished_records_stay_and_what_failed_is_recorded_and_tried_again(tmp_path, monkeypatch, caplog):
+    runs = sweep.grid(SGD, seeds=(1, 2, 3))
+    whole = loop.train
+
+    def fail_at_two(run, path, **options):
+        if run.seed == 2:
+            raise RuntimeError("the machine is on fire")
+        return whole(run, path, **options)
+
+    monkeypatch.setattr(loop, "train", fail_at_two)
+    with caplog.at_level(logging.WARNING):
+        statuses, paths = train(runs, tmp_path, vectorize=False)
+    assert statuses == ["done", "failed", "done"]
+    assert "on fire" in caplog.text
+    failed = records.read(paths[1])
+    assert (failed.status, failed.end["what"]) == ("failed", "RuntimeError: the machine is on fire")
+    monkeypatch.setattr(loop, "train", whole)
+    lines = paths[2].read_text().splitlines(keepends=True)
+    paths[2].write_text("".join(lines[:-2]) + lines[-2][:20])  # as a killed process leaves it
+    kept, told = paths[0].read_bytes(), []
+    statuses, _ = train(runs, tmp_path, progress=lambda *e: told.append(e))
+    assert statuses == ["done"] * 3
+    assert paths[0].read_bytes() == kept
+    assert sorted(told) == [(0, "finished before"), (1, "done"), (2, "done")]
+    for run, path in zip(runs[1:], paths[1:], strict=True):
+        assert_equal_but_for_rounding(records.read(path), alone(run, tmp_path))
+    with pytest.raises(ValueError, match="another run"):
+        sweep.train_many([runs[0]], [paths[1]])
+
+
+def test_a_group_that_cannot_be_trained_together_is_trained_one_by_one(tmp_path, monkeypatch, caplog):
+    def out_of_memory(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(together.Group, "train", out_of_memory)
+    with caplog.at_level(logging.WARNING):
+        statuses, paths = train(sweep.grid(SGD, seeds=(1, 2)), tmp_path)
+    assert statuses == ["done", "done"]
+    assert "RESOURCE_EXHAUSTED" in caplog.text
+    assert "members" not in records.read(paths[0]).start
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr(loop, "train", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(sweep.grid(SGD, seeds=(1, 2)), tmp_path, vectorize=False)
+
+
+@pytest.mark.parametrize("changes", [{"parallel": "pmap"}, {"extrapolate": {"K": 2}}, {"seconds": 9.0}], ids=str)
+def test_what_cannot_be_trained_together_is_refused_or_trained_alone(tmp_path, changes):
+    runs = sweep.grid(RUN.replace(**changes), seeds=(0, 1))
+    with pytest.raises(ValueError, match="vectorize=True"):
+        train(runs, tmp_path, vectorize=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_with_convolutions_are_trained_alone_on_a_cpu_with_a_word(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sweep, "_train_alone", lambda job: "done")
+    runs = sweep.grid(RUN.replace(model="cnn", model_args={}), seeds=(0, 1))
+    with caplog.at_level(logging.WARNING):
+        assert train(runs, tmp_path, vectorize=True)[0] == ["done", "done"]
+    assert "convolutions" in caplog.text
+
+
+def test_bad_runs_are_refused_before_any_is_trained(tmp_path):
+    runs = [SGD, SGD.replace(method_args={"learning_rte": 0.1})]
+    with pytest.raises(ValueError, match="learning_rate"):
+        train(runs, tmp_path)
+    with pytest.raises(ValueError, match="path of its own"):
+        sweep.train_many([SGD, SGD.replace(seed=1)], [tmp_path / "a", tmp_path / "a"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_of_seconds_ends_the_run_as_done_with_an_evaluation(tmp_path):
+    run = RUN.replace(steps=10**6, seconds=0.2, eval_every=1e9)
+    started = time.monotonic()
+    outcome = loop.train(run, tmp_path / "a.jsonl")
+    assert outcome.status == "done"
+    assert time.monotonic() - started < 30
+    record = records.read(tmp_path / "a.jsonl")
+    assert record.rows[-1]["kind"] == "eval"
+    assert record.rows[-1]["step"] == record.end["step"] == outcome.step < 10**6
+    assert 0.2 <= record.end["seconds"] < 2
+    assert loop.train(run.replace(steps=3), tmp_path / "b.jsonl").step == 3  # whichever comes first
+    with pytest.raises(ValueError, match="horizon"):
+        Run(seconds=1.0, schedule={"learning_rate": "cosine_decay_schedule"})
+
+
+def test_rows_are_json_numbers(tmp_path):
+    _, paths = train(sweep.grid(SGD, seeds=(0, 1)), tmp_path)
+    row = json.loads(paths[0].read_text().splitlines()[2])
+    assert all(isinstance(row[name], (int, float)) for name in ("loss", "accuracy", "grad_norm", "seconds"))
+    assert np.isclose(row["seconds"], row["step_seconds"] * row["step"], atol=1e-3)
+    assert os.path.getsize(paths[0]) > 500
