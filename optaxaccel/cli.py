@@ -31,13 +31,20 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train one run and record it."""
+    """Train one run and record it; with --grid or --seeds train many, those together that share a program."""
 
     run: Annotated[Run, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Run)
     out: Path | None = None
     """folder of the record; by default runs/METHOD-MODEL-DATA-HASH"""
+    grid: tuple[str, ...] = ()
+    """NAME=V,V,... trains the run with each value (and each combination, of several): of an argument of the method, of
+    schedule.NAME or model_args.NAME, or of another option, such as batch_size"""
+    seeds: tuple[int, ...] = ()
+    """trains each setting with each of these seeds"""
+    vectorize: Literal["auto", "yes", "no"] = "auto"
+    """whether runs of a grid that differ in seeds and numbers only are trained together; auto: where it is faster"""
     resume: bool = False
-    """go on with the last checkpoint in the folder; without one the run starts anew"""
+    """go on with the last checkpoint in the folder; without one the run starts anew; of a grid, skip finished runs"""
     save_seconds: float = 30.0
     """seconds between two checkpoints; 0 writes one whenever metrics are read"""
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -274,6 +281,8 @@ def _data(command: Data) -> int:
 def _train(command: Train) -> int:
     from optaxaccel.training import loop
 
+    if command.grid or command.seeds:
+        return _train_many(command)
     run = command.run
     _start_jax(command)  # checking a schedule computes it
     loop.check(run)
@@ -310,6 +319,35 @@ def _train(command: Train) -> int:
         _say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
         _say(f"record: {path}\nnext: optaxaccel report {out}")
     return _status(outcome)
+
+
+def _train_many(command: Train) -> int:
+    """Train a grid; runs that diverge are results, and only those that failed make the status one of failure."""
+    from optaxaccel.training import progress, sweep
+
+    for name in ("log", "profile", "devices", "distributed"):
+        if getattr(command, name):
+            raise ValueError(f"--{name} is for one run. Leave out --grid and --seeds, or --{name}.")
+    runs = sweep.grid(command.run, seeds=command.seeds, **sweep.axes(command.grid))
+    run = command.run
+    out = command.out or Path("runs") / f"{run.method}-{run.model}-{Path(run.data).stem}-grid"
+    if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
+        raise FileExistsError(
+            f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
+        )
+    _start_jax(command)
+    paths = [out / f"{one.digest()}.jsonl" for one in runs]
+    labels = [sweep.setting(one, run) for one in runs]
+    with progress.counter(_console(), "runs", len(runs)) as advance:
+
+        def ended(index: int, status: str) -> None:
+            advance(f"{labels[index]} seed={runs[index].seed} ({status})")
+
+        options: dict[str, Any] = {"vectorize": {"auto": "auto", "yes": True, "no": False}[command.vectorize]}
+        statuses = sweep.train_many(runs, paths, labels=labels, progress=ended, **options)
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    _say(f"{len(runs)} runs: {counts}\nrecords: {out}\nnext: optaxaccel report {out}")
+    return FAILED if "failed" in statuses else DONE
 
 
 def _status(outcome: Any) -> int:

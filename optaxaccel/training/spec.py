@@ -198,6 +198,8 @@ def _value(node: ast.expr) -> Any:
         return node.id
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return {"name": node.func.id, **_keywords(node)}
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_value, node.elts))
     return ast.literal_eval(node)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from optaxaccel import data, registry
 from optaxaccel.training import loop, optimizer, program, records
-from optaxaccel.training.spec import Run
+from optaxaccel.training.spec import Run, parse_arguments
 from optaxaccel.training.together import Group, Job
 
 Vectorize = bool | Literal["auto"]
@@ -66,6 +66,63 @@ def _axis(base: Run, name: str, values: Any) -> Iterator[tuple[str, str | None, 
         raise ValueError(f"{name}={values!r} names no entries. Pass {name}={{'argument': (value, value)}}.")
     for entry, choices in values.items():
         yield name, entry, list(choices)
+
+
+def axes(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of `grid` that texts like "momentum=0.0,0.9" ask for.
+
+    A name is a field of `Run`, an entry of one ("schedule.learning_rate"), or else an argument of the method.
+
+    Raises:
+      ValueError: a text is something else, or two have one name.
+
+    Example:
+      >>> axes(["momentum=0.0,0.9", "batch_size=32,64", "schedule.learning_rate=cosine_decay_schedule(decay_steps=9)"])
+      {'method_args': {'momentum': (0.0, 0.9)}, 'batch_size': (32, 64), 'schedule': {'learning_rate': ({'name': \
+'cosine_decay_schedule', 'decay_steps': 9},)}}
+    """
+    known = {field.name for field in dataclasses.fields(Run)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip()
+        field, dot, entry = name.partition(".")
+        if not (equals and values.strip() and field):
+            raise ValueError(f"{text!r} is no axis of a grid. Write NAME=V,V,... with literal values.")
+        choices = parse_arguments(f"values=({values},)")["values"]
+        place = found
+        if dot or name not in known:
+            place = found.setdefault(field if dot else "method_args", {})
+        if (entry or name) in place:
+            raise ValueError(f"{name} has two axes. Write all its values behind one --grid {name}=.")
+        place[entry or name] = choices
+    return found
+
+
+def setting(run: Run, base: Run) -> str:
+    """Return in words in what a run differs from the one that its grid was made from, but for the seed.
+
+    Example:
+      >>> base = Run(method="optax.sgd", method_args={"momentum": 0.9})
+      >>> slope = {"learning_rate": {"name": "cosine_decay_schedule", "decay_steps": 9}}
+      >>> setting(base.replace(batch_size=32, schedule=slope, seed=3), base)
+      'schedule.learning_rate=cosine_decay_schedule(decay_steps=9) batch_size=32'
+    """
+    words = []
+    for name, value in run.as_dict().items():
+        usual = base.as_dict()[name]
+        if isinstance(value, dict):
+            dotted = "" if name == "method_args" else f"{name}."
+            words += [f"{dotted}{k}={_in_words(v)}" for k, v in value.items() if k not in usual or v != usual[k]]
+        elif value != usual and name != "seed":
+            words.append(f"{name}={value}")
+    return " ".join(words) or run.method
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
+    return str(value)
 
 
 # --- Many runs --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from optaxaccel import cli
 from optaxaccel.training import loop, records, sweep, together
 from optaxaccel.training.spec import Run
 
@@ -170,6 +171,28 @@ def test_a_budget_of_seconds_ends_the_run_as_done_with_an_evaluation(tmp_path):
     assert loop.train(run.replace(steps=3), tmp_path / "b.jsonl").step == 3  # whichever comes first
     with pytest.raises(ValueError, match="horizon"):
         Run(seconds=1.0, schedule={"learning_rate": "cosine_decay_schedule"})
+
+
+def test_the_command_line_trains_a_grid_goes_on_with_it_and_refuses_what_is_for_one_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_start_jax", lambda command: None)
+    one = ["train", "--method", "optax.sgd", "--model-args", "hidden=(8,)", "--batch-size", "256", "--steps", "3"]
+    many = [*one, "--grid", "learning_rate=0.1,1e30", "momentum=0.0,0.9", "--seeds", "1", "2", "--out", str(tmp_path)]
+    assert cli.run(many) == 0  # diverged runs are results
+    found = records.read_all(tmp_path)
+    assert len(found) == 8
+    labels = {record.start["label"] for record in found}
+    assert labels == {f"learning_rate={r} momentum={m}" for r in ("0.1", "1e+30") for m in ("0.0", "0.9")}
+    assert {record.start["spec"]["seed"] for record in found} == {1, 2}
+    assert "8 runs: 4 done, 4 diverged" in capsys.readouterr().out
+    assert cli.run(many) == 2
+    assert cli.run([*many, "--resume"]) == 0
+    assert capsys.readouterr().out.count("finished before") == 8
+    for arguments in (["--log", "wandb"], ["--grid", "a=1", "a=2"], ["--grid", "a"], ["--grid", "momentun=1,2"]):
+        assert cli.run([*one, "--seeds", "1", "--out", str(tmp_path / "other"), *arguments]) == 2
+    said = capsys.readouterr().err
+    for word in ("--log is for one run", "a has two axes", "'a' is no axis", "Did you mean 'momentum'"):
+        assert word in said
+    assert not (tmp_path / "other").exists()
 
 
 def test_rows_are_json_numbers(tmp_path):
