@@ -1,12 +1,12 @@
 """How much does it matter which of the paper's 108 settings PAL is given?
 
-Claim:    Figure 4 and the text beside it: PAL's evaluation accuracies vary little over the settings, so it depends less
-          on them than other optimisers do. Published as box plots only, of ResNet-32, VGG-16 and DenseNet-40.
+Claim:    Figure 4 and the text beside it: PAL's evaluation accuracies vary little over the settings, so it depends
+          less on them than other optimisers do. Published as box plots only, of ResNet-32, VGG-16 and DenseNet-40.
 Protocol: the paper's grid of 108 settings (mu, alpha, lambda, s_max, decay; section 4.1), every setting with every
           seed, nothing chosen, ranked by the accuracy on the test images. Scales differ in epochs and network.
 Command:  optaxaccel run experiments/pal/settings.py --scale small
-Cost:     small: 324 runs of 440 updates, a minute on two cores. paper: the three-convolution network on MNIST, hours on
-          an accelerator.
+Cost:     small: 324 runs of 440 updates, a minute on two cores. paper: the three-convolution network on MNIST, hours
+          on an accelerator.
 Expected: half of all settings within three percent of the best one's accuracy, none diverges (small; written after
           the first run, so no test of the claim).
 """

@@ -17,9 +17,8 @@ script:
 import dataclasses
 import importlib.util
 import inspect
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -309,48 +308,32 @@ def validation_score(path: Path, by: str) -> tuple[float, ...]:
 # --- Running ----------------------------------------------------------------------------------------------------------
 
 
-Advance = Callable[[Job, str], None]
+def execute(
+    jobs: Sequence[Job],
+    *,
+    data_dir: str | None = None,
+    vectorize: bool = True,
+    advance: Callable[[Job, str], None] = lambda job, status: None,
+) -> None:
+    """Train every job that is not finished; a run that diverges or fails is recorded and the others go on.
 
-
-def finished(job: Job) -> bool:
-    """Tell whether a job's record is whole; a torn one is run again."""
-    from optaxaccel.training import records
-
-    try:
-        return job.path.exists() and records.read(job.path).status != "unfinished"
-    except ValueError:
-        return False
-
-
-def execute(jobs: Iterable[Job], *, data_dir: str | None = None, advance: Advance, vectorize: bool = True) -> None:
-    """Train every job that is not finished; a run that diverges is recorded and the others go on.
-
-    Jobs that differ in numbers and seeds only may be trained as one program (`vectorize`).
+    Args:
+      jobs: jobs of one phase.
+      data_dir: folder of prepared TFDS data.
+      vectorize: whether runs that differ in seeds and numbers only may be trained as one program, where that pays.
+      advance: told of every job that ended, and how.
     """
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        if finished(job):
-            advance(job, "finished before")
-        else:
-            run = job.run if data_dir is None else job.run.replace(data_dir=data_dir)
-            groups.setdefault(_family(run) if vectorize else run.digest(), []).append(job._replace(run=run))
-    for group in groups.values():
-        for job, status in zip(group, _train(group), strict=True):
-            advance(job, status)
+    from optaxaccel.training import sweep
 
-
-def _family(run: Run) -> str:
-    """Return what runs of one compiled program share: everything but the values of numbers, and the seed."""
-    numbers = {k: v if isinstance(v, (str, bool, list, tuple)) else "number" for k, v in run.method_args.items()}
-    blank = run.replace(seed=0, method_args={}, schedule={}).as_dict()
-    return json.dumps([blank, sorted(numbers.items()), sorted(run.schedule)], default=str)
-
-
-def _train(group: Sequence[Job]) -> Iterator[str]:
-    from optaxaccel.training import loop
-
-    for job in group:
-        yield loop.train(job.run, job.path, label=job.label, phase=job.phase).status
+    runs = [job.run if data_dir is None else job.run.replace(data_dir=data_dir) for job in jobs]
+    sweep.train_many(
+        runs,
+        [job.path for job in jobs],
+        labels=[job.label for job in jobs],
+        phase=jobs[0].phase if jobs else "final",
+        vectorize="auto" if vectorize else False,
+        progress=lambda index, status: advance(jobs[index], status),
+    )
 
 
 def study(plan: Study, path: Path, device: str) -> Measured:

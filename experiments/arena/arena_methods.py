@@ -1,0 +1,55 @@
+"""All methods and baselines of the arena, each with nine values of its main hyperparameter over four decades."""
+
+from typing import Any
+
+from optaxaccel.training.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.spec import Run
+
+HALF_DECADES = (1.0, 3.0)
+
+
+def decades(first: int) -> list[float]:
+    """Nine values from 10^first to 10^(first + 4), two a decade."""
+    return [float(f"{m * 10.0**e:.1g}") for e in range(first, first + 5) for m in HALF_DECADES][:9]
+
+
+METHODS: dict[str, tuple[str, str, list[float] | list[int], dict[str, Any]]] = {
+    # label: (method, main hyperparameter, its values, what stays fixed)
+    "SGD": ("optax.sgd", "learning_rate", decades(-3), {}),
+    "momentum": ("optax.sgd", "learning_rate", decades(-4), {"momentum": 0.9}),
+    "Nesterov momentum": ("optax.sgd", "learning_rate", decades(-4), {"momentum": 0.9, "nesterov": True}),
+    "Adam": ("optax.adam", "learning_rate", decades(-5), {}),
+    "RMSProp": ("optax.rmsprop", "learning_rate", decades(-5), {}),
+    "AdaGrad": ("optax.adagrad", "learning_rate", decades(-3), {}),
+    "backtracking": ("baseline.backtracking_sgd", "max_learning_rate", decades(-2), {}),
+    "Polyak SGD": ("optax.polyak_sgd", "max_learning_rate", decades(-3), {}),
+    "schedule-free SGD": ("baseline.schedule_free_sgd", "learning_rate", decades(-3), {}),
+    "AGD": ("agd", "learning_rate", decades(-4), {}),
+    "nesterov": ("nesterov", "learning_rate", decades(-4), {}),
+    "Interpolatron": ("interpolatron", "learning_rate", decades(-3), {}),
+    "Anderson": ("anderson", "learning_rate", decades(-3), {}),
+    "Anderson simplex": ("anderson", "learning_rate", decades(-3), {"constraint": "simplex"}),
+    "INDIAN": ("indian", "learning_rate", decades(-4), {}),
+    "PAL": ("pal", "measuring_step_size", decades(-3), {}),
+    "GOSE": ("gose_sgd", "learning_rate", decades(-4), {}),
+    "combined": ("gose_agd", "learning_rate", decades(-4), {}),
+    "ANCM": ("ancm", "learning_rate", decades(-4), {}),
+    "RNA-SGD": ("rna_sgd", "learning_rate", decades(-3), {}),
+}
+
+
+def plan(base: Run, seeds: int, by: str = "accuracy", every: int = 1, lbfgs: bool = False) -> Plan:
+    """All methods on one problem; `lbfgs` adds it where batches are the whole data set."""
+    methods = dict(METHODS)
+    if lbfgs:
+        methods["L-BFGS"] = ("optax.lbfgs", "memory_size", [1, 2, 3, 5, 8, 10, 15, 20, 30], {})
+    return Plan(
+        tuple(
+            Contender(
+                label, tuple(base.replace(method=method, method_args={name: v, **fixed}) for v in values[::every])
+            )
+            for label, (method, name, values, fixed) in methods.items()
+        ),
+        seeds,
+        by,
+    )
