@@ -38,18 +38,20 @@ METHODS: dict[str, tuple[str, str, list[float] | list[int], dict[str, Any]]] = {
 }
 
 
-def plan(base: Run, seeds: int, by: str = "accuracy", every: int = 1, lbfgs: bool = False) -> Plan:
-    """All methods on one problem; `lbfgs` adds it where batches are the whole data set."""
-    methods = dict(METHODS)
-    if lbfgs:
-        methods["L-BFGS"] = ("optax.lbfgs", "memory_size", [1, 2, 3, 5, 8, 10, 15, 20, 30], {})
-    return Plan(
-        tuple(
-            Contender(
-                label, tuple(base.replace(method=method, method_args={name: v, **fixed}) for v in values[::every])
-            )
-            for label, (method, name, values, fixed) in methods.items()
-        ),
-        seeds,
-        by,
-    )
+FULL_BATCH = {"L-BFGS": ("optax.lbfgs", "memory_size", [1, 2, 3, 5, 8, 10, 15, 20, 30], {})}
+FEW = ("momentum", "Adam", "PAL")  # what a smoke test compiles
+
+
+def plan(base: Run, seeds: int, by: str = "accuracy", every: int = 1, full_batch: bool = False) -> Plan:
+    """All methods on one problem; those for whole data sets where `full_batch` says that batches are."""
+    contenders = []
+    for label, (method, name, values, fixed) in {**METHODS, **(FULL_BATCH if full_batch else {})}.items():
+        settings = [base.replace(method=method, method_args={name: value, **fixed}) for value in values]
+        contenders.append(Contender(label, tuple(settings[::every])))
+    return Plan(tuple(contenders), seeds, by)
+
+
+def smoke(by: str = "accuracy") -> Plan:
+    """Three methods, two settings each."""
+    whole = plan(Run(**SMOKE), 1, by, every=8)
+    return Plan(tuple(contender for contender in whole.contenders if contender.label in FEW), 1, by)
