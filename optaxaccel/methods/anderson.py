@@ -23,7 +23,7 @@ class AndersonState(NamedTuple):
       count: steps made, int32.
       notfinite_count: updates held still because the loss or the gradient was not finite, int32.
       coefficients: those of the last step, newest first, shape (k,); (1, 0, ...) before the first.
-      squares: of the stored gradients, newest first, |g_i - g_j|^2 off the diagonal and |g_i|^2 on it, shape (k, k).
+      squares: of the stored gradients, newest first, shape (k, k): `|g_i - g_j|^2`, and `|g_i|^2` on the diagonal.
       iterates: the parameters handed in, a tree like them with a leading axis of k slots, which no mesh axis splits.
       gradients: the updates handed in, likewise.
     """

@@ -110,7 +110,7 @@ def nesterov(
       A transformation whose `update` needs the gradient, and with `prox` the parameters.
 
     Example:
-      g(w) = (w - 2)^2/2 and h(w) = |w| have their minimum at 1, found in one step of size 1:
+      g(w) = (w - 2)^2/2 and `h(w) = |w|` have their minimum at 1, found in one step of size 1:
 
       >>> import jax.numpy as jnp, optaxaccel
       >>> threshold = lambda w, t: jnp.sign(w) * jnp.maximum(jnp.abs(w) - t, 0.0)

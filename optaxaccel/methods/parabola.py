@@ -89,7 +89,7 @@ def scale_by_parabola(
       loss at `params` from `value`.
 
     Example:
-      Adam's direction, from w = (3, 4) on f(w) = |w|^2 / 2; the first one is (-1, -1), and the minimum along it is
+      Adam's direction, from w = (3, 4) on `f(w) = |w|^2 / 2`; the first one is (-1, -1), and the minimum along it is
       where the coordinates add up to zero:
 
       >>> import jax, jax.numpy as jnp, optax, optaxaccel
