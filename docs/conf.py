@@ -1,4 +1,4 @@
-"""Sphinx configuration; the tables of methods, models and data sets are written from the registries."""
+"""Sphinx configuration. What registries, records and measurements know is written into docs/generated first."""
 
 import sys
 from pathlib import Path
@@ -6,24 +6,29 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import tables  # noqa: E402
+import generate  # noqa: E402
 
 import optaxaccel  # noqa: E402
 
 project = "optaxaccel"
 author = "The optaxaccel authors"
 version = release = optaxaccel.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-myst_enable_extensions = ["dollarmath", "colon_fence"]
-myst_heading_anchors = 3
-exclude_patterns = ["_build", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+html_math_renderer = "mathml"
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 4
+exclude_patterns = ["_build", "generated/parts"]
 html_theme = "furo"
 html_title = "optaxaccel"
-autodoc_typehints = "signature"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+default_role = "code"
+autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-suppress_warnings = ["myst.xref_missing"]  # links from the README to files outside the site
+napoleon_custom_sections = ["Costs", "Deviations"]
+napoleon_use_rtype = False
+suppress_warnings = ["myst.xref_missing"]  # links from the README and the experiments to files outside the site
 
-generated = HERE / "generated"
-generated.mkdir(exist_ok=True)
-for name in ("methods", "models", "datasets"):
-    (generated / f"{name}.md").write_text(getattr(tables, name)() + "\n")
+generate.write_all(HERE / "generated")

@@ -1,0 +1,191 @@
+"""Write what registries, records and measurements know as Markdown, for the pages to include.
+
+Nothing here invents a number: what has not been measured is said to be not measured.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tables
+
+from optaxaccel import METHODS
+
+ROOT = Path(__file__).parents[1]
+STATIC = Path(__file__).parent / "_static"
+NOT_MEASURED = "Not measured yet"
+
+
+def write_all(folder: Path) -> None:
+    """Write every generated part and page below a folder."""
+    parts = folder / "parts"
+    for name in ("methods", "models", "datasets"):
+        write(parts / f"{name}.md", getattr(tables, name)())
+    for name in METHODS:
+        write(parts / f"card-{name}.md", card(name))
+        write(parts / f"sensitivity-{name}.md", sensitivity(name))
+    write(parts / "sensitivity-protocol.md", sensitivity_protocol())
+    write(parts / "arena.md", arena())
+    write(parts / "benchmarks.md", benchmarks())
+    write(parts / "experiments.md", overview())
+    pages = folder / "experiments"
+    shutil.rmtree(pages, ignore_errors=True)
+    names = [write_experiment(page, pages) for page in sorted((ROOT / "experiments").glob("*/README.md"))]
+    write(folder / "experiments.md", experiments_index(names))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file where it changes, so that a second build finds nothing to do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = text.rstrip() + "\n"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+# --- Methods ----------------------------------------------------------------------------------------------------------
+
+
+def card(name: str) -> str:
+    """Return a method's card as a table."""
+    method = METHODS[name]
+    cost = method.cost
+    calls = [
+        f"{number:g} {word}{'s' if number != 1 else ''}"
+        for number, word in zip(cost, ("loss evaluation", "gradient", "Hessian-vector product"), strict=True)
+        if number
+    ]
+    example = ", ".join(f"{key}={value!r}" for key, value in method.example.items())
+    command = f"optaxaccel train --method {name} --method-args {example.replace(' ', '').replace(chr(39), '')}"
+    rows = [
+        ["paper", method.paper],
+        ["a step costs, beyond the gradient handed in", ", ".join(calls) or "nothing"],
+        ["buffers as large as the parameters in its state", f"{method.state_copies:g}"],
+        ["hyperparameters that are never traced", ", ".join(f"`{a}`" for a in method.static_args) or "none"],
+        ["a first try", f"`optaxaccel.{method.make.__name__}({example})`"],
+        ["on the command line", f"`{command}`"],
+    ]
+    return tables.markdown(["", ""], "ll", rows)
+
+
+def _measured() -> dict[str, Any]:
+    return json.loads((STATIC / "sensitivity.json").read_text())
+
+
+def sensitivity(name: str) -> str:
+    """Return how a method minds each of its hyperparameters: one table each, from the stored measurement."""
+    measured = _measured()
+    rows = [row for row in measured["rows"] if row["method"] == name]
+    if not rows:
+        return f"{NOT_MEASURED}."
+    base = ", ".join(f"`{key}={_plain(value)}`" for key, value in measured["base"][name].items())
+    parts = [f"What is not varied: {base}."]
+    for varied in dict.fromkeys(row["varied"] for row in rows):
+        chosen = [row for row in rows if row["varied"] == varied]
+        columns = [f"`{varied}`", *(f"{_plain(row['value'])}" for row in chosen)]
+        line = ["accuracy %", *(_accuracy(row["accuracy"]) for row in chosen)]
+        parts.append(tables.markdown(columns, "l" + "r" * len(chosen), [line]))
+    return "\n\n".join(parts)
+
+
+def _plain(value: Any) -> str:
+    return f"({', '.join(f'{v:g}' for v in value)})" if isinstance(value, list) else str(value)
+
+
+def _accuracy(values: list[float | None]) -> str:
+    """Return mean ± standard error in percent, and how many diverged."""
+    good = [100.0 * value for value in values if value is not None]
+    lost = len(values) - len(good)
+    note = f" ({lost} diverged)" if lost else ""
+    if not good:
+        return "diverged"
+    mean = sum(good) / len(good)
+    if len(good) == 1:
+        return f"{mean:.1f}{note}"
+    error = (sum((value - mean) ** 2 for value in good) / (len(good) - 1) / len(good)) ** 0.5
+    return f"{mean:.1f} ± {error:.1f}{note}"
+
+
+def sensitivity_protocol() -> str:
+    """Return how the sensitivities were measured, with their provenance."""
+    start = _measured()["start"]
+    return (
+        f"Measured on the embedded `{start['data']}` with the `{start['model']}` (64 pixels, 128 hidden units), "
+        f"minibatches of {start['batch_size']}, {start['epochs']} epochs of 17 updates, constant hyperparameters; "
+        f"accuracy on 287 held-out training images at the end, mean ± standard error over {len(start['seeds'])} seeds. "
+        "One more image right is 0.3 %, so differences under half a percent say nothing. "
+        f"`make sensitivity` repeats it; commit {start['commit'][:9]}, {start['machine']}, jax "
+        f"{start['versions']['jax']}, {start['time'][:10]}."
+    )
+
+
+# --- Experiments and benchmarks ---------------------------------------------------------------------------------------
+
+
+def arena() -> str:
+    """Return the arena's page without its title, or that there is none yet."""
+    page = ROOT / "experiments" / "arena" / "README.md"
+    results = list((ROOT / "experiments" / "arena" / "results").glob("*.jsonl"))
+    if not page.exists() or not results:
+        return (
+            f"**{NOT_MEASURED}.** The comparison of all methods under equal tuning budgets (`experiments/arena`) has "
+            "no published results in this version. What stands below is from the sensitivity measurements alone, "
+            "which are small and no ranking."
+        )
+    text = _with_images(page, Path(__file__).parent / "generated" / "parts")
+    return re.sub(r"^(#+) ", r"##\1 ", re.sub(r"^# .*\n", "", text, count=1, flags=re.MULTILINE), flags=re.MULTILINE)
+
+
+def overview() -> str:
+    """Return experiments/README.md without its title, with links to this site's pages."""
+    text = (ROOT / "experiments" / "README.md").read_text()
+    text = re.sub(r"^# .*\n", "", text, count=1, flags=re.MULTILINE)
+    return _without_links(re.sub(r"\]\((\w+)/README\.md(#[^)]*)?\)", r"](generated/experiments/\1.md\2)", text))
+
+
+def write_experiment(page: Path, folder: Path) -> str:
+    """Copy one paper's page and its figures into the site; return its name."""
+    name = page.parent.name
+    write(folder / f"{name}.md", _without_links(_with_images(page, folder)))
+    return name
+
+
+def _with_images(page: Path, folder: Path) -> str:
+    """Return a page's text; the images that it shows are copied to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def copied(match: re.Match[str]) -> str:
+        source = page.parent / match["path"]
+        if not source.exists():
+            return f"(figure {match['path']} is missing)"
+        target = folder / f"{page.parent.name}-{source.name}"
+        shutil.copyfile(source, target)
+        return f"![{match['alt'] or source.stem}]({target.name})"
+
+    return re.sub(r"!\[(?P<alt>[^\]]*)\]\((?P<path>[^)]+)\)", copied, page.read_text())
+
+
+def _without_links(text: str) -> str:
+    """Turn links to files that are not part of the site into their text."""
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|generated/)[^)]*\)", r"\1", text)
+
+
+def experiments_index(names: list[str]) -> str:
+    """Return the page that lists the papers' pages."""
+    lines = ["# Results, paper by paper", ""]
+    if not names:
+        return "\n".join([*lines, f"{NOT_MEASURED}: no experiment has published results in this version."])
+    return "\n".join([*lines, "```{toctree}", *(f"experiments/{name}" for name in names), "```"])
+
+
+def benchmarks() -> str:
+    """Return the published tables of the benchmarks, or that there are none yet."""
+    found = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+    if not found:
+        return f"**{NOT_MEASURED}.** No table of the benchmarks is published in this version; `make bench` measures."
+    parts = []
+    for path in found:
+        text = re.sub(r"^(#+) ", r"#\1 ", _without_links(path.read_text()), flags=re.MULTILINE)
+        parts.append(text if text.startswith("#") else f"## {path.stem}\n\n{text}")
+    return "\n\n".join(parts)

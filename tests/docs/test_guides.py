@@ -1,0 +1,40 @@
+"""Every line of the guides is run, in the order of the page, and prints what the page says."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from optaxaccel import cli
+
+GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [path for path in GUIDES if path.stem != "index"], ids=lambda path: path.stem)
+def test_the_code_of_a_guide_runs_and_prints_what_stands_there(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    printed = ""
+    blocks = BLOCK.findall(path.read_text())
+    assert {"python", "text"} <= {language for language, _ in blocks}
+    for language, text in blocks:
+        if language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(text, path.name, "exec"), names)
+            printed = out.getvalue()
+        elif language == "console":
+            for line in text.splitlines():
+                assert line.startswith("optaxaccel ")
+                assert cli.run(shlex.split(line)[1:]) == 0
+        else:
+            assert language == "text"
+            assert printed == text
+
+
+def test_every_guide_is_in_the_list():
+    listed = (GUIDES[0].parent / "index.md").read_text().split("```{toctree}")[1]
+    assert {path.stem for path in GUIDES} - {"index"} <= set(listed.split())

@@ -1,0 +1,58 @@
+"""The documentation says something of every public name, method and dependency, and its version is the package's."""
+
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import generate
+import pytest
+
+import optaxaccel
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path: path.read_text() for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SECTIONS = ("The idea", "When it helps", "When it does not", "What it costs", "Tuning", "Deviations from the paper")
+
+
+def described():
+    found = re.findall(r"^\.\. auto\w+:: optaxaccel\.(\w+)$", "\n".join(PAGES.values()), re.MULTILINE)
+    assert len(found) == len(set(found)), "a name is described twice"
+    return set(found)
+
+
+def test_every_public_name_is_described_once_and_no_other():
+    assert described() == set(optaxaccel.__all__)
+
+
+@pytest.mark.parametrize("name", optaxaccel.METHODS)
+def test_every_method_has_a_page_with_its_card_its_measurements_and_all_sections(name):
+    text = PAGES[ROOT / "docs" / "methods" / f"{name}.md"]
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [*SECTIONS, "Reference"]
+    assert f"generated/parts/card-{name}.md" in text
+    assert f"generated/parts/sensitivity-{name}.md" in text
+    assert f"autofunction:: optaxaccel.{optaxaccel.METHODS[name].make.__name__}\n" in text
+    assert generate.NOT_MEASURED not in generate.sensitivity(name)
+    assert f"\n{name}\n" in PAGES[ROOT / "docs" / "methods" / "index.md"]
+
+
+def test_every_picture_has_an_alternative_text_and_is_small():
+    shown = [m for text in PAGES.values() for m in re.findall(r"```\{figure\} (\S+)\n:alt: (.{40,})\n", text)]
+    assert len(shown) == sum(text.count("```{figure}") for text in PAGES.values()) >= 7
+    assert not [text for text in PAGES.values() if re.search(r"!\[\]\(", text)]
+    for path in (ROOT / "docs" / "_static").glob("*.png"):
+        assert path.stat().st_size < 150_000
+        assert any(path.name in target for target, _ in shown)
+
+
+def test_every_dependency_has_its_licence_listed():
+    wanted = itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in wanted} - {"optaxaccel"}
+    listed = re.findall(r"^\| ([\w.-]+)[^|]*\| [^|]+\| [^|]+\|$", PAGES[ROOT / "docs" / "licences.md"], re.MULTILINE)
+    assert names == set(listed) - {"package", "---"}
+
+
+def test_the_citation_names_the_version():
+    version = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    assert optaxaccel.__version__.split(".dev")[0] == version
