@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check docs bench clean constraints
+.PHONY: help demo test check docs figures sensitivity bench clean constraints
 
 help:            ## list the verbs
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,11 +28,17 @@ docs: .venv/docs.stamp  ## build the documentation into docs/_build
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+figures: .venv/train.stamp  ## draw the documentation's figures anew
+	@for name in trajectories parabola weights sensitivity; do $(BIN)/python docs/figures/$$name.py || exit 1; done
+
+sensitivity: .venv/train.stamp  ## measure how much each method minds its hyperparameters (about ten minutes)
+	@$(BIN)/python docs/sensitivity.py
+
 bench: .venv/train.stamp  ## measure speed as ratios
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:           ## remove what the verbs made
-	rm -rf .venv build dist runs docs/_build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv build dist runs docs/_build docs/generated .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 constraints:     ## resolve constraints.txt anew for Python 3.11 and newer (needs uv on the PATH)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --no-header --no-annotate \
