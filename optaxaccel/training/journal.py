@@ -231,4 +231,6 @@ class Journal:
 def _faults(columns: Mapping[str, np.ndarray]) -> list[str]:
     """Return what is wrong with each step, or an empty string."""
     tests = (~np.isfinite(columns["loss"]), ~np.isfinite(columns["grad_norm"]), columns["measurement_failed"] > 0)
+    if not any(test.any() for test in tests):
+        return [""] * len(tests[0])
     return np.select(tests, ("loss", "gradient", "loss that the method measured"), "").tolist()

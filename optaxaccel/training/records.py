@@ -128,17 +128,20 @@ def read_all(path: Path) -> list[Record]:
 
 def provenance(device: str) -> Row:
     """Return commit, versions, machine and time: where a number comes from."""
-    packages = ("optaxaccel", "jax", "jaxlib", "optax", "flax", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    versions["python"] = platform.python_version()
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "versions": versions,
+        "versions": dict(_versions()),
         "device": device,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+@functools.cache
+def _versions() -> Row:
+    packages = ("optaxaccel", "jax", "jaxlib", "optax", "flax", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
 
 
 @functools.cache
