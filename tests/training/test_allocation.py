@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import resource, sys
 import numpy as np
@@ -20,11 +22,10 @@ print(faults())
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the settings are glibc's")
 def test_a_block_that_was_freed_costs_no_new_pages():
     def faults(mode):
-        done = subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, text=True, timeout=60, check=True)
-        return int(done.stdout)
+        command = [sys.executable, "-c", CODE, mode]
+        return int(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
 
-    if sys.platform == "linux":
-        assert faults("keep") < 100
-        assert faults("leave") > 100  # what the settings are for
+    assert faults("keep") <= faults("leave") / 8
