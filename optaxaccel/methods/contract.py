@@ -9,7 +9,8 @@ A factory takes hyperparameters and returns an `optax.GradientTransformationExtr
 * `value_fn(params, **data)` returns the scalar loss. It is deterministic within a step (same batch, same dropout key,
   same batch statistics) and, on several devices, the mean over all of them. Data reach it by name: every further
   keyword argument of `update` that `value_fn` names is handed on. A closure over the batch needs none.
-* A step whose loss or gradient is not finite moves nothing and stores nothing but `notfinite_count + 1`.
+* A step whose loss is not finite moves nothing and stores nothing but `notfinite_count + 1`. Nor does a gradient that
+  is not finite, in methods that look at the loss; others spare themselves the pass, and `optax.apply_if_finite` guards.
 * Where `params` is a look-ahead point, `eval_params(opt_state, params)` gives the iterate to evaluate.
 * Each method describes itself to tests, documentation, command line and experiments with a `Card`.
 """
@@ -208,8 +209,8 @@ def refuse_masked(method: str, params: optax.Params) -> None:
     if any(is_masked(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_masked)):
         raise TypeError(
             f"{method} evaluates the loss, which needs all parameters, but a mask hides some of them from it "
-            "(optax.masked, optax.partition or optax.multi_transform). Put the mask inside the chain instead: "
-            f"optax.chain(optax.masked(optax.set_to_zero(), frozen), {method}(...)) with value_fn over all parameters."
+            "(optax.masked, optax.partition or optax.multi_transform). To freeze some, put them into the loss and hand "
+            f"{method} the others alone: tx.init(moving), and value_fn=lambda moving: loss(moving, frozen)."
         )
 
 

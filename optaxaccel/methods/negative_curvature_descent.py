@@ -14,6 +14,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods.negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.numerics import trees
+from optaxaccel.numerics.packing import packing
 
 
 class Descent(NamedTuple):
@@ -191,18 +192,24 @@ def descend(
       max_steps: jumps at most.
     """
     dtype = trees.accumulation_dtype()
+    pack, unpack = packing(params)
+    start = pack(params)
+
+    def packed_loss(vectors: optax.Params) -> jax.Array:
+        return loss(unpack(vectors))
 
     def attempt(carry: tuple[Descent, jax.Array]) -> tuple[Descent, jax.Array]:
         so_far, _ = carry
         search_key, sign_key = jax.random.split(jax.random.fold_in(key, so_far.num_jumps))
-        here = trees.add_scaled(params, 1.0, so_far.displacement)
-        found = finder.find(loss, here, search_key)
-        value, gradient = jax.value_and_grad(loss)(here)
+        here = trees.add_scaled(start, 1.0, so_far.displacement)
+        found = finder.find(packed_loss, here, search_key)
+        value, gradient = jax.value_and_grad(packed_loss)(here)
         length = step_length(found.eigenvalue) * _sign(gradient, found.vector, sign_key)
         displacement = trees.add_scaled(so_far.displacement, -length, found.vector)
-        pays = loss(trees.add_scaled(params, 1.0, displacement)) < value
+        pays = packed_loss(trees.add_scaled(start, 1.0, displacement)) < value
         certain = found.residual < 0.5 * jnp.abs(found.eigenvalue)
         jumps = (found.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
+        jumps = jnp.sqrt(jumps.astype(dtype)) > 0  # ends a chain of scalars, see _sign
         return Descent(
             trees.where(jumps, displacement, so_far.displacement),
             so_far.num_jumps + jumps.astype(jnp.int32),
@@ -214,7 +221,8 @@ def descend(
         so_far, jumped = carry
         return jumped & (so_far.num_jumps < max_steps)
 
-    return jax.lax.while_loop(goes_on, attempt, (no_descent(params), jnp.ones((), bool)))[0]
+    found = jax.lax.while_loop(goes_on, attempt, (no_descent(start), jnp.ones((), bool)))[0]
+    return found._replace(displacement=unpack(found.displacement))
 
 
 def no_descent(params: optax.Params) -> Descent:
@@ -225,7 +233,8 @@ def no_descent(params: optax.Params) -> Descent:
 
 def _sign(gradient: optax.Updates, vector: optax.Updates, key: jax.Array) -> jax.Array:
     """Return the sign of vector'gradient, a random one where that is zero; complex gradients are conjugated first."""
-    slope = trees.vdot(jax.tree.map(jnp.conj, gradient), vector)
+    # The root keeps the sign and ends the chain of scalars, which XLA would copy into the loop over every leaf.
+    slope = jnp.cbrt(trees.vdot(jax.tree.map(jnp.conj, gradient), vector))
     return jnp.where(slope == 0, jax.random.rademacher(key, (), slope.dtype), jnp.sign(slope))
 
 
