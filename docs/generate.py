@@ -21,8 +21,11 @@ NOT_MEASURED = "Not measured yet"
 def write_all(folder: Path) -> None:
     """Write every generated part and page below a folder."""
     parts = folder / "parts"
-    for name in ("methods", "models", "datasets"):
-        write(parts / f"{name}.md", getattr(tables, name)())
+    write(
+        parts / "methods.md", re.sub(r"^\| (`(\w+)`)", r"| [\1](/methods/\2.md)", tables.methods(), flags=re.MULTILINE)
+    )
+    write(parts / "models.md", tables.models())
+    write(parts / "datasets.md", tables.datasets())
     for name in METHODS:
         write(parts / f"card-{name}.md", card(name))
         write(parts / f"sensitivity-{name}.md", sensitivity(name))
@@ -63,10 +66,10 @@ def card(name: str) -> str:
         ["a step costs, beyond the gradient handed in", ", ".join(calls) or "nothing"],
         ["buffers as large as the parameters in its state", f"{method.state_copies:g}"],
         ["hyperparameters that are never traced", ", ".join(f"`{a}`" for a in method.static_args) or "none"],
-        ["a first try", f"`optaxaccel.{method.make.__name__}({example})`"],
-        ["on the command line", f"`{command}`"],
     ]
-    return tables.markdown(["", ""], "ll", rows)
+    call = f"optaxaccel.{method.make.__name__}({example})"
+    table = tables.markdown(["", ""], "ll", rows)
+    return f"{table}\n\nA first try, in code and from a shell:\n\n```python\n{call}\n```\n\n```console\n{command}\n```"
 
 
 def _measured() -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _accuracy(values: list[float | None]) -> str:
     if len(good) == 1:
         return f"{mean:.1f}{note}"
     error = (sum((value - mean) ** 2 for value in good) / (len(good) - 1) / len(good)) ** 0.5
-    return f"{mean:.1f} ± {error:.1f}{note}"
+    return f"{mean:.1f}\u00a0±\u00a0{error:.1f}{note}"  # never broken over two lines
 
 
 def sensitivity_protocol() -> str:
