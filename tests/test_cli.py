@@ -111,6 +111,8 @@ def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
         (["train", "--method-args", "measuring_step_size=-1"], "measuring_step_size=-1"),
         (["train", "--method-args", "1,2"], "K=V"),
         (["train", "--epochs", "-1"], "epochs=-1"),
+        (["train", "--model-args", "hidden=8"], "Pass hidden=(128,)"),
+        (["train", "--model", "nin", "--model-args", "classes=3"], "Unknown override of model 'nin': 'classes'"),
         (["train", "--data", "mnist"], "optaxaccel data prepare mnist"),
         (["train", "--batch-size", "5000"], "batch_size=5000"),
         (["run", "nothing.py"], "nothing.py"),
