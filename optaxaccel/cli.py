@@ -414,7 +414,7 @@ def _publish(definition: Any, scale: str, out: Path) -> None:
 
     path = pages.publish(definition, scale, out)
     _say(f"published: {path}")
-    for page in pages.rebuild(definition.path.parent):
+    for page in pages.rebuild(definition.path.resolve().parents[1], only=definition):
         _say(f"rebuilt:   {page}")
 
 
@@ -537,10 +537,11 @@ def _earlier(path: Path, run: Run, resume: bool) -> Any:
 
 
 def _start_jax(command: Train | None = None) -> None:
-    """Keep compiled programs between processes, count CPU cores as devices, and join other processes."""
-    import jax
+    """Keep freed memory, and compiled programs between processes; count CPU cores as devices; join other processes."""
+    from optaxaccel.training import allocation, parallel
 
-    from optaxaccel.training import parallel
+    allocation.keep_freed_memory()
+    import jax
 
     cache = os.environ.get("OPTAXACCEL_CACHE") or str(Path.home() / ".cache" / "optaxaccel")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

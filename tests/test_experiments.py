@@ -1,32 +1,95 @@
-"""Every experiment definition: it loads, says what it claims, and runs at smoke scale."""
+"""Every experiment: it says what it claims, runs at smoke scale, starts at paper scale, and its page is true."""
 
+import functools
+import json
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
-from optaxaccel import cli
-from optaxaccel.training import experiment
+from optaxaccel import cli, data, models
+from optaxaccel.report import pages
+from optaxaccel.training import experiment, optimizer
 
 ROOT = Path(__file__).parents[1]
-DEFINITIONS = sorted(p for p in (ROOT / "experiments").rglob("*.py") if "RUNS" in p.read_text())
+FOLDER = ROOT / "experiments"
+DEFINITIONS = [d.path for d in experiment.find(FOLDER)]
+PAGES = sorted(FOLDER.rglob("README.md"))
 
 
-@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def identify(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=identify)
 def test_the_header_says_claim_command_cost_and_expectation(path):
     definition = experiment.load(path)
-    for word in ("Claim:", "Command:", "Cost:", "Expected:"):
-        assert word in definition.claim
+    for word in ("Claim:", "Protocol:", "Command:", "Cost:", "Expected:"):
+        assert f"\n{word}" in definition.claim
     assert f"optaxaccel run {path.relative_to(ROOT)}" in definition.claim
     assert set(definition.runs) == set(experiment.SCALES)
+    assert f"[{path.parent.name}/{path.stem}]" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("path", DEFINITIONS, ids=identify)
 def test_it_runs_at_smoke_scale(path, tmp_path, capsys):
-    assert cli.run(["run", str(path), "--scale", "smoke", "--out", str(tmp_path)]) == 0, capsys.readouterr().err
-    labels = [c.label for c in experiment.load(path).runs["smoke"].contenders]
+    arguments = ["run", str(path), "--scale", "smoke", "--no-vectorize", "--out", str(tmp_path)]
+    assert cli.run(arguments) == 0, capsys.readouterr().err
+    plan = experiment.load(path).runs["smoke"]
     table = capsys.readouterr().out
-    assert all(label in table for label in labels)
+    if isinstance(plan, experiment.Study):
+        values = json.loads((tmp_path / "study.jsonl").read_text().splitlines()[-1])["values"]
+        assert values
+        assert set(experiment.load(path).runs["small"].expected) - set(values) <= scaled(path)
+    else:
+        assert all(contender.label.split()[0] in table for contender in plan.contenders)
     assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def scaled(path):
+    """What a study measures at larger scales only."""
+    full = experiment.load(path).runs["small"].expected
+    return {name for name in full if any(word in name for word in ("momentum 0.4", "k=2", "k=3"))}
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=identify)
+def test_it_starts_at_paper_scale(path):
+    """All settings have a recipe, and the whole model and optimiser a state; what it costs is not paid here."""
+    plan = experiment.load(path).runs["paper"]
+    if isinstance(plan, experiment.Study):
+        assert set(plan.arguments) == set(experiment.load(path).runs["small"].arguments)
+        return
+    run = plan.contenders[0].settings[0]
+    params = shapes_of(run.model, json.dumps(run.model_args), run.data, run.image_size)
+    for contender in plan.contenders:
+        for run in contender.settings[:: max(1, len(contender.settings) // 2)]:
+            recipe = optimizer.recipe(run, total_steps=2, steps_per_epoch=2)
+            state = jax.eval_shape(recipe.build(recipe.numbers).init, params)
+            assert all(np.prod(leaf.shape) > 0 for leaf in jax.tree.leaves(state))
+
+
+@functools.cache
+def shapes_of(model, arguments, dataset, image_size):
+    """The parameters of the whole model on the whole images, as shapes."""
+    card = data.DATASETS[dataset]
+    shape = (image_size, image_size, 3) if card.streamed else card.shape
+    made = models.make(model, classes=card.classes, input_shape=shape, **json.loads(arguments))
+    x = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    return jax.eval_shape(made.init, jax.random.key(0), x)[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.parent.name)
+def test_pages_agree_with_the_published_results(page):
+    """What stands between markers is what the results say, to the byte."""
+    assert pages.render(page, experiment.find(FOLDER)) == page.read_text(encoding="utf-8")
+
+
+def test_published_results_name_no_place_of_the_machine_they_come_from():
+    for path in FOLDER.rglob("results/*.jsonl"):
+        start = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])["start"]
+        assert start["spec"].get("data_dir") is None
+        assert start["dirty"] is False, f"{path} was measured on code that no commit holds"
 
 
 def test_unequal_tuning_budgets_are_refused():

@@ -71,5 +71,15 @@ PANELS = {
     "value": Panel("the function along them", "steps", "J", log="y"),
 }
 
+VERDICT = {
+    "small": (
+        "partly reproduced",
+        "Three choices of (alpha, beta) give three kinds of path and all come down, as in the figure; its "
+        "start and hyperparameters are not printed, so nothing closer can be tested. The damping by beta "
+        "shows in the distance from the floor (half as large with beta 0.5), not in the number of crossings: "
+        "along a kink the discrete path crosses at almost every other step.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

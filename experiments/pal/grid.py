@@ -46,5 +46,14 @@ RUNS = {
     "paper": grid(PAPER, 170, seeds=10),
 }
 
+VERDICT = {
+    "small": (
+        "reproduced",
+        "As the scaled claim: PAL has the best setting (rank 1), the best best quarter and the lowest median, "
+        "in the paper's order only for PAL: RMSProp comes second here and Adam last, where the paper has Adam "
+        "second. The paper's absolute losses belong to another network and are not comparable.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

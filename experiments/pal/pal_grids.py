@@ -2,6 +2,7 @@
 
 from itertools import product
 
+from optaxaccel.training.experiment import Contender, Plan
 from optaxaccel.training.spec import Run
 
 MU, ALPHA, LAMBDA, S_MAX, RATE = (0.1, 0.01), (0.0, 0.4, 0.6), (0.4, 0.6, 0.8), (0.1, 1.0), (0.85, 0.9, 0.95)
@@ -40,3 +41,33 @@ def adam_120(base: Run) -> tuple[Run, ...]:
 def rmsprop_80(base: Run) -> tuple[Run, ...]:
     grid = product(LEARNING_RATES, (0.85, 0.9, 0.95, 0.99), RATES)
     return tuple(decayed(base, "optax.rmsprop", d, learning_rate=l, decay=f, eps=1e-10) for l, f, d in grid)
+
+
+def equal_time(base: Run, seconds: float | None, seeds: int, count: int = 2) -> Plan:
+    """PAL with and without momentum, SGD, Adam and RMSProp for a number of seconds: near the paper's best settings."""
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs)
+    found = {
+        "PAL": (pal(base, 0.1, 0.4, 0.8, 1.0, 0.95), pal(base, 0.1, 0.6, 0.6, 1.0, 0.95)),
+        "PAL without momentum": (pal(base, 0.1, 0.0, 0.8, 1.0, 0.95), pal(base, 0.1, 0.0, 0.4, 1.0, 0.95)),
+        "SGD": tuple(decayed(base, "optax.sgd", 1.0, learning_rate=l, momentum=0.95) for l in (0.1, 0.01)),
+        "Adam": tuple(
+            decayed(base, "optax.adam", 0.95, learning_rate=l, b1=0.9, b2=0.999, eps=1e-8) for l in (0.01, 0.001)
+        ),
+        "RMSProp": tuple(
+            decayed(base, "optax.rmsprop", 0.95, learning_rate=l, decay=0.85, eps=1e-10) for l in (0.01, 0.001)
+        ),
+    }
+    return Plan(tuple(Contender(label, s[:count]) for label, s in found.items()), seeds, by="train loss")
+
+
+def best_on_imagenet(base: Run, seconds: float | None, seeds: int) -> Plan:
+    """The paper's best settings on ImageNet, for a number of seconds."""
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs)
+    found = {
+        "SGD": decayed(base, "optax.sgd", 0.95, learning_rate=0.01, momentum=0.95),
+        "PAL": pal(base, 0.1, 0.2, 0.8, 1.0, 0.9),
+        "PAL without momentum": pal(base, 0.1, 0.0, 0.6, 1.0, 0.9),
+        "Adam": decayed(base, "optax.adam", 0.95, learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-8),
+        "RMSProp": decayed(base, "optax.rmsprop", 0.9, learning_rate=0.001, decay=0.9, eps=1e-10),
+    }
+    return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds, by="train loss")

@@ -85,16 +85,24 @@ def section(definition: Definition, scale: str) -> str:
     """Return an experiment's part of its paper's page, from its published results."""
     command = f"`optaxaccel run experiments/{definition.path.parent.name}/{definition.path.name} --scale {scale}`"
     path = result_path(definition, scale)
+    claim, protocol, expected = (_field(definition, name) for name in ("Claim", "Protocol", "Expected"))
+    head = [definition.headline, "", f"* Claim: {claim}", f"* Protocol: {protocol}", f"* Expected: {expected}", ""]
     if not path.exists():
-        return f"**{NOT_RUN.capitalize()}.** Command: {command}"
+        return "\n".join([*head, f"**{NOT_RUN.capitalize()}.** Command: {command}. Cost: {_field(definition, 'Cost')}"])
     plan, found = experiment.scale_of(definition, scale), published.read(path)
     word, reason = _verdict(definition, scale)
-    lines = [f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(found)}", ""]
+    lines = [*head, f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(found)}", ""]
     for table in tables_of(definition, plan, found):
         lines += [table.markdown(), ""]
     images = sorted(p for p in definition.results.glob(f"{path.stem}*.png") if _belongs(p, path))
     lines += [f"![{image.stem}](results/{image.name})" for image in images]
     return "\n".join(lines)
+
+
+def _field(definition: Definition, name: str) -> str:
+    """Return a field of a definition's docstring as one line."""
+    found = re.search(rf"^{name}:\s+(.*?)(?=^[A-Z]\w+: |\Z)", definition.claim, re.DOTALL | re.MULTILINE)
+    return " ".join(found[1].split()) if found else "-"
 
 
 def _belongs(image: Path, path: Path) -> bool:
@@ -173,11 +181,16 @@ def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 
-def rebuild(root: Path, *, images: bool = True) -> list[Path]:
-    """Rebuild all figures and pages below a folder from the published results, and return the files written."""
+def rebuild(root: Path, *, only: Definition | None = None) -> list[Path]:
+    """Rebuild figures and pages below a folder from the published results, and return the files written.
+
+    Args:
+      root: the folder.
+      only: the experiment whose figures are drawn; by default those of all are. Pages are always all rebuilt.
+    """
     definitions = experiment.find(root)
     written = []
-    for definition in definitions if images else []:
+    for definition in [only] if only else definitions:
         for scale in definition.runs:
             if result_path(definition, scale).exists():
                 found = published.read(result_path(definition, scale))
@@ -221,7 +234,7 @@ def _across(definitions: Sequence[Definition], scale: str = "small") -> str:
         d.path.stem: (published.read(result_path(d, scale)).records, plan.by)
         for d in definitions
         for plan in [d.runs.get(scale)]
-        if isinstance(plan, Plan) and result_path(d, scale).exists()
+        if isinstance(plan, Plan) and d.path.stem.startswith("all_") and result_path(d, scale).exists()
     }
     if len(found) < 2:
         return f"**{NOT_RUN.capitalize()}**: fewer than two of the problems have been run."

@@ -61,11 +61,13 @@ def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) ->
     """Write a study's record, at most 200 points a series."""
     series: dict[tuple, list[Row]] = {}
     for row in rows[1:-1]:
-        point = {name: _short(value) for name, value in row.items() if name != "kind"}
-        series.setdefault((row["panel"], row["series"]), []).append(point)
-    points = [point for found in series.values() for point in _thin(found, POINTS)]
-    header = {"experiment": experiment, "scale": scale, "kind": "study", "start": rows[0]}
-    _write(path, [header, *points, {"values": {k: _short(v, 9) for k, v in rows[-1]["values"].items()}}])
+        series.setdefault((row["panel"], row["series"]), []).append(row)
+    lines = [{"experiment": experiment, "scale": scale, "kind": "study", "start": rows[0]}]
+    for (panel, name), found in series.items():
+        points = _thin(found, POINTS)
+        columns = {c: [_short(p[c]) for p in points] for c in ("x", "y", "low", "high") if c in points[0]}
+        lines.append({"panel": panel, "series": name, **columns})
+    _write(path, [*lines, {"values": {k: _short(v, 9) for k, v in rows[-1]["values"].items()}}])
 
 
 def read(path: Path) -> Published:
@@ -79,8 +81,15 @@ def read(path: Path) -> Published:
         raise ValueError(f"{path} holds no published results: its first line does not say kind 'runs' or 'study'.")
     header = lines[0]
     if header["kind"] == "study":
-        return Published(header, [], lines[1:-1], lines[-1]["values"])
+        return Published(header, [], [p for line in lines[1:-1] for p in _points(line)], lines[-1]["values"])
     return Published(header, [_unpacked(path, line, header["start"]) for line in lines[1:]], [], {})
+
+
+def _points(line: Row) -> Iterator[Row]:
+    """Yield a series' points from its columns."""
+    names = [name for name in line if name not in ("panel", "series")]
+    for values in zip(*(line[name] for name in names), strict=True):
+        yield {"panel": line["panel"], "series": line["series"], **dict(zip(names, values, strict=True))}
 
 
 def mean_log_loss(record: Record) -> float:
@@ -124,7 +133,7 @@ def _unpacked(path: Path, line: Row, shared: Row) -> Record:
         split = {"split": columns.pop("split")} if "split" in columns else {}
         for values in zip(*(columns.get(name, ()) for name in COLUMNS), strict=True):
             row = {"kind": kind, **split, **dict(zip(COLUMNS, values, strict=True))}
-            row["epoch"] = round(row["step"] / start["steps_per_epoch"], 6)
+            row["epoch"] = round(row["step"] / start.get("steps_per_epoch", 1), 6)
             rows.append(row | {name: row["step"] * cost for name, cost in zip(CALLS, line["calls"], strict=True)})
     return Record(path, start, sorted(rows, key=lambda row: row["step"]), line["end"])
 

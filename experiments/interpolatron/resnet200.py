@@ -1,0 +1,38 @@
+"""Does Interpolatron train ResNet-200 faster, and is Anderson best there?
+
+Claim:    Fig. 4 (c, d), Table 2: on ResNet-200 Interpolatron trains faster than SGD, momentum, Nesterov and Adam;
+          Anderson's acceleration is the best on ResNet-200 only. The paper prints curves, no numbers.
+Protocol: as resnet98.py, with the hyperparameters of Table 2. small is the scaled claim: a narrow, deep ResNet (56
+          layers, a quarter of the channels), 5,000 images, 6 epochs, drops at 3, 4, 5, 3 seeds.
+Command:  optaxaccel run experiments/interpolatron/resnet200.py --scale small
+Cost:     small: 21 runs of two to four minutes, an hour on two shared cores. paper: 7 runs of a day on one
+          accelerator.
+Expected: if the claim carries over: Interpolatron and Anderson lowest.
+"""
+
+from interpolatron_plans import plan
+
+from optaxaccel.cli import run_definition
+from optaxaccel.training.experiment import SMOKE
+from optaxaccel.training.spec import Run
+
+RATES = {
+    "SGD": 0.25,
+    "Adam": 1e-3,
+    "momentum": 0.05,
+    "Nesterov": 0.05,
+    "2 steps": 0.25,
+    "3 steps": 0.25,
+    "Anderson": 0.1,
+}
+TWO = (0.1, 0.9)
+DEEP = {"blocks": (9, 9, 9), "width": 0.25}
+SMALL = Run(model="resnet20_cifar", model_args=DEEP, data="cifar10", train_split="train[:5000]", epochs=6)
+RUNS = {
+    "smoke": plan(Run(**SMOKE), RATES, TWO, (1,), seeds=1),
+    "small": plan(SMALL, RATES, TWO, (3, 4, 5), seeds=3),
+    "paper": plan(Run(model="resnet200_cifar", data="cifar10", epochs=250), RATES, TWO, (100, 150, 200), seeds=3),
+}
+
+if __name__ == "__main__":
+    run_definition(__file__)

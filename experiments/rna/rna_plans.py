@@ -1,0 +1,29 @@
+"""Training as in RNA's paper, section 3.1, extrapolated beside: one iterate an epoch, K = 10, training untouched."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optaxaccel.training.experiment import Contender, Plan
+from optaxaccel.training.spec import Run
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {  # how the copy is extrapolated; lambda 1e-8 is the paper's
+    "combined": {"K": 10},
+    "refreshed": {"K": 10, "statistics": "refreshed"},
+    "lambda 1e-4": {"K": 10, "regularization": 1e-4},
+    "lambda 1e-1": {"K": 10, "regularization": 1e-1},
+}
+
+
+def plan(base: Run, rate: float, drops: tuple[int, ...], seeds: int, variants: tuple[str, ...], constant: bool) -> Plan:
+    """SGD with momentum whose rate falls to a tenth at the epochs `drops`; `constant` adds a run without drops."""
+    base = base.replace(method="optax.sgd", method_args={"learning_rate": rate, "momentum": 0.9}, weight_decay=1e-5)
+    scales = {f"{epoch}epochs": 0.1 for epoch in drops}
+    falling = {"learning_rate": {"name": "piecewise_constant_schedule", "boundaries_and_scales": scales}}
+    found = {name: base.replace(schedule=falling, extrapolate=VARIANTS[name]) for name in variants}
+    if constant:
+        found["no drop, combined"] = base.replace(extrapolate=VARIANTS["combined"])
+    return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds)
+
+
+def smoke(base: Run) -> Plan:
+    return plan(base.replace(extrapolate={}), 0.1, (1,), 1, ("combined",), constant=False)
