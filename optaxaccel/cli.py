@@ -323,7 +323,7 @@ def _train(command: Train) -> int:
 
 def _train_many(command: Train) -> int:
     """Train a grid; runs that diverge are results, and only those that failed make the status one of failure."""
-    from optaxaccel.training import progress, sweep
+    from optaxaccel.training import interrupt, progress, sweep
 
     for name in ("log", "profile", "devices", "distributed"):
         if getattr(command, name):
@@ -338,7 +338,7 @@ def _train_many(command: Train) -> int:
     _start_jax(command)
     paths = [out / f"{one.digest()}.jsonl" for one in runs]
     labels = [sweep.setting(one, run) for one in runs]
-    with progress.counter(_console(), "runs", len(runs)) as advance:
+    with interrupt.locked(out), progress.counter(_console(), "runs", len(runs)) as advance:
 
         def ended(index: int, status: str) -> None:
             advance(f"{labels[index]} seed={runs[index].seed} ({status})")

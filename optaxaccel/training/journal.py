@@ -1,6 +1,7 @@
 """The journal of a run under way: metrics on their way from the device, faults, the clock and the rows."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -206,10 +207,8 @@ class Journal:
 
     def end(self, status: str, step: int, **fields: Any) -> None:
         """Write the last row."""
-        memory = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
         fields |= {"skipped": self.skipped, "seconds": round(self.seconds, 4), "wait_seconds": self.wait_seconds}
-        fields |= {"peak_bytes": max((size for size in memory if size is not None), default=None)}
-        self.writer.write("end", status=status, step=step, **fields)
+        self.writer.write("end", status=status, step=step, **fields, peak_bytes=_peak_bytes())
 
     # --- Checkpoints --------------------------------------------------------------------------------------------------
 
@@ -226,6 +225,20 @@ class Journal:
         for name in self._KEPT:
             setattr(self, name, memory[name])
         self.pending, self.last_eval = list(memory["pending"]), dict(memory["last_eval"])
+
+
+def _peak_bytes() -> int | None:
+    """Return the most memory that a device of this process held so far; of a CPU, what the process did."""
+    sizes = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    known = [size for size in sizes if size is not None]
+    if known or jax.default_backend() != "cpu":
+        return max(known, default=None)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _faults(columns: Mapping[str, np.ndarray]) -> list[str]:

@@ -97,6 +97,14 @@ def empty(folder):
             path.write_bytes(b"")
 
 
+def make_unreadable(folder):
+    """Make the system refuse to open its files; permissions would not stop root."""
+    for path in newest(folder).rglob("*"):
+        if path.is_file():
+            path.unlink()
+            path.symlink_to(path)
+
+
 def exchange_arrays(folder):
     """Make a checkpoint that reads without an error, with a memory that belongs to other arrays."""
     memory = newest(folder) / "memory" / "metadata"
@@ -104,7 +112,7 @@ def exchange_arrays(folder):
     memory.write_text(json.dumps({**text, "checksum": text["checksum"] ^ 1}))
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_bits, empty, exchange_arrays])
+@pytest.mark.parametrize("damage", [truncate, flip_bits, empty, make_unreadable, exchange_arrays])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog, damage):
     whole = train(RUN, tmp_path / "whole")
     train(RUN, tmp_path / "parts", progress=Stopping(9, terminate))

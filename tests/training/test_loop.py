@@ -127,3 +127,51 @@ def test_a_feed_goes_on_at_any_step_with_the_batches_it_would_have_given():
     for first in (0, 1, 21, 22, 43, 49):
         np.testing.assert_array_equal(batch(next(made.open(first)), first), batch(whole[first], first))
     assert not np.array_equal(batch(whole[0], 0), batch(whole[22], 22))
+
+
+def test_metrics_are_read_after_the_next_step_was_started(tmp_path, monkeypatch):
+    """Nothing waits for the newest step, except where an evaluation does."""
+    events, whole = [], program.program
+
+    def watched(*arguments):
+        compiled = whole(*arguments)
+
+        def step(*given):
+            events.append("step")
+            return compiled.step(*given)
+
+        return compiled._replace(step=step)
+
+    read = loop.Journal.read
+
+    def reading(collect, pending):
+        events.append(f"read {len(pending)}")
+        return read(collect, pending)
+
+    monkeypatch.setattr(program, "program", watched)
+    monkeypatch.setattr(loop.Journal, "read", staticmethod(reading))
+    loop.train(RUN.replace(steps=10, log_every=3, eval_every=1e9), tmp_path / "a.jsonl")
+    expected = (
+        ["step"] * 4 + ["read 3"] + ["step"] * 3 + ["read 3"] + ["step"] * 3 + ["read 3", "read 1", "read 0"]
+    )  # the last for a checkpoint
+    assert events == expected
+
+
+def test_half_precision_computes_so_and_keeps_parameters_and_losses_whole(tmp_path):
+    ends = {}
+    for precision in ("float32", "bfloat16"):
+        run = RUN.replace(precision=precision, log_every=1, steps=5)
+        ends[precision] = loop.train(run, tmp_path / f"{precision}.jsonl").state
+    assert {leaf.dtype for leaf in jax.tree.leaves(ends["bfloat16"].params)} == {jnp.dtype("float32")}
+    whole, half = (
+        [row["loss"] for row in records.read(tmp_path / f"{precision}.jsonl").rows]
+        for precision in ("float32", "bfloat16")
+    )
+    np.testing.assert_allclose(half, whole, rtol=0.02)
+    assert half != whole
+    assert any(loss != float(jnp.bfloat16(loss)) for loss in half)  # summed in more than bfloat16
+
+
+def test_the_last_row_tells_the_memory(tmp_path):
+    loop.train(RUN.replace(steps=1), tmp_path / "a.jsonl")
+    assert records.read(tmp_path / "a.jsonl").end["peak_bytes"] > 1e7

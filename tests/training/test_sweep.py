@@ -192,7 +192,7 @@ def test_the_command_line_trains_a_grid_goes_on_with_it_and_refuses_what_is_for_
     said = capsys.readouterr().err
     for word in ("--log is for one run", "a has two axes", "'a' is no axis", "Did you mean 'momentum'"):
         assert word in said
-    assert not (tmp_path / "other").exists()
+    assert not list((tmp_path / "other").rglob("*.jsonl"))
 
 
 def test_rows_are_json_numbers(tmp_path):
