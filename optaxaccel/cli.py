@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (befor
 """
 
 import dataclasses
+import importlib.metadata
 import os
 import signal
 import sys
@@ -150,6 +151,9 @@ def run_definition(file: str) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
+    if list(arguments) == ["--version"]:
+        _say(f"optaxaccel {importlib.metadata.version('optaxaccel')}")
+        return DONE
     try:
         return execute(_parse(arguments))
     except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
