@@ -154,8 +154,8 @@ def require_extra(method: str, name: str, argument: Any) -> None:
         raise ValueError(
             f"{method} needs {name}, got {name}=None: it looks at the loss itself, not only at the gradient. "
             "Call tx.update(grads, state, params, value=loss, grad=grads, value_fn=loss_of_params), where "
-            "loss_of_params(params) returns the scalar loss on the batch of this step. In Flax, TrainState.apply_gradients "
-            "does not hand it on: call state.tx.update there."
+            "loss_of_params(params) returns the scalar loss on the batch of this step. In Flax, "
+            "TrainState.apply_gradients does not hand it on: call state.tx.update there."
         )
 
 
