@@ -14,7 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
+try:
+    import tyro
+except ModuleNotFoundError:  # installed without extras: there are the methods only
+    print("optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[train]'.", file=sys.stderr)
+    sys.exit(2)
 
 from optaxaccel.training.spec import Run, differences, parse_arguments
 
