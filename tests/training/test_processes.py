@@ -85,6 +85,8 @@ def test_a_signal_saves_and_has_its_own_status(tmp_path, whole, number, status):
     assert process.wait(60) == status, logs(tmp_path)
     assert time.monotonic() - asked < 10
     assert "saved" in logs(tmp_path)
+    if number != signal.SIGTERM:  # what follows is the same
+        return
     again = start(tmp_path, "--steps", 400)
     assert again.wait(60) == 2
     assert "--resume" in logs(tmp_path)
@@ -113,16 +115,19 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "longest"), [(0, 1.8), (0.2, 1.2)], ids=["while saving", "while training"])
-def test_twenty_kills_at_random_instants_lose_nothing(tmp_path, seconds, longest):
-    command = [sys.executable, "-m", "training.killed", tmp_path, 20, seconds, random.randrange(1000), longest]
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+@pytest.mark.parametrize(("seconds", "within_saves"), [(0, 5), (0.2, 0)], ids=["while saving", "while training"])
+def test_what_is_on_disk_at_twenty_random_instants_is_enough_to_go_on_with(tmp_path, seconds, within_saves):
+    command = [sys.executable, "-m", "training.killed", tmp_path, seconds, random.randrange(1000)]
+    cache = {"JAX_COMPILATION_CACHE_DIR": CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     env = {**os.environ, **cache, "XLA_FLAGS": ""}
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT / "tests", env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.split()[-1]) > 10, done.stdout
+    copies, caught, kills = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert copies == 20
+    assert caught >= within_saves
+    assert kills >= 1
 
 
 # --- Two processes with two devices each ------------------------------------------------------------------------------
