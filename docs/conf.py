@@ -29,6 +29,5 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_custom_sections = ["Costs", "Deviations"]
 napoleon_use_rtype = False
-suppress_warnings = ["myst.xref_missing"]  # links from the README and the experiments to files outside the site
 
 generate.write_all(HERE / "generated")

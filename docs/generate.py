@@ -24,6 +24,7 @@ def write_all(folder: Path) -> None:
     write(
         parts / "methods.md", re.sub(r"^\| (`(\w+)`)", r"| [\1](/methods/\2.md)", tables.methods(), flags=re.MULTILINE)
     )
+    write(parts / "readme.md", readme())
     write(parts / "models.md", tables.models())
     write(parts / "datasets.md", tables.datasets())
     for name in METHODS:
@@ -45,6 +46,13 @@ def write(path: Path, text: str) -> None:
     text = text.rstrip() + "\n"
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
+
+
+def readme() -> str:
+    """Return the README without its title, with its links to files of the repository turned to this site's pages."""
+    text = (ROOT / "README.md").read_text().split("\n", 1)[1]
+    text = re.sub(r"\]\(docs/([\w/]+\.md)\)", r"](/\1)", text)
+    return re.sub(r"\]\((CONTRIBUTING|SECURITY|CHANGELOG)\.md\)", lambda m: f"](/{m[1].lower()}.md)", text)
 
 
 # --- Methods ----------------------------------------------------------------------------------------------------------
@@ -136,8 +144,15 @@ def arena() -> str:
             "no published results in this version. What stands below is from the sensitivity measurements alone, "
             "which are small and no ranking."
         )
-    text = _with_images(page, Path(__file__).parent / "generated" / "parts")
-    return re.sub(r"^(#+) ", r"##\1 ", re.sub(r"^# .*\n", "", text, count=1, flags=re.MULTILINE), flags=re.MULTILINE)
+    intro, *sections = re.split(
+        r"^## ", _with_images(page, Path(__file__).parent / "generated" / "parts"), flags=re.MULTILINE
+    )
+    done = [section for section in sections if "not run yet" not in section.lower()]
+    missing = [section.splitlines()[0] for section in sections if section not in done]
+    parts = [intro.split("\n", 1)[1].split("What stands between the markers")[0].strip()]
+    if missing:
+        parts.append(f"**{NOT_MEASURED}:** {', '.join(missing)}.")
+    return _without_links("\n\n".join([*parts, *(f"### {section.strip()}" for section in done)]))
 
 
 def overview() -> str:
