@@ -69,7 +69,8 @@ def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Fe
     else:
         dataset = _load(run.data, run.train_split, run.test_split, run.data_dir)
         values = run.batch_size * math.prod(dataset.train.image.shape[1:])
-        layout = whole or parallel.layout(run.parallel, run.batch_size, devices or parallel.default_devices(values))
+        devices = parallel.default_devices(values) if devices is None else devices
+        layout = whole or parallel.layout(run.parallel, run.batch_size, devices)
         made = _resident(run, layout)
     if made.examples < run.batch_size:
         raise ValueError(

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from optaxaccel import data, models
+from optaxaccel.data import stream
 from optaxaccel.training import extrapolation, feed, optimizer, parallel, program, records
 from optaxaccel.training.journal import Journal, NotFiniteError, Progress
 from optaxaccel.training.keep import Keep, Keeper
@@ -39,6 +40,7 @@ def check(run: Run) -> None:
     """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
     models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
+    stream.crop_range(run.crop, run.image_size)
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
 
 

@@ -89,6 +89,10 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
     for name in [*given, *run.schedule]:
         if name not in arguments:
             raise registry.unknown(f"argument of {method.name}", name, arguments)
+    for name, value in given.items():
+        default = arguments[name].default
+        if isinstance(value, str) and (default is inspect.Parameter.empty or isinstance(default, (int, float))):
+            raise ValueError(f"{name}={value!r} of {method.name} is not a number. Pass --method-args {name}=0.1, say.")
     missing = [n for n, a in arguments.items() if a.default is a.empty and n not in {**given, **run.schedule}]
     if missing:
         example = ",".join(f"{name}=0.1" for name in missing)

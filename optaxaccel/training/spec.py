@@ -119,6 +119,7 @@ class Run:
         _check("micro_batches", self.micro_batches, divides, f"a divisor of batch_size={self.batch_size}")
         _check("eval_every", self.eval_every, 0 < self.eval_every < math.inf, "a number of epochs > 0")
         _check("log_every", self.log_every, self.log_every >= 0, "an integer >= 0")
+        _check("image_size", self.image_size, self.image_size >= 1, "an integer >= 1")
         _check("seed", self.seed, 0 <= self.seed < 2**32, "an integer in [0, 2^32)")
         for name in ("method_args", "schedule", "model_args", "extrapolate"):
             object.__setattr__(self, name, _literals(name, getattr(self, name)))
@@ -184,12 +185,15 @@ def parse_arguments(text: str) -> dict[str, Any]:
             return _keywords(call)
         raise ValueError("not a list of keyword arguments")
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{text!r} is not a list of arguments. Write K=V,K=V with literal values.") from error
+        raise ValueError(
+            f"{text!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
+        ) from error
 
 
 def _keywords(call: ast.Call) -> dict[str, Any]:
-    if call.args or any(k.arg is None for k in call.keywords):
-        raise ValueError("only keyword arguments")
+    names = [keyword.arg for keyword in call.keywords]
+    if call.args or None in names or len(set(names)) < len(names):
+        raise ValueError("only keyword arguments, each once")
     return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
 
 
