@@ -464,7 +464,7 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
         figures.boxes(found, figure, by if plan else "train loss", title)
     else:
         _print_table(tables.contenders(found, by))
-        figures.draw(found, figure, title)
+        figures.draw(found, figure, title, by)
     _say(f"records: {path}\nfigure:  {figure}")
     return DONE
 

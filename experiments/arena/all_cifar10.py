@@ -1,14 +1,14 @@
 """Which of all methods trains a convolutional network on CIFAR-10 best, tuned equally or not at all?
 
 Claim:    none of a paper's; this is the suite's own comparison of all methods and baselines.
-Protocol: written before running. Every method varies its main hyperparameter over four decades, nine values,
+Protocol: written before running. Every method varies its main hyperparameter over five decades, eleven values,
           everything else at its default (momentum 0.9 where it is a method's point), no schedules: the same budget
           for all. Each setting is trained once on 80 % of the training images and judged on the other 20 %; the best
           is trained again from fresh seeds on all training images and judged on the test images. Diverged runs count
           as worst. small: the 3-conv network with a quarter of its channels, 10,000 images, batch 128, 3 epochs, 3
-          seeds; every second value of the grid (five). Our CIFAR-10 is a lossy JPEG (q75) copy.
+          seeds; every second value of the grid (six). Our CIFAR-10 is a lossy JPEG (q75) copy.
 Command:  optaxaccel run experiments/arena/all_cifar10.py --scale small
-Cost:     small: 160 runs, an hour on two shared cores. paper: the whole network and data, 20 epochs, nine values, 5
+Cost:     small: 180 runs, an hour on two shared cores. paper: the whole network and data, 20 epochs, eleven values, 5
           seeds.
 Expected: momentum, Adam and PAL near the top; short runs favour what is fast early.
 """

@@ -1,4 +1,4 @@
-"""All methods and baselines of the arena, each with nine values of its main hyperparameter over four decades."""
+"""All methods and baselines of the arena, each with eleven values of its main hyperparameter over five decades."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ HALF_DECADES = (1.0, 3.0)
 
 
 def decades(first: int) -> list[float]:
-    """Nine values from 10^first to 10^(first + 4), two a decade."""
-    return [float(f"{m * 10.0**e:.1g}") for e in range(first, first + 5) for m in HALF_DECADES][:9]
+    """Eleven values from 10^first to 10^(first + 5), two a decade."""
+    return [float(f"{m * 10.0**e:.1g}") for e in range(first, first + 6) for m in HALF_DECADES][:11]
 
 
 METHODS: dict[str, tuple[str, str, list[float] | list[int], dict[str, Any]]] = {
@@ -38,7 +38,7 @@ METHODS: dict[str, tuple[str, str, list[float] | list[int], dict[str, Any]]] = {
 }
 
 
-FULL_BATCH = {"L-BFGS": ("optax.lbfgs", "memory_size", [1, 2, 3, 5, 8, 10, 15, 20, 30], {})}
+FULL_BATCH = {"L-BFGS": ("optax.lbfgs", "memory_size", [1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 50], {})}
 FEW = ("momentum", "Adam", "PAL")  # what a smoke test compiles
 
 
@@ -53,5 +53,5 @@ def plan(base: Run, seeds: int, by: str = "accuracy", every: int = 1, full_batch
 
 def smoke(by: str = "accuracy") -> Plan:
     """Three methods, two settings each."""
-    whole = plan(Run(**SMOKE), 1, by, every=8)
+    whole = plan(Run(**SMOKE), 1, by, every=10)
     return Plan(tuple(contender for contender in whole.contenders if contender.label in FEW), 1, by)

@@ -9,7 +9,8 @@ from optaxaccel.report.tables import Table, estimate
 from optaxaccel.training.records import Record
 
 Found = Mapping[str, tuple[Sequence[Record], str]]  # experiment -> (its records, what it ranks by)
-LEAST = 1e-3  # a share of errors, or a loss, below which differences count no more
+LEAST = {"accuracy": 0.01}  # a share of errors below which differences count no more: a few images
+LEAST_LOSS = 1e-3  # likewise for a loss
 CHANCE = 10.0  # what a run that diverged counts as, as a multiple of the worst that did not
 
 
@@ -20,7 +21,7 @@ def ranks(found: Found) -> Table:
     rows = []
     for label in labels:
         each = [by_problem[name].get(label, []) for name in found]
-        everywhere = estimate(value for values in each for value in values)
+        everywhere = estimate(value for values in each for value in values) if all(each) else estimate([])
         rows.append((everywhere.mean, [label, *(estimate(v).show(1) for v in each), everywhere.show(1)]))
     rows.sort(key=lambda row: (math.isnan(row[0]), row[0]))
     title = "Rank of the tuned methods among all, by test accuracy (convex problems: training loss), 1 is best"
@@ -81,7 +82,7 @@ def _tuned(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
     finite = [v for settings in raw.values() for v in settings.values() if v < math.inf]
     worst = CHANCE * max(finite, default=1.0)
     return {
-        label: {k: max(LEAST, v) if v < math.inf else worst for k, v in settings.items()}
+        label: {k: max(LEAST.get(by, LEAST_LOSS), v) if v < math.inf else worst for k, v in settings.items()}
         for label, settings in raw.items()
     }
 

@@ -54,8 +54,8 @@ def curves(
     return grid, np.array([np.interp(grid, s[0], s[1]) for s in series])
 
 
-def draw(records: Sequence[Record], path: Path, title: str = "") -> Path:
-    """Draw mean curves of the final runs, by label, with bands of one standard error."""
+def draw(records: Sequence[Record], path: Path, title: str = "", by: str = "accuracy") -> Path:
+    """Draw mean curves of the final runs, by label, with bands of one standard error; of many contenders the best 8."""
     split = next((row["split"] for record in records for row in record.rows if row["kind"] == "eval"), "test")
     rows = (
         ("train", "loss", "training loss (nats)"),
@@ -63,9 +63,15 @@ def draw(records: Sequence[Record], path: Path, title: str = "") -> Path:
         ("eval", "accuracy", f"{split} accuracy (%)"),
     )
     groups = group(records)
-    with _figure(path, len(rows), len(AXES), title) as axes:
+    if len(groups) > len(COLOURS):
+        best = [line.label for line in tables.lines(records, by)][: len(COLOURS)]
+        title = f"{title}: the best {len(best)} of {len(groups)} by {by}".removeprefix(": ")
+        groups = {label: groups[label] for label in best}
+    alone = all(record.start.get("members", 1) == 1 for members in groups.values() for record in members)
+    against = [axis for name, axis in AXES.items() if alone or name != "seconds"]  # shares of seconds compare nothing
+    with _figure(path, len(rows), len(against), title) as axes:
         for i, (kind, value, ylabel) in enumerate(rows):
-            for axis, (xlabel, x) in zip(axes[i], AXES.values(), strict=True):
+            for axis, (xlabel, x) in zip(axes[i], against, strict=True):
                 _draw_groups(axis, groups, kind, value, x)
                 axis.set(xlabel=xlabel, ylabel=ylabel)
                 if value == "loss":
@@ -118,6 +124,7 @@ def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "")
     if not lines:
         return None
     columns = min(4, len(lines))
+    seen = [value for _, points in lines.values() for _, value in points if value < math.inf]
     what = {"accuracy": "validation error (%)", "loss": "validation loss (nats)"}.get(by, "training loss (nats)")
     with _figure(path, -(-len(lines) // columns), columns, title, legend=False, size=(3.0, 2.3)) as axes:
         flat = [axis for row in axes for axis in row]
@@ -129,6 +136,7 @@ def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "")
                 if math.isinf(result):
                     axis.axvline(value, color=COLOURS[1], linestyle=":", linewidth=1)
             axis.set(xlabel=name, ylabel=what, title=label, xscale="log", yscale="log")
+            axis.set_ylim(0.8 * scale * max(min(seen), FLOOR), 1.25 * scale * max(seen))
         for axis in flat[len(lines) :]:
             axis.set_visible(False)
     return path

@@ -36,6 +36,8 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
         published.write_study(path, definition.name, scale, rows)
         return path
     found = records.read_all(out)
+    order = {contender.label: i for i, contender in enumerate(plan.contenders)}
+    found.sort(key=lambda record: order.get(record.start["label"], len(order)))
     unfinished = [str(record.path) for record in found if record.status == "unfinished"]
     if unfinished:
         raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
@@ -61,7 +63,9 @@ def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[T
         return [tables.study(found.values, plan.expected, "Measured against expected")]
     if isinstance(plan, Grid):
         return [tables.grid(found.records, plan.by)]
-    timed = [tables.seconds_per_epoch(found.records)] if len(tables.group(found.records)) > 1 else []
+    finals = tables.group(found.records)
+    alone = all(record.start.get("members", 1) == 1 for members in finals.values() for record in members)
+    timed = [tables.seconds_per_epoch(found.records)] if len(finals) > 1 and alone else []
     return [tables.contenders(found.records, plan.by), *timed]
 
 
@@ -73,7 +77,7 @@ def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, fo
         return [figures.study(found.points, definition.panels, stem.with_suffix(".png"), title)]
     if isinstance(plan, Grid):
         return [figures.boxes(found.records, stem.with_suffix(".png"), plan.by, title)]
-    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title)]
+    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title, plan.by)]
     if any(record.last("extrapolation") for record in found.records):
         drawn.append(figures.extrapolated(found.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
     path = stem.with_name(f"{stem.name}-sensitivity.png")

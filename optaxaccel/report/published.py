@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from optaxaccel.training.records import Record, Row
 
 POINTS = 200
-GRID_POINTS = 2  # of a setting that is not its contender's best
+MOST, FEWEST = 6000, 40  # points of all curves of one kind together, unless that would leave fewer than 40 of each
+GRID_POINTS = 1  # of a setting that is not its contender's best: the last
 DIGITS = 6
 COLUMNS = ("step", "loss", "accuracy", "seconds")
 KINDS = ("train", "eval", "extrapolation")
 CALLS = ("value_calls", "grad_calls", "hvp_calls")
 ABSENT = "absent"
 LEFT_OUT = ("digest", "compile_seconds")  # the first follows from the rest, the second is no result
+ONCE = (*LEFT_OUT, "time")  # the time of the first run stands for all
 
 
 class Published(NamedTuple):
@@ -47,14 +49,18 @@ def write_runs(path: Path, experiment: str, scale: str, records: Sequence[Record
       experiment: its name.
       scale: its scale.
       records: the runs, finished or diverged.
-      full: those whose curves are kept; of the others two points are.
+      full: those whose curves are kept; of the others the last point is.
     """
     kept = {record.path for record in full}
     records = [_placeless(record) for record in records]
     shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
-    lines = [{"experiment": experiment, "scale": scale, "kind": "runs", "start": shared}]
-    lines += [_packed(record, shared, POINTS if record.path in kept else GRID_POINTS) for record in records]
-    _write(path, lines)
+    points = max(FEWEST, min(POINTS, MOST // max(1, len(kept))))
+    lines = [_packed(record, shared, points if record.path in kept else GRID_POINTS) for record in records]
+    specs: dict[str, int] = {}  # what seeds have in common is written once
+    for line in lines:
+        line["spec"] = specs.setdefault(json.dumps(line["start"].pop("spec", {})), len(specs))
+    header = {"experiment": experiment, "scale": scale, "kind": "runs", "start": shared}
+    _write(path, [{**header, "specs": [json.loads(text) for text in specs]}, *lines])
 
 
 def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) -> None:
@@ -82,7 +88,7 @@ def read(path: Path) -> Published:
     header = lines[0]
     if header["kind"] == "study":
         return Published(header, [], [p for line in lines[1:-1] for p in _points(line)], lines[-1]["values"])
-    return Published(header, [_unpacked(path, line, header["start"]) for line in lines[1:]], [], {})
+    return Published(header, [_unpacked(path, line, header) for line in lines[1:]], [], {})
 
 
 def _points(line: Row) -> Iterator[Row]:
@@ -112,8 +118,11 @@ def _packed(record: Record, shared: Row, points: int) -> Row:
     last = record.rows[-1] if record.rows else {}
     step = last.get("step") or 1
     end = {name: record.end[name] for name in ("status", "step", "what", "skipped") if name in record.end}
+    start = _difference(record.start, shared)
+    seed = start.get("spec", {}).pop("seed", shared["spec"]["seed"])
     line: Row = {
-        "start": _difference(record.start, shared),
+        "seed": seed,
+        "start": start,
         "calls": [_short(last.get(name, 0) / step) for name in CALLS],
         "end": {**end, "mean_log_loss": _short(mean_log_loss(record))},
     }
@@ -125,8 +134,9 @@ def _packed(record: Record, shared: Row, points: int) -> Row:
     return line
 
 
-def _unpacked(path: Path, line: Row, shared: Row) -> Record:
-    start = _merged(shared, line["start"])
+def _unpacked(path: Path, line: Row, header: Row) -> Record:
+    shared, spec = header["start"], header["specs"][line["spec"]]
+    start = {**shared, **line["start"], "spec": {**shared["spec"], **spec, "seed": line["seed"]}}
     rows = []
     for kind in KINDS:
         columns = dict(line.get(kind, {}))
@@ -140,20 +150,18 @@ def _unpacked(path: Path, line: Row, shared: Row) -> Record:
 
 def _difference(ours: Mapping[str, Any], shared: Mapping[str, Any]) -> Row:
     """Return what has to be laid over `shared` to get `ours`; a specification is compared field by field."""
-    names = [name for name in ours if name not in ("spec", *LEFT_OUT)]
+    names = [name for name in ours if name not in ("spec", *ONCE)]
     result: Row = {name: ours[name] for name in names if shared.get(name, ABSENT) != ours[name]}
     spec = {name: value for name, value in ours["spec"].items() if shared["spec"].get(name, ABSENT) != value}
     return {**result, "spec": spec} if spec else result
-
-
-def _merged(shared: Row, difference: Row) -> Row:
-    return {**shared, **difference, "spec": {**shared["spec"], **difference.get("spec", {})}}
 
 
 def _thin(rows: list[Row], points: int) -> list[Row]:
     """Keep at most `points` rows, evenly spread, the first and the last among them (of 1 point the last)."""
     if len(rows) <= points:
         return rows
+    if points == 1:
+        return rows[-1:]
     return [rows[round(i * (len(rows) - 1) / (points - 1))] for i in range(points)]
 
 

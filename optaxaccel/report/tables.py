@@ -198,7 +198,9 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     first = found[0]
     title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
-    return Table(title, columns, rows, WORDS, _note(records))
+    shared = any(record.start.get("members", 1) > 1 for record in records)
+    note = "Runs were trained together: each has an equal share of the seconds. " if shared else ""
+    return Table(title, columns, rows, WORDS, f"{note}{_note(records)}")
 
 
 def seconds_per_epoch(records: Sequence[Record]) -> Table:
