@@ -6,7 +6,6 @@ Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (befor
 """
 
 import dataclasses
-import importlib.metadata
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ except ModuleNotFoundError:  # installed without extras: there are the methods o
     print("optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[train]'.", file=sys.stderr)
     sys.exit(2)
 
+import optaxaccel
 from optaxaccel.training.spec import Run, differences, parse_arguments
 
 HEARTBEAT_TIMEOUT = 20  # seconds until a process of several counts as dead, and the others exit with an error
@@ -156,7 +156,7 @@ def run_definition(file: str) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
     if list(arguments) == ["--version"]:
-        _say(f"optaxaccel {importlib.metadata.version('optaxaccel')}")
+        _say(f"optaxaccel {optaxaccel.__version__}")
         return DONE
     try:
         return execute(_parse(arguments))
