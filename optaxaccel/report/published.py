@@ -56,11 +56,12 @@ def write_runs(path: Path, experiment: str, scale: str, records: Sequence[Record
     shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
     points = max(FEWEST, min(POINTS, MOST // max(1, len(kept))))
     lines = [_packed(record, shared, points if record.path in kept else GRID_POINTS) for record in records]
-    specs: dict[str, int] = {}  # what seeds have in common is written once
+    settings: dict[str, int] = {}  # what seeds have in common is written once
     for line in lines:
-        line["spec"] = specs.setdefault(json.dumps(line["start"].pop("spec", {})), len(specs))
+        common = {name: line.pop(name) for name in ("start", "calls", "splits")}
+        line["setting"] = settings.setdefault(json.dumps(common), len(settings))
     header = {"experiment": experiment, "scale": scale, "kind": "runs", "start": shared}
-    _write(path, [{**header, "specs": [json.loads(text) for text in specs]}, *lines])
+    _write(path, [{**header, "settings": [json.loads(text) for text in settings]}, *lines])
 
 
 def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) -> None:
@@ -117,34 +118,35 @@ def _placeless(record: Record) -> Record:
 def _packed(record: Record, shared: Row, points: int) -> Row:
     last = record.rows[-1] if record.rows else {}
     step = last.get("step") or 1
-    end = {name: record.end[name] for name in ("status", "step", "what", "skipped") if name in record.end}
+    end = {name: record.end[name] for name in ("status", "what", "skipped") if record.end.get(name)}
     start = _difference(record.start, shared)
     seed = start.get("spec", {}).pop("seed", shared["spec"]["seed"])
     line: Row = {
         "seed": seed,
         "start": start,
         "calls": [_short(last.get(name, 0) / step) for name in CALLS],
+        "splits": {row["kind"]: row["split"] for row in record.rows if "split" in row},
         "end": {**end, "mean_log_loss": _short(mean_log_loss(record))},
     }
     for kind in KINDS:
         rows = _thin([row for row in record.rows if row["kind"] == kind], points)
         if rows:
             line[kind] = {name: [_short(row[name]) for row in rows] for name in COLUMNS}
-            line[kind] |= {"split": rows[-1]["split"]} if "split" in rows[-1] else {}
     return line
 
 
 def _unpacked(path: Path, line: Row, header: Row) -> Record:
-    shared, spec = header["start"], header["specs"][line["spec"]]
-    start = {**shared, **line["start"], "spec": {**shared["spec"], **spec, "seed": line["seed"]}}
+    shared, setting = header["start"], header["settings"][line["setting"]]
+    spec = {**shared["spec"], **setting["start"].get("spec", {}), "seed": line["seed"]}
+    start = {**shared, **setting["start"], "spec": spec}
     rows = []
     for kind in KINDS:
-        columns = dict(line.get(kind, {}))
-        split = {"split": columns.pop("split")} if "split" in columns else {}
+        columns = line.get(kind, {})
+        split = {"split": setting["splits"][kind]} if kind in setting["splits"] else {}
         for values in zip(*(columns.get(name, ()) for name in COLUMNS), strict=True):
             row = {"kind": kind, **split, **dict(zip(COLUMNS, values, strict=True))}
             row["epoch"] = round(row["step"] / start.get("steps_per_epoch", 1), 6)
-            rows.append(row | {name: row["step"] * cost for name, cost in zip(CALLS, line["calls"], strict=True)})
+            rows.append(row | {name: row["step"] * cost for name, cost in zip(CALLS, setting["calls"], strict=True)})
     return Record(path, start, sorted(rows, key=lambda row: row["step"]), line["end"])
 
 

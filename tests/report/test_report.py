@@ -2,22 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from made import record
 
 from optaxaccel.report import figures, tables
 from optaxaccel.training import records
-from optaxaccel.training.spec import Run
-
-
-def record(path, label, losses, *, status="done", phase="final", accuracy=0.5):
-    spec = Run(method="optax.sgd", method_args={"learning_rate": 0.1}).as_dict()
-    with records.Writer(path) as writer:
-        writer.write("start", spec=spec, label=label, phase=phase, data_note="")
-        for step, loss in enumerate(losses, 1):
-            row = {"step": step, "epoch": float(step), "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}
-            row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
-            writer.write("train", **row)
-            writer.write("eval", split="test", **row)
-        writer.write("end", status=status)
 
 
 def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
@@ -46,7 +34,7 @@ def test_a_contender_that_always_diverges_stays_in_the_table(tmp_path):
 def test_curves_meet_on_one_grid_and_are_thinned(tmp_path):
     record(tmp_path / "a1.jsonl", "a", list(np.linspace(1, 0, 1000)))
     record(tmp_path / "a2.jsonl", "a", list(np.linspace(3, 2, 1000)))
-    grid, values = figures.curves(records.read_all(tmp_path), "train", "loss", lambda row: row["epoch"])
+    grid, values = figures.curves(records.read_all(tmp_path), "train", "loss", lambda row: row["step"])
     assert values.shape == (2, figures.POINTS)
     np.testing.assert_allclose(values[1] - values[0], 2.0, rtol=1e-9)
     np.testing.assert_allclose(values[0], 1 - (grid - 1) / 999, atol=1e-9)

@@ -1,0 +1,191 @@
+import json
+import math
+
+import pytest
+from made import record
+
+from optaxaccel.report import across, figures, pages, published, tables
+from optaxaccel.training import experiment, records
+from optaxaccel.training.experiment import about
+
+DEFINITION = '''"""Is one better than two?
+
+Claim:    one is.
+Protocol: none.
+Command:  optaxaccel run experiments/paper/one.py
+Cost:     nothing.
+Expected: one is.
+"""
+from optaxaccel.training.experiment import {kind}, Contender, Measured, Panel, Study, about
+from optaxaccel.training.spec import Run
+
+def measure():
+    points = [{{"panel": "p", "series": "s", "x": k, "y": k / 7}} for k in range(500)]
+    return Measured(points, {{"seven": 7.0, "other": 1.0}})
+
+RUNS = {{"small": {plan}}}
+PANELS = {{"p": Panel("title", "x (m)", "y (s)")}}
+VERDICT = {verdict}
+'''
+STUDY = {"kind": "Plan", "plan": 'Study(measure, expected={"seven": about(7, 0.1, "arithmetic")})', "verdict": "{}"}
+PLAN = {"kind": "Plan", "plan": 'Plan((Contender("a", (Run(),)), Contender("b", (Run(),))))', "verdict": "{}"}
+GRID = {"kind": "Grid", "plan": 'Grid((Contender("a", (Run(),)), Contender("b", (Run(),))))', "verdict": "{}"}
+
+
+def definition(folder, name="one", **fields):
+    path = folder / "paper" / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(DEFINITION.format(**fields))
+    return experiment.load(path)
+
+
+def runs(folder):
+    for seed in (1, 2):
+        record(folder / f"a{seed}.jsonl", "a", [3.0, 1.0 + seed, 0.1 * seed], seed=seed, accuracy=0.9)
+        record(folder / f"b{seed}.jsonl", "b", [3.0, 2.0, 1.0], seed=seed, accuracy=0.8, data_dir="/secret")
+    record(folder / "b3.jsonl", "b", [3.0], seed=3, status="diverged")
+
+
+def test_tables_and_figures_of_published_runs_are_those_of_the_records(tmp_path):
+    runs(tmp_path / "runs")
+    made = definition(tmp_path, **PLAN)
+    path = pages.publish(made, "small", tmp_path / "runs")
+    found = published.read(path)
+    own = records.read_all(tmp_path / "runs")
+    assert tables.contenders(found.records) == tables.contenders(own)
+    assert "/secret" not in path.read_text()
+    first, second = (figures.draw(r, tmp_path / f"{i}.png") for i, r in enumerate((found.records, own)))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_curves_are_thinned_and_keep_their_ends(tmp_path):
+    record(tmp_path / "runs" / "a.jsonl", "a", [float(k) for k in range(1000)])
+    path = tmp_path / "a.jsonl"
+    found = records.read_all(tmp_path / "runs")
+    published.write_runs(path, "x", "small", found, found)
+    (thin,) = published.read(path).records
+    losses = [row["loss"] for row in thin.rows if row["kind"] == "train"]
+    assert len(losses) == published.POINTS
+    assert (losses[0], losses[-1]) == (0.0, 999.0)
+    assert thin.last("eval")["grad_calls"] == 1000
+    assert thin.last("eval")["epoch"] == 500.0
+    published.write_runs(path, "x", "small", found, [])
+    assert [row["loss"] for row in published.read(path).records[0].rows if row["kind"] == "train"] == [999.0]
+
+
+def test_a_page_is_rebuilt_from_results_alone_and_says_what_was_not_run(tmp_path):
+    definition(tmp_path, "one", **PLAN)
+    definition(tmp_path, "two", **STUDY)
+    page = tmp_path / "paper" / "README.md"
+    marks = "\n".join(f"<!-- begin {n} -->\n<!-- end {n} -->" for n in ("one-small", "two-small", "overview"))
+    page.write_text(f"# Paper\n{marks}\nby hand\n")
+    pages.rebuild(tmp_path)
+    assert page.read_text().count("Not run yet") == 2
+    runs(tmp_path / "runs")
+    pages.publish(experiment.load(tmp_path / "paper" / "one.py"), "small", tmp_path / "runs")
+    pages.rebuild(tmp_path)
+    text = page.read_text()
+    assert "| 1 | a | 90.00 ± 0.00 |" in text
+    assert "2 (+1 diverged)" in text
+    assert "commit 012345678" in text.lower()
+    assert "![one-small](results/one-small.png)" in text
+    assert text.endswith("by hand\n")
+    assert pages.render(page, experiment.find(tmp_path)) == text
+    page.write_text(text.replace("one-small -->", "none-small -->"))
+    with pytest.raises(ValueError, match="marks 'none-small'"):
+        pages.rebuild(tmp_path)
+
+
+def test_an_unfinished_run_is_not_published(tmp_path):
+    record(tmp_path / "runs" / "a.jsonl", "a", [1.0], status="unfinished")
+    with pytest.raises(ValueError, match=r"not finished.*--resume"):
+        pages.publish(definition(tmp_path, **PLAN), "small", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(("target", "word"), [("7", "Reproduced"), ("8", "Not reproduced")])
+def test_a_study_is_judged_by_what_it_expects(tmp_path, target, word):
+    plan = STUDY["plan"].replace("about(7", f"about({target}")
+    made = definition(tmp_path, **{**STUDY, "plan": plan})
+    measured = experiment.study(made.runs["small"], tmp_path / "runs" / "study.jsonl", "cpu")
+    assert measured.values["seven"] == 7.0
+    found = published.read(pages.publish(made, "small", tmp_path / "runs"))
+    assert len(found.points) == published.POINTS
+    assert found.points[-1] == {"panel": "p", "series": "s", "x": 499, "y": pytest.approx(499 / 7, rel=1e-5)}
+    assert pages.section(made, "small").count(f"**{word}.**") == 1
+
+
+def test_a_verdict_is_one_of_the_known_words(tmp_path):
+    with pytest.raises(ValueError, match="verdict"):
+        definition(tmp_path, **{**STUDY, "verdict": '{"small": ("marvellous", "")}'})
+
+
+def test_a_grid_ranks_settings_by_their_mean_and_counts_failures(tmp_path):
+    for seed in (1, 2):
+        record(tmp_path / f"a{seed}.jsonl", "a", [1.0, 0.5 * seed], phase="grid", seed=seed)
+        record(tmp_path / f"b{seed}.jsonl", "a", [1.0, 0.6], phase="grid", seed=seed, rate=0.2)
+        record(
+            tmp_path / f"c{seed}.jsonl", "b", [1.0, 0.1], phase="grid", seed=seed, status=["done", "diverged"][seed - 1]
+        )
+    found = records.read_all(tmp_path)
+    (best, other), (worst,) = tables.settings(found, "train loss").values()
+    assert (best.value, other.value) == (0.6, 0.75)
+    assert math.isinf(worst.value)
+    assert worst.spread == (0.1, None, 1)
+    rows = {row[0]: row for row in tables.grid(found, "train loss").rows}
+    assert rows["a"][1:4] == ["2", "0.6000 ± 0.0000", "1"]
+    assert rows["b"][-2] == "1 of 2"
+    assert figures.boxes(found, tmp_path / "boxes.png", "train loss").stat().st_size > 1000
+
+
+def test_the_lowest_error_is_shown_beside_the_extrapolated_one(tmp_path):
+    record(tmp_path / "a.jsonl", "a", [1.0, 0.5], accuracy=0.9, extrapolated=0.95)
+    table = tables.contenders(records.read_all(tmp_path))
+    assert list(table.columns[2:5]) == ["accuracy %", "lowest error %", "extrapolated"]
+    assert list(table.rows[0][2:5]) == ["90.00", "10.00", "5.00"]
+
+
+def test_seconds_are_compared_within_a_seed(tmp_path):
+    record(tmp_path / "a.jsonl", "a", [1.0] * 4)
+    record(tmp_path / "b.jsonl", "b", [1.0] * 4)
+    rows = tables.seconds_per_epoch(records.read_all(tmp_path)).rows
+    assert [row[1:] for row in rows] == [["0.20", "1.00", "1"]] * 2
+
+
+def problem(folder, outcomes):
+    """Two methods with two settings each; `outcomes` are their training losses, and the best one's final."""
+    for label, losses in outcomes.items():
+        for rate, loss in zip((0.1, 0.2), losses, strict=True):
+            status = "done" if loss < math.inf else "diverged"
+            record(folder / f"{label}{rate}.jsonl", label, [min(loss, 9.0)], phase="tune", rate=rate, status=status)
+        record(folder / f"{label}.jsonl", label, [min(losses)])
+    return records.read_all(folder), "train loss"
+
+
+def test_ranks_and_the_tuning_free_score(tmp_path):
+    first = problem(tmp_path / "1", {"robust": [0.2, 0.2], "touchy": [0.1, math.inf]})
+    second = problem(tmp_path / "2", {"robust": [0.4, 0.8], "touchy": [3.2, 0.2]})
+    found = {"1": first, "2": second}
+    assert [row[0::3] for row in across.ranks(found).rows] == [["touchy", "1.0 ± 0.0"], ["robust", "2.0 ± 0.0"]]
+    robust, touchy = across.tuning_free(found).rows
+    # robust at 0.1: factors 2 and 2, also when tuned. touchy at 0.1: 1 and 16; at 0.2 ten times the worst: 20 and 1.
+    assert robust[:5] == ["robust", "2.00", "2.00", "1.00", "2.00"]
+    assert touchy[:5] == ["touchy", "4.00", "1.00", "4.00", "16.00"]
+
+
+def test_expectations():
+    table = tables.study({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": about(1, 0, "x"), "b": about(9, 1, "y")}, "t")
+    assert [row[1:4] for row in table.rows] == [["1", "1", "yes"], ["8 to 10", "2", "NO"], ["-", "3", "-"]]
+    assert "| a | 1 | 1 | yes | x |" in table.markdown()
+
+
+def test_numbers_that_json_lacks_are_absent(tmp_path):
+    path = tmp_path / "s.jsonl"
+    rows = [{"kind": "start", "spec": {}}, {"kind": "point", "panel": "p", "series": "s", "x": 0, "y": math.nan}]
+    published.write_study(path, "x", "small", [*rows, {"kind": "end", "values": {"a": math.inf}}])
+    assert json.loads(path.read_text().splitlines()[1])["y"] == [None]
+    assert published.read(path).values == {"a": None}
+
+
+def test_equal_outcomes_share_their_rank(tmp_path):
+    found = {"1": problem(tmp_path, {"a": [0.5, 0.5], "b": [0.5, 0.5], "c": [0.7, 0.7]})}
+    assert [row[1] for row in across.ranks(found).rows] == ["1.5", "1.5", "3.0"]
