@@ -46,6 +46,11 @@ def test_every_picture_has_an_alternative_text_and_is_small():
         assert any(path.name in target for target, _ in shown)
 
 
+def test_every_method_is_in_all_three_pictures_of_paths():
+    code = (ROOT / "docs" / "figures" / "trajectories.py").read_text()
+    assert {name: code.count(f'"{name}": {{') for name in optaxaccel.METHODS} == dict.fromkeys(optaxaccel.METHODS, 3)
+
+
 def test_every_dependency_has_its_licence_listed():
     wanted = itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     names = {re.match(r"[\w.-]+", requirement)[0] for requirement in wanted} - {"optaxaccel"}
