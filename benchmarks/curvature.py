@@ -15,13 +15,11 @@ from optaxaccel import models
 PRODUCTS = 8
 DIMENSION = 68_000
 SEEDS = 3
+OUTLIERS = np.linspace(0.5, 5.0, 20)
 SPECTRA = {  # all but the lowest eigenvalue, -1, of a Hessian whose highest is 5
-    "small bulk": lambda rng: np.concatenate(
-        [np.abs(rng.normal(0.0, 0.05, DIMENSION - 31)), rng.uniform(0.0, 5.0, 30)]
-    ),
-    "negative bulk": lambda rng: np.concatenate(
-        [np.clip(rng.normal(0.0, 0.15, DIMENSION - 31), -0.5, 0.5), rng.uniform(0.0, 5.0, 30)]
-    ),
+    "bulk in [-0.01, 0.05]": lambda rng: np.concatenate([rng.uniform(-0.01, 0.05, DIMENSION - 21), OUTLIERS]),
+    "bulk in [-0.3, 0.3]": lambda rng: np.concatenate([rng.uniform(-0.3, 0.3, DIMENSION - 21), OUTLIERS]),
+    "bulk in [-0.5, 0.5]": lambda rng: np.concatenate([rng.uniform(-0.5, 0.5, DIMENSION - 21), OUTLIERS]),
     "uniform in [0, 5]": lambda rng: rng.uniform(0.0, 5.0, DIMENSION - 1),
 }
 
