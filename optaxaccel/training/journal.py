@@ -13,8 +13,9 @@ from optaxaccel import methods
 from optaxaccel.training import records
 from optaxaccel.training.records import Writer
 from optaxaccel.training.spec import Run
+from optaxaccel.training.step import METRICS
 
-Metrics = Mapping[str, Any]
+Metrics = Any  # METRICS of one step: an array on its way from the device, or numbers
 
 
 class Progress(Protocol):
@@ -104,14 +105,15 @@ class Journal:
         taken = self.read(collect, self.pending[:count])
         del self.pending[:count]
         self.tick()
-        self.take({name: np.array([metrics[name] for metrics in taken]) for name in taken[0]})
+        self.take(np.array(taken))
 
-    def take(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Write one row about the next steps, whose metrics these are.
+    def take(self, metrics: np.ndarray) -> None:
+        """Write one row about the next steps, whose METRICS [steps, 4] these are.
 
         Raises:
           NotFiniteError: see `log`.
         """
+        columns: dict[str, np.ndarray] = dict(zip(METRICS, metrics.T, strict=True))
         faults = _faults(columns)
         count = len(faults)
         end = self._first_fault(faults)
@@ -135,10 +137,9 @@ class Journal:
             raise NotFiniteError(self.logged, faults[end])
 
     @staticmethod
-    def read(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[dict[str, float]]:
+    def read(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[list[float]]:
         """Fetch metrics from the device; those that a checkpoint kept are numbers already."""
-        fetched = jax.device_get([m if isinstance(m["loss"], float) else collect(m) for m in pending])
-        return [{name: float(value) for name, value in metrics.items()} for metrics in fetched]
+        return [m if isinstance(m, list) else np.asarray(m, float).tolist() for m in _fetched(collect, pending)]
 
     def _first_fault(self, faults: list[str]) -> int:
         """Return the first step that ends the run, or the number of steps; count those that are skipped."""
@@ -225,6 +226,10 @@ class Journal:
         for name in self._KEPT:
             setattr(self, name, memory[name])
         self.pending, self.last_eval = list(memory["pending"]), dict(memory["last_eval"])
+
+
+def _fetched(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[Any]:
+    return jax.device_get([m if isinstance(m, list) else collect(m) for m in pending])
 
 
 def _peak_bytes() -> int | None:

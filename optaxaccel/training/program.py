@@ -16,7 +16,7 @@ from optaxaccel.training.optimizer import Recipe
 from optaxaccel.training.parallel import AXIS, Layout
 from optaxaccel.training.spec import Run
 from optaxaccel.training.state import TrainState, init_state
-from optaxaccel.training.step import train_step
+from optaxaccel.training.step import packed, train_step
 
 Numbers = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ class Program(NamedTuple):
 
     Attributes:
       init: (seed, numbers) -> state, replicated.
-      step: (state, numbers, *source) -> (state, metrics).
+      step: (state, numbers, *source) -> (state, METRICS in one array).
       evaluate: (state, images, labels, weight) -> sums over one batch.
       spread: what the step takes, from what is replicated; `pmap` wants a copy a device along a first axis.
       refresh: (state, *source) -> state with the batch statistics moved by one training batch, the parameters as they
@@ -36,7 +36,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    step: Callable[..., tuple[TrainState, Mapping[str, jax.Array]]]
+    step: Callable[..., tuple[TrainState, jax.Array]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
     refresh: Callable[..., TrainState]
     spread: Callable[[Any], Any]
@@ -94,7 +94,7 @@ class Functions(NamedTuple):
     """The functions of a run before they are compiled, see `Program`."""
 
     init: Callable[..., TrainState]
-    step: Callable[..., tuple[TrainState, Mapping[str, jax.Array]]]
+    step: Callable[..., tuple[TrainState, jax.Array]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
     refresh: Callable[..., TrainState]
 
@@ -164,6 +164,7 @@ def _step(run: Run, recipe: Recipe, feed: Feed, layout: Layout, model: models.Mo
             skip=run.on_fault == "skip",
             axis_name=AXIS if mapped else None,
         )
-        return train_step(model, recipe.build(numbers["method"]), state, Batch(x, labels), options)
+        state, metrics = train_step(model, recipe.build(numbers["method"]), state, Batch(x, labels), options)
+        return state, packed(metrics)
 
     return step

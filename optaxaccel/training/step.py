@@ -13,6 +13,13 @@ from optaxaccel.training import loss as losses
 from optaxaccel.training.loss import Batch, Options
 from optaxaccel.training.state import TrainState
 
+METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed")
+
+
+def packed(metrics: Mapping[str, jax.Array]) -> jax.Array:
+    """Return METRICS in one array, since fetching from a device costs by the array."""
+    return jnp.stack([jnp.asarray(metrics[name], metrics["loss"].dtype) for name in METRICS], axis=-1)
+
 
 def train_step(
     model: Model,

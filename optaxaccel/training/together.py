@@ -48,14 +48,14 @@ class _Compiled(NamedTuple):
     Attributes:
       init: ((), (seeds, numbers)) -> states.
       order: ((epoch, indices that train), seeds) -> the order of the epoch.
-      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, metrics
-        [members, CHUNK]).
+      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, METRICS
+        [members, CHUNK, 4]).
       evaluate: ((images, labels, weight), states) -> sums over one batch.
     """
 
     init: Callable[..., Tree]
     order: Callable[..., jax.Array]
-    advance: Callable[..., tuple[Tree, Mapping[str, jax.Array]]]
+    advance: Callable[..., tuple[Tree, jax.Array]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
 
 
@@ -154,12 +154,12 @@ def _compile(run: Run, recipe: Recipe, made: Feed, layout: Layout) -> _Compiled:
         images, labels, period, steps = common
         state, numbers, order = own
         like = jax.eval_shape(step, state, numbers, images, labels, order, period)[1]
-        empty = {name: jnp.zeros((CHUNK, *leaf.shape), leaf.dtype) for name, leaf in like.items()}
+        empty = jnp.zeros((CHUNK, *like.shape), like.dtype)
 
         def body(i, carry):
             state, kept = carry
             state, metrics = step(state, numbers, images, labels, order, period)
-            return state, {name: kept[name].at[i].set(metrics[name]) for name in kept}
+            return state, kept.at[i].set(metrics)
 
         return jax.lax.fori_loop(0, steps, body, (state, empty))
 
@@ -183,15 +183,15 @@ class _Member:
         self.journal = Journal(run, recipe.method.cost, writer, None, group.total, group.steps_per_epoch)
         self.status = ""
 
-    def take(self, columns: Mapping[str, np.ndarray], seconds: float) -> None:
+    def take(self, metrics: np.ndarray, seconds: float) -> None:
         """Record the steps between two evaluations, and end if there is a fault."""
-        journal, count = self.journal, len(columns["loss"])
+        journal, count = self.journal, len(metrics)
         before = journal.seconds
         try:
             for start in range(0, count, journal.log_every):
                 end = min(count, start + journal.log_every)
                 journal.seconds = before + seconds * end / count
-                journal.take({name: column[start:end] for name, column in columns.items()})
+                journal.take(metrics[start:end])
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 
@@ -230,8 +230,8 @@ class _Training:
         """Return the members' orders of an epoch."""
         return self.compiled.order((np.uint32(epoch), self.indices), self.seeds)
 
-    def call(self, order: jax.Array, steps: int) -> Mapping[str, jax.Array]:
-        """Make at most CHUNK steps within an epoch and return their metrics."""
+    def call(self, order: jax.Array, steps: int) -> jax.Array:
+        """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, 4]."""
         common = (self.images, self.labels, self.period, np.int32(steps))
         self.states, metrics = self.compiled.advance(common, (self.states, self.numbers, order))
         return metrics
@@ -242,18 +242,18 @@ class _Training:
         self.evaluate(0)
         while step < total and any(not member.status for member in self.members):
             until = min(total, max(step + 1, math.ceil((step // self.every + 1) * self.every)))
-            columns, seconds = self.advance(step, until)
+            metrics, seconds = self.advance(step, until)
             for place, member in enumerate(self.members):
                 if not member.status:
-                    member.take({name: column[place] for name, column in columns.items()}, seconds)
+                    member.take(metrics[place], seconds)
             step = until
             self.evaluate(step)
         for member in self.members:
             if not member.status:
                 member.end("done", total)
 
-    def advance(self, step: int, until: int) -> tuple[dict[str, np.ndarray], float]:
-        """Make the steps from `step` to `until`; return metrics [members, steps] and each member's share of seconds."""
+    def advance(self, step: int, until: int) -> tuple[np.ndarray, float]:
+        """Make the steps from `step` to `until`; return METRICS [members, steps, 4] and a member's share of seconds."""
         kept, sizes = [], []
         started = time.perf_counter()
         while step < until:
@@ -267,9 +267,8 @@ class _Training:
             step += size
         jax.block_until_ready(self.states)
         seconds = (time.perf_counter() - started) / len(self.members)
-        fetched = jax.device_get(kept)
-        cut = [{name: m[name][:, :size] for name in m} for m, size in zip(fetched, sizes, strict=True)]
-        return {name: np.concatenate([m[name] for m in cut], axis=1) for name in cut[0]}, seconds
+        parts = zip(jax.device_get(kept), sizes, strict=True)
+        return np.concatenate([part[:, :size] for part, size in parts], axis=1), seconds
 
     def evaluate(self, step: int) -> None:
         """Evaluate all members."""
