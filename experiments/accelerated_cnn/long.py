@@ -21,7 +21,7 @@ SMALL = Run(
 )
 PAPER = Run(model="cnn", data="cifar10", normalise="half", batch_size=128, epochs=500, eval_every=5)
 RUNS = {
-    "smoke": Plan(contenders(Run(**SMOKE), 0.02), seeds=1),
+    "smoke": Plan(contenders(Run(**SMOKE), 0.02)[:3], seeds=1),
     "small": Plan(contenders(SMALL, 0.02), seeds=3),
     "paper": Plan(contenders(PAPER, 0.03), seeds=3),
 }

@@ -24,7 +24,7 @@ from optaxaccel.training.spec import Run
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="mnist", batch_size=128, epochs=3)
 PAPER = Run(model="cnn", data="mnist", batch_size=128, epochs=6)
 RUNS = {
-    "smoke": Plan(contenders(Run(**SMOKE), 0.02), seeds=1),
+    "smoke": Plan(contenders(Run(**SMOKE), 0.02)[:3], seeds=1),
     "small": Plan(contenders(SMALL, 0.02), seeds=3),
     "paper": Plan(contenders(PAPER, 0.02), seeds=5),
 }

@@ -17,16 +17,17 @@ from optaxaccel.cli import run_definition
 from optaxaccel.training.experiment import SMOKE, Contender, Grid
 from optaxaccel.training.spec import Run
 
-METHODS = ("standard", "AGD", "GOSE", "combined", "ANCM")
+METHODS = ("standard", "AGD", "GOSE", "ANCM", "combined")
+RATES = (0.2, 0.02, 0.002, 0.0002)
 
 
-def grid(base: Run, seeds: int, rates: tuple[float, ...] = (0.2, 0.02, 0.002, 0.0002)) -> Grid:
+def grid(base: Run, seeds: int, rates: tuple[float, ...] = RATES, methods: int = 5) -> Grid:
     return Grid(
         tuple(
             Contender(f"{contender.label} {rate:g}", contender.settings)
             for rate in rates
             for contender in contenders(base, rate)
-            if contender.label in METHODS
+            if contender.label in METHODS[:methods]
         ),
         seeds,
         by="accuracy",
@@ -34,7 +35,7 @@ def grid(base: Run, seeds: int, rates: tuple[float, ...] = (0.2, 0.02, 0.002, 0.
 
 
 RUNS = {
-    "smoke": grid(Run(**SMOKE), seeds=1, rates=(0.02,)),
+    "smoke": grid(Run(**SMOKE), seeds=1, rates=(0.02,), methods=3),
     "small": grid(Run(model="cnn", model_args={"width": 0.5}, data="mnist", batch_size=128, epochs=1), seeds=2),
     "paper": grid(Run(model="cnn", data="mnist", batch_size=128, epochs=6), seeds=5),
 }

@@ -36,7 +36,7 @@ METHODS = {
 }
 
 
-def measure(dimension: int) -> Measured:
+def measure(dimension: int, problems: list[str], distances: list[float], counts: dict[str, list[int]]) -> Measured:
     import jax.numpy as jnp
 
     target = np.outer(np.array([1.0, -2.0, 0.5]), np.array([1.0, 0.5, -1.0, 2.0]))
@@ -47,10 +47,11 @@ def measure(dimension: int) -> Measured:
     def factorisation(p):
         return 0.5 * jnp.sum((p[:3, None] * p[None, 3:] - target) ** 2)
 
-    problems = {"saddle": (saddle, 2, 0.1, -0.25), "factorisation": (factorisation, 7, 0.05, 0.0)}
+    known = {"saddle": (saddle, 2, 0.1, -0.25), "factorisation": (factorisation, 7, 0.05, 0.0)}
     points, values = [], {}
-    for problem, (loss, size, rate, least) in problems.items():
-        for distance in (0.0, 1e-6):
+    for problem in problems:
+        loss, size, rate, least = known[problem]
+        for distance in distances:
             start = distance * np.random.default_rng(0).normal(size=size)
             for name, make in METHODS.items():
                 path = follow(lambda make=make, rate=rate: make(rate), loss, start, BUDGET, watch=_searches)
@@ -66,7 +67,7 @@ def measure(dimension: int) -> Measured:
                     {"panel": f"{problem} {distance:g}", "series": name, "x": float(c), "y": float(v - least)}
                     for c, v in zip(calls[kept], path.values[kept], strict=True)
                 ]
-    values |= _products(dimension)
+    values |= _products(dimension, counts)
     return Measured(points, values)
 
 
@@ -80,7 +81,7 @@ def _calls(path: Trajectory) -> np.ndarray:
     return np.arange(len(path.points)) + (2 * 16 + 1 + 1 / 3) * path.watched
 
 
-def _products(dimension: int) -> dict[str, float]:
+def _products(dimension: int, counts: dict[str, list[int]]) -> dict[str, float]:
     """Return how many Hessian products two finders need for an estimate within 10 % of -1."""
     import jax
     import jax.numpy as jnp
@@ -91,12 +92,9 @@ def _products(dimension: int) -> dict[str, float]:
         return 0.5 * jnp.sum(curvatures * p**2)
 
     result = {}
-    finders = {
-        "shifted power": (lambda n: shifted_power(epochs=1, inner=n), (16, 40, 50, 60, 70, 75, 80, 85, 90, 100, 120)),
-        "Lanczos": (lambda n: lanczos(n), (2, 4, 5, 6, 7, 8, 9, 10, 12, 16)),
-    }
-    for name, (make, counts) in finders.items():
-        estimates = {n: float(make(n).find(loss, jnp.zeros(dimension), jax.random.key(0))[0]) for n in counts}
+    finders = {"shifted power": lambda n: shifted_power(epochs=1, inner=n), "Lanczos": lanczos}
+    for name, make in finders.items():
+        estimates = {n: float(make(n).find(loss, jnp.zeros(dimension), jax.random.key(0))[0]) for n in counts[name]}
         good = [n for n, e in estimates.items() if e < -0.9]
         result[f"products of {name} to find -1 within 10 %"] = float(good[0]) if good else float("inf")
         if name == "shifted power":
@@ -120,10 +118,16 @@ EXPECTED = {
     "products of Lanczos to find -1 within 10 %": Expect(2.0, 12.0, "measured before: 6 to 10"),
     "estimate of shifted power after the published 16": Expect(0.0, float("inf"), "measured before: finds nothing"),
 }
+COUNTS = {
+    "shifted power": [16, 40, 50, 60, 70, 75, 80, 85, 90, 100, 120],
+    "Lanczos": [2, 4, 5, 6, 7, 8, 9, 10, 12, 16],
+}
+SIZES = {"dimension": 68_000, "problems": ["saddle", "factorisation"], "distances": [0.0, 1e-6], "counts": COUNTS}
+FEW = {"shifted power": [16], "Lanczos": [16]}
 RUNS = {
-    "smoke": Study(measure, {"dimension": 100}),
-    "small": Study(measure, {"dimension": 68_000}, EXPECTED),
-    "paper": Study(measure, {"dimension": 68_106}, EXPECTED),
+    "smoke": Study(measure, {"dimension": 100, "problems": ["saddle"], "distances": [0.0], "counts": FEW}),
+    "small": Study(measure, SIZES, EXPECTED),
+    "paper": Study(measure, {**SIZES, "dimension": 68_106}, EXPECTED),
 }
 PANELS = {
     "saddle 0": Panel("x^2/2 - y^2/2 + y^4/4 from (0, 0)", "gradients (a product counts 2)", "f - min f", log="y"),

@@ -9,7 +9,7 @@ Expected: test accuracies within a few tenths of a percent of each other; the or
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Contender, Plan
+from optaxaccel.training.experiment import SMOKE, Contender, Plan
 from optaxaccel.training.spec import Run
 
 BASE = Run(model="mlp", data="digits", batch_size=64, epochs=30)
@@ -34,7 +34,7 @@ def plan(base: Run, seeds: int) -> Plan:
 
 
 RUNS = {
-    "smoke": plan(BASE.replace(epochs=1), seeds=1),
+    "smoke": plan(Run(**SMOKE), seeds=1),
     "small": plan(BASE, seeds=3),
     "paper": plan(BASE.replace(epochs=100), seeds=10),
 }

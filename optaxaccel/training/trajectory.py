@@ -1,6 +1,7 @@
 """Follow a method on a function of a few parameters, in float64: what exact studies are made of."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from optaxaccel import methods
+
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}  # compiling is what takes time
 
 
 class Trajectory(NamedTuple):
@@ -62,7 +65,7 @@ def follow(
             evaluated = methods.eval_params(state, params)
             return ravel_pytree(params)[0], ravel_pytree(evaluated)[0], loss(evaluated), watch(state)
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=QUICK)
         def run(params):
             def step(carry, _):
                 params, state = carry
