@@ -74,7 +74,17 @@ def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) ->
         points = _thin(found, POINTS)
         columns = {c: [_short(p[c]) for p in points] for c in ("x", "y", "low", "high") if c in points[0]}
         lines.append({"panel": panel, "series": name, **columns})
-    _write(path, [*lines, {"values": {k: _short(v, 9) for k, v in rows[-1]["values"].items()}}])
+    _write(
+        path,
+        [
+            *lines,
+            {
+                "values": {
+                    k: _short(v, 9) if isinstance(v, (int, float)) else None for k, v in rows[-1]["values"].items()
+                }
+            },
+        ],
+    )
 
 
 def read(path: Path) -> Published:

@@ -320,6 +320,7 @@ def study(values: Mapping[str, float], expected: Mapping[str, Expect], title: st
     rows = []
     for name, value in values.items():
         wanted = expected.get(name)
+        value = value if isinstance(value, (int, float)) else None  # a record writes infinity as a word
         shown = "-" if value is None else f"{value:.6g}"
         if wanted is None:
             rows.append([name, "-", shown, "-", ""])
