@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import unoptimised
 
 from optaxaccel import Card
 from optaxaccel.numerics import trees
@@ -19,7 +20,7 @@ BATCH = np.zeros(8, np.float32)
 MIXED = {"s": jnp.float32, "w": jnp.bfloat16}
 
 # Compiling is nearly all that the suite does, and takes a fifth of the time without the backend's optimisations.
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+QUICK = unoptimised.options()
 jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 

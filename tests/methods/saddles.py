@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import unoptimised
 from problems import Problem, flatten
 
 # Compiling is nearly all that these tests do.
-jit = functools.partial(
-    jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
-)
+jit = functools.partial(jax.jit, compiler_options=unoptimised.options())
 
 
 def _saddle():

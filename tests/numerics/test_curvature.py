@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import problems
 import pytest
+import unoptimised
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -56,9 +57,7 @@ def spread(d):
 
 
 # Compiling is nearly all that these tests do.
-jit = functools.partial(
-    jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
-)
+jit = functools.partial(jax.jit, compiler_options=unoptimised.options())
 
 SPECTRA = {  # 68,000 eigenvalues, lowest -1, highest 5
     "small_bulk": lambda d: np.concatenate([[-1.0], np.linspace(-0.01, 0.05, d - 21), np.linspace(0.5, 5.0, 20)]),
