@@ -12,7 +12,9 @@ from jax.flatten_util import ravel_pytree
 
 from optaxaccel import methods
 
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}  # compiling is what takes time
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}  # compiling is what takes time
+if jax.__version_info__ < (0, 11):  # newer ones do not know it
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 
 
 class Trajectory(NamedTuple):
