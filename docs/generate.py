@@ -43,7 +43,7 @@ def write_all(folder: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Write a file where it changes, so that a second build finds nothing to do."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = text.rstrip() + "\n"
+    text = text.rstrip().replace(" ± ", "\u00a0±\u00a0") + "\n"  # never broken over two lines
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
@@ -115,7 +115,7 @@ def _accuracy(values: list[float | None]) -> str:
     if len(good) == 1:
         return f"{mean:.1f}{note}"
     error = (sum((value - mean) ** 2 for value in good) / (len(good) - 1) / len(good)) ** 0.5
-    return f"{mean:.1f}\u00a0±\u00a0{error:.1f}{note}"  # never broken over two lines
+    return f"{mean:.1f} ± {error:.1f}{note}"
 
 
 def sensitivity_protocol() -> str:
