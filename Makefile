@@ -40,8 +40,8 @@ bench: .venv/train.stamp  ## measure speed as ratios
 clean:           ## remove what the verbs made
 	rm -rf .venv build dist runs docs/_build docs/generated .pytest_cache .ruff_cache .hypothesis *.egg-info
 
-constraints:     ## resolve constraints.txt anew for Python 3.11 and newer (needs uv on the PATH)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+constraints:     ## resolve constraints.txt anew for Python 3.11 and newer (needs uv on the PATH); peers stay free
+	uv pip compile pyproject.toml --extra prepare --extra docs --extra dev --universal --python-version 3.11 --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links -o constraints.txt
 
 .venv/pyvenv.cfg:

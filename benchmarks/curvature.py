@@ -1,4 +1,4 @@
-"""Searches for negative curvature: products inside a compiled step, steps without a search, and compile time."""
+"""Searches for negative curvature: products inside a compiled step, steps without a search, products needed."""
 
 import functools
 
@@ -9,7 +9,6 @@ import optax
 
 import optaxaccel
 from benchmarks.measure import Donated, Row, interleave, rows_of
-from benchmarks.updates import resnet18_like
 from optaxaccel import models
 
 PRODUCTS = 8
@@ -63,7 +62,6 @@ def run(rounds: int, model: str = "cnn", shape: tuple[int, ...] = (28, 28, 1)) -
     return [
         *_search(loss_fn, params, max(3, rounds // 8)),
         *_without_search(loss_fn, params, rounds),
-        *_compilation(),
         *(
             {
                 "benchmark": f"products to within 10 % of -1, {DIMENSION:,} dimensions, worst of {SEEDS} draws",
@@ -132,34 +130,4 @@ def _without_search(loss_fn, params, rounds: int) -> list[Row]:
     for name, base in bases.items():
         timings = interleave({base: variants[base], name: variants[name]}, rounds=rounds)
         rows += rows_of(f"whole step without a search, cnn, batch 128: {name}", timings, goals={name: 1.05})
-    return rows
-
-
-def _compilation() -> list[Row]:
-    """Compile the update of every card for 11.2 million parameters in 62 leaves, with a loss that compiles fast."""
-    params = resnet18_like()
-
-    def loss_fn(params):
-        return 0.5 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
-
-    rows: list[Row] = []
-    for card in optaxaccel.METHODS.values():
-        tx = optax.with_extra_args_support(card.make(**card.example))
-
-        def step(carry, grads, tx=tx):
-            params, state = carry
-            value = loss_fn(params)
-            updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss_fn)
-            return optax.apply_updates(params, updates), state
-
-        compiled = Donated(step, (jax.tree.map(jnp.copy, params), tx.init(params)), params)
-        rows.append(
-            {
-                "benchmark": "compilation of an update, 11.2 M parameters, 62 leaves",
-                "variant": card.name,
-                "compile s": compiled.compile_seconds,
-                "temporary MB": compiled.temporary_bytes / 1e6,
-                "goal": 5.0,
-            }
-        )
     return rows

@@ -1,4 +1,4 @@
-"""Whole steps of our loss-aware and accelerated methods against what users would take instead, batch 128.
+"""Whole training steps of our methods against what users would take instead, batch 128.
 
 Peers: optax's line searches, L-BFGS, Polyak step size, schedule-free SGD and MoMo; jaxopt's Anderson acceleration, the
 last release, where it is installed; PAL's rule in PyTorch, for the ratio of a line search to a plain step there.
@@ -62,7 +62,10 @@ def _steps(title: str, net: models.Model, shape: tuple[int, ...], rounds: int) -
         "optax.sgd(momentum)": stepper(optax.sgd(RATE, momentum=0.9)),
         "forward pass": lambda: forward(params),
         "pal": stepper(optaxaccel.pal(measuring_step_size=RATE, max_step_size=RATE)),
+        "indian": stepper(optaxaccel.indian(RATE)),
+        "agd": stepper(optaxaccel.agd(RATE)),
         "nesterov": stepper(optaxaccel.nesterov(RATE)),
+        "interpolatron": stepper(optaxaccel.interpolatron(RATE)),
         "anderson": stepper(optaxaccel.anderson(RATE)),
         "optax.adam": stepper(optax.adam(RATE)),
         "optax.sgd + backtracking, one trial": stepper(optax.chain(optax.sgd(RATE), backtracking)),
