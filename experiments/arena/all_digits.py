@@ -24,5 +24,14 @@ RUNS = {
     "paper": plan(BASE.replace(epochs=100), seeds=10),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "Tuned, all twenty methods lie within two percent, about the spread between seeds: the test accuracy "
+        "of so small a problem tells them apart hardly at all. Untuned they differ by two orders of "
+        "magnitude, PAL least (see the sensitivities).",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

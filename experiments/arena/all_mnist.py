@@ -23,5 +23,14 @@ RUNS = {
     "paper": plan(Run(model="cnn", data="mnist", batch_size=128, epochs=10), seeds=5),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "AdaGrad, Polyak's step, accelerated and plain momentum lead; PAL without decay of its step sizes is "
+        "last: it follows every batch to its minimum and stays on a noise floor. Short runs (2 epochs) favour "
+        "what is fast early.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

@@ -24,5 +24,13 @@ RUNS = {
     "paper": plan(BASE.replace(epochs=10), seeds=5, by="train loss"),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "Schedule-free SGD, RMSProp and accelerated momentum lead, as expected; AdaGrad does not, against our "
+        "expectation. PAL without decay is last: a noise floor again.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

@@ -39,5 +39,12 @@ RUNS = {
     "paper": plan(BASE.replace(epochs=100), seeds=10),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "The demo of the README: the order of five methods at three seeds is not stable.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
