@@ -58,6 +58,13 @@ def test_every_dependency_has_its_licence_listed():
     assert names == set(listed) - {"package", "---"}
 
 
+def test_the_first_hour_has_a_time_for_every_step():
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## The first hour of a new user")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| .* \| ([^|]+) \|$", section, re.MULTILINE)[2:]  # below the head and its rule
+    assert len(rows) >= 10
+    assert all(re.fullmatch(r"\d+( each)?|-", seconds) for seconds in rows)
+
+
 def test_the_citation_names_the_version():
     version = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
     assert optaxaccel.__version__.split(".dev")[0] == version
