@@ -196,11 +196,24 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
             errors = (line.best, line.extrapolated)
             row[3:3] = [e._replace(mean=1 - e.mean).show(2, 100) for e in errors]
     first = found[0]
+    if first.accuracy.n > 1:
+        columns.append(f"{by} behind the first, paired by seed")
+        for row, line in zip(rows, found, strict=True):
+            row.append("-" if line is first else _behind(records, line.label, first.label, by))
     title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
     shared = any(record.start.get("members", 1) > 1 for record in records)
     note = "Runs were trained together: each has an equal share of the seconds. " if shared else ""
     return Table(title, columns, rows, WORDS, f"{note}{_note(records)}")
+
+
+def _behind(records: Sequence[Record], label: str, first: str, by: str) -> str:
+    """Return by how much a contender is behind the first one: mean and standard error over seeds that both finished."""
+    groups = group(records)
+    ours, theirs = ({r.start["spec"]["seed"]: outcome(r, by) for r in groups[name]} for name in (label, first))
+    pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    differences = [a - b for a, b in pairs if a < math.inf and b < math.inf]
+    return estimate(differences).show(2, 100) + " %" if by == "accuracy" else estimate(differences).show(4)
 
 
 def seconds_per_epoch(records: Sequence[Record]) -> Table:

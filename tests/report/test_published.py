@@ -189,3 +189,11 @@ def test_numbers_that_json_lacks_are_absent(tmp_path):
 def test_equal_outcomes_share_their_rank(tmp_path):
     found = {"1": problem(tmp_path, {"a": [0.5, 0.5], "b": [0.5, 0.5], "c": [0.7, 0.7]})}
     assert [row[1] for row in across.ranks(found).rows] == ["1.5", "1.5", "3.0"]
+
+
+def test_contenders_are_compared_within_a_seed(tmp_path):
+    for seed, hard in ((1, 0.0), (2, 0.4)):  # the second seed is harder for both
+        record(tmp_path / f"a{seed}.jsonl", "a", [1.0, 0.1 + hard], seed=seed)
+        record(tmp_path / f"b{seed}.jsonl", "b", [1.0, 0.3 + hard], seed=seed)
+    table = tables.contenders(records.read_all(tmp_path), "train loss")
+    assert [row[-1] for row in table.rows] == ["-", "0.2000 ± 0.0000"]
