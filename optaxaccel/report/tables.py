@@ -46,7 +46,8 @@ class Estimate(NamedTuple):
         """Return "mean ± error"; what would be all zeros is written with an exponent."""
         if self.n == 0:
             return "-"
-        if 0 < abs(scale * self.mean) < 10.0 ** (1 - digits):
+        least = 10.0**-digits if digits < 3 else 10.0 ** (1 - digits)  # of a loss two digits should be left
+        if 0 < abs(scale * self.mean) < least:
             return f"{scale * self.mean:.1e}" + ("" if self.error is None else f" ± {scale * self.error:.0e}")
         text = f"{scale * self.mean:.{digits}f}"
         return text if self.error is None else f"{text} ± {scale * self.error:.{digits}f}"
