@@ -31,7 +31,8 @@ class Table(NamedTuple):
     def markdown(self) -> str:
         """Return the table in Markdown, with its title above and its note below."""
         rule = ["---" if column in self.left else "---:" for column in self.columns]
-        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *self.rows)]
+        texts = [[cell.replace("|", r"\|") for cell in cells] for cells in (self.columns, rule, *self.rows)]
+        lines = [f"| {' | '.join(cells)} |" for cells in texts]
         return "\n".join([f"{self.title}.", "", *lines, *(["", self.note] if self.note else [])])
 
 
