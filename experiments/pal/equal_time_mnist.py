@@ -6,7 +6,7 @@ Protocol: a budget of training seconds, without compilation and evaluation, on o
           loss on a tuning seed is trained again with fresh seeds; epochs counted as in Table 2. small: a quarter of
           the channels, 20 seconds, two settings, 3 seeds. paper: the whole network, 5 minutes.
 Command:  optaxaccel run experiments/pal/equal_time_mnist.py --scale small
-Cost:     small: 20 runs of 20 seconds. paper: 48 runs of 5 minutes.
+Cost:     small: 25 runs of 20 seconds. paper: 60 runs of 5 minutes.
 Expected: PAL makes about 60 % of SGD's epochs (two forward passes and one backward against one and one).
 """
 
