@@ -148,7 +148,7 @@ def test_seconds_are_compared_within_a_seed(tmp_path):
     record(tmp_path / "a.jsonl", "a", [1.0] * 4)
     record(tmp_path / "b.jsonl", "b", [1.0] * 4)
     rows = tables.seconds_per_epoch(records.read_all(tmp_path)).rows
-    assert [row[1:] for row in rows] == [["2.00", "0.20", "1.00", "1"]] * 2
+    assert [row[1:] for row in rows] == [["2.00", "0.200", "1.00", "1"]] * 2
 
 
 def problem(folder, outcomes):
