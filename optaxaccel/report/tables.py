@@ -231,7 +231,7 @@ def seconds_per_epoch(records: Sequence[Record]) -> Table:
         ratios = [found[seed] / speed[first][seed] for seed in found if seed in speed[first]]
         epochs = estimate(r.last("eval")["epoch"] for r in groups[label])
         rows.append(
-            [label, epochs.show(2), estimate(found.values()).show(2), estimate(ratios).show(2), str(len(ratios))]
+            [label, epochs.show(2), estimate(found.values()).show(3), estimate(ratios).show(2), str(len(ratios))]
         )
     columns = ("method", "epochs", "seconds an epoch", f"over {first}", "n")
     return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
