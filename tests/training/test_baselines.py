@@ -1,0 +1,45 @@
+"""Baselines that optax offers in parts, as a run names them."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from optax import contrib
+
+import optaxaccel
+from optaxaccel.training import optimizer
+from optaxaccel.training.baselines import backtracking_sgd, schedule_free_sgd
+from optaxaccel.training.trajectory import follow
+
+START = np.array([3.0, -1.0])
+
+
+def valley(x):
+    return 0.5 * x[0] ** 2 + 50.0 * x[1] ** 2
+
+
+def test_backtracking_never_rises_and_keeps_below_its_largest_step():
+    path = follow(lambda: backtracking_sgd(0.5), valley, START, 30)
+    assert (np.diff(path.values) <= 0).all()
+    assert path.values[-1] < 1e-2 * path.values[0]
+    steps = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
+    gradients = np.linalg.norm(path.points * np.array([1.0, 100.0]), axis=1)[:-1]
+    assert (steps <= 0.5 * gradients * (1 + 1e-12)).all()
+
+
+def test_schedule_free_is_evaluated_at_its_average():
+    tx, params = schedule_free_sgd(0.01), jnp.asarray(START)
+    state = tx.init(params)
+    for _ in range(5):
+        updates, state = tx.update(jnp.array([1.0, 100.0]) * params, state, params, value=1.0, value_fn=valley)
+        params = optax.apply_updates(params, updates)
+    found = optaxaccel.eval_params(state, params)
+    np.testing.assert_array_equal(found, contrib.schedule_free_eval_params(state.inner, params))
+    assert not np.allclose(found, params)
+
+
+def test_a_run_names_them_and_a_misspelt_name_is_refused():
+    assert optimizer.find("baseline.schedule_free_sgd").make is schedule_free_sgd
+    assert optimizer.find("baseline.backtracking_sgd").cost.values == 2.0
+    with pytest.raises(ValueError, match="backtracking_sgd"):
+        optimizer.find("baseline.backtraking_sgd")
