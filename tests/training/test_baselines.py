@@ -19,7 +19,7 @@ def valley(x):
 
 
 def test_backtracking_never_rises_and_keeps_below_its_largest_step():
-    path = follow(lambda: backtracking_sgd(0.5), valley, START, 30)
+    path = follow(lambda: backtracking_sgd(0.5), valley, START, 200)
     assert (np.diff(path.values) <= 0).all()
     assert path.values[-1] < 1e-2 * path.values[0]
     steps = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
