@@ -174,7 +174,7 @@ def test_a_budget_of_seconds_ends_the_run_as_done_with_an_evaluation(tmp_path):
 
 
 def test_the_command_line_trains_a_grid_goes_on_with_it_and_refuses_what_is_for_one_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_start_jax", lambda command: None)
+    monkeypatch.setattr(cli.train, "start_jax", lambda command: None)
     one = ["train", "--method", "optax.sgd", "--model-args", "hidden=(8,)", "--batch-size", "256", "--steps", "3"]
     many = [*one, "--grid", "learning_rate=0.1,1e30", "momentum=0.0,0.9", "--seeds", "1", "2", "--out", str(tmp_path)]
     assert cli.run(many) == 0  # diverged runs are results

@@ -1,0 +1,101 @@
+"""The command line: `optaxaccel list | train | run | report | extrapolate | data`.
+
+Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
+Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged (recorded),
+128 + N stopped by signal N after saving (130 for Ctrl-C, 143 for SIGTERM).
+"""
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+try:
+    import tyro
+except ModuleNotFoundError:  # installed without extras: there are the methods only
+    print("optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[train]'.", file=sys.stderr)
+    sys.exit(2)
+
+import optaxaccel
+from optaxaccel.cli import checkpoints, experiments, registries, train
+from optaxaccel.cli.commands import NAMES, Command, Data, Extrapolate, List, Report, RunFile, Train
+from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
+from optaxaccel.training.spec import parse_arguments
+
+__all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", "run_definition"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run_definition(file: str) -> None:
+    """Run an experiment's definition as a script: the same as `optaxaccel run FILE ...`."""
+    main(["run", file, *sys.argv[1:]])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    if list(arguments) == ["--version"]:
+        say(f"optaxaccel {optaxaccel.__version__}")
+        return DONE
+    try:
+        return execute(_parse(arguments))
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            error = FileNotFoundError(f"{error.strerror}: {error.filename}")
+        say(f"optaxaccel: {error}", error=True)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        say("optaxaccel: stopped", error=True)
+        return 128 + signal.SIGINT
+    except OSError as error:
+        say(f"optaxaccel: {error.strerror or error}: {error.filename}", error=True)
+        return FAILED
+
+
+def execute(command: Command) -> int:
+    """Run a parsed command and return its exit status."""
+    match command:
+        case List():
+            return registries.list_(command)
+        case Train():
+            return train.train(command)
+        case RunFile():
+            return experiments.run_file(command)
+        case Report():
+            return experiments.report(command)
+        case Extrapolate():
+            return checkpoints.extrapolate(command)
+        case Data():
+            return registries.data(command)
+
+
+def _parse(arguments: Sequence[str]) -> Command:
+    constructors = tyro.constructors.ConstructorRegistry()
+
+    @constructors.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type_origin is not Mapping and getattr(info.type_origin, "__name__", "") != "Mapping":
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="K=V,...",
+            instance_from_str=lambda texts: parse_arguments(texts[0]),
+            is_instance=lambda value: isinstance(value, Mapping),
+            str_from_instance=lambda value: [",".join(f"{k}={v!r}" for k, v in value.items())],
+        )
+
+    commands = tuple(
+        Annotated[kind, tyro.conf.subcommand(name=name, description=kind.__doc__)] for kind, name in NAMES.items()
+    )
+    union: Any = __import__("typing").Union[commands]
+    return tyro.cli(
+        union,
+        prog="optaxaccel",
+        description="Accelerated optimisers for JAX: compare them on real data with one fair loop.",
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=constructors,
+    )

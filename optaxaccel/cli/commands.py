@@ -1,0 +1,126 @@
+"""The commands and their options, as data classes that tyro makes a command line of."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from optaxaccel.training.spec import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List methods (with cost and paper), models and data sets."""
+
+    what: Annotated[Literal["all", "methods", "models", "data"], tyro.conf.Positional] = "all"
+    """what to list"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train one run and record it; with --grid or --seeds train many, those together that share a program."""
+
+    run: Annotated[Run, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Run)
+    out: Path | None = None
+    """folder of the record; by default runs/METHOD-MODEL-DATA-HASH"""
+    grid: tuple[str, ...] = ()
+    """NAME=V,V,... trains the run with each value (and each combination, of several): of an argument of the method, of
+    schedule.NAME or model_args.NAME, or of another option, such as batch_size"""
+    seeds: tuple[int, ...] = ()
+    """trains each setting with each of these seeds"""
+    vectorize: Literal["auto", "yes", "no"] = "auto"
+    """whether runs of a grid that differ in seeds and numbers only are trained together; auto: where it is faster"""
+    resume: bool = False
+    """go on with the last checkpoint in the folder; without one the run starts anew; of a grid, skip finished runs"""
+    save_seconds: float = 30.0
+    """seconds between two checkpoints; 0 writes one whenever metrics are read"""
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """further places that get every row"""
+    profile: str | None = None
+    """N:M profiles the steps from N up to M; the trace lies beside the record"""
+    devices: int | None = None
+    """devices to use; by default all of them (a CPU counts a device a core, and one for small batches)"""
+    distributed: bool = False
+    """join the other processes first (jax.distributed); SLURM, Open MPI, Kubernetes and Cloud TPU are recognised"""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where the environment does not tell"""
+    process_count: int | None = None
+    """number of processes, likewise"""
+    process_index: int | None = None
+    """number of this process, from 0, likewise"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFile:
+    """Run an experiment's definition: tune every contender with the same budget, then train with fresh seeds."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """the definition, a Python file under experiments/"""
+    scale: str = "small"
+    """sizes to run at: smoke (seconds), small (minutes on two cores) or paper (the paper's own sizes)"""
+    seeds: int | None = None
+    """number of seeds of the final runs; by default what the definition says"""
+    out: Path | None = None
+    """folder of records, table and figure; by default runs/NAME-SCALE"""
+    resume: bool = False
+    """skip the runs that are finished in the output folder"""
+    vectorize: bool = True
+    """train runs that differ in numbers and seeds only as one program, where that pays"""
+    publish: bool = False
+    """write the thinned records to the results beside the definition, and rebuild its figures and pages"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Print the table of the records at a path and draw their figure; or rebuild all pages from published results."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """a record (.jsonl), a folder of records, or a folder of experiments, whose pages and figures are then rebuilt"""
+    figure: Path | None = None
+    """the figure's path; by default figure.png beside the records"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Extrapolate:
+    """Extrapolate the checkpoints of any training run (RNA): print the weights, write the result beside them."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """holds orbax steps (100/), Flax files (checkpoint_100, *.msgpack) or .npz files; the number is their order"""
+    last: int = 11
+    """how many of the newest to take, K + 1"""
+    regularization: float = 1e-8
+    """lambda, in units of the largest eigenvalue of R'R; larger ones (1e-6, 1e-4) are closer to a mean"""
+    absolute: bool = False
+    """lambda as it is, as the paper prints it"""
+    iterate: Literal["tail", "head"] = "tail"
+    """whether the weights belong to the newer or to the older ends of the differences"""
+    params: str | None = None
+    """path of the parameters in a checkpoint (state/params); by default the nearest entry called params"""
+    out: Path | None = None
+    """where to write; by default CHECKPOINTS/extrapolated, in the format of the checkpoints"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """List data sets, or describe, prepare or verify one."""
+
+    action: Annotated[Literal["list", "info", "prepare", "verify"], tyro.conf.Positional] = "list"
+    """list them; info: describe one; prepare: download it with TFDS; verify: read it whole and compare"""
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """the data set"""
+    data_dir: str | None = None
+    """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
+
+
+Command = List | Train | RunFile | Report | Extrapolate | Data
+NAMES = {
+    List: "list",
+    Train: "train",
+    RunFile: "run",
+    Report: "report",
+    Extrapolate: "extrapolate",
+    Data: "data",
+}

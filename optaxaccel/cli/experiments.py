@@ -1,0 +1,116 @@
+"""`optaxaccel run` and `optaxaccel report`: experiments from their definitions, and what records tell."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optaxaccel.cli.commands import Report, RunFile
+from optaxaccel.cli.terminal import DONE, console, print_table, say, start_jax
+
+
+def run_file(command: RunFile) -> int:
+    """Run a definition at a scale, show what came out, and return the exit status."""
+    from optaxaccel.training import experiment
+
+    definition = experiment.load(command.file)
+    plan = experiment.scale_of(definition, command.scale)
+    if command.seeds is not None and command.seeds < 1:
+        raise ValueError(f"seeds={command.seeds} is not an integer >= 1. Pass --seeds 3.")
+    out = command.out or Path("runs") / f"{definition.name}-{command.scale}"
+    if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
+        raise FileExistsError(
+            f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
+        )
+    start_jax()  # checking a schedule computes it
+    if not isinstance(plan, experiment.Study):
+        from optaxaccel.training import loop
+
+        for contender in plan.contenders:
+            loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
+    say(definition.headline or definition.name)
+    if isinstance(plan, experiment.Study):
+        return _run_study(definition, plan, command, out)
+    seeds = command.seeds or plan.seeds
+    if isinstance(plan, experiment.Grid):
+        _run_jobs(list(experiment.grid_jobs(plan, seeds, out)), command, "runs")
+    else:
+        _run_jobs(list(experiment.tuning_jobs(plan, out)), command, "tuning")
+        finals = experiment.final_jobs(plan, seeds, out, experiment.validation_score)
+        _run_jobs(list(finals), command, "final runs")
+    if command.publish:
+        _publish(definition, command.scale, out)
+    return _show(out, out / "figure.png", title=definition.name, plan=plan)
+
+
+def report(command: Report) -> int:
+    """Show records, or rebuild the pages of published results, and return the exit status."""
+    if not command.path.exists():
+        raise FileNotFoundError(f"{command.path} does not exist. Pass a record or a folder of records.")
+    if command.path.is_dir() and any("\nRUNS" in p.read_text(encoding="utf-8") for p in command.path.rglob("*.py")):
+        from optaxaccel.report import pages
+
+        for page in pages.rebuild(command.path):
+            say(f"rebuilt: {page}")
+        return DONE
+    folder = command.path if command.path.is_dir() else command.path.parent
+    return _show(command.path, command.figure or folder / "figure.png", title=folder.name)
+
+
+def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
+    """Measure a study, unless it was, and show it."""
+    import json
+
+    import jax
+
+    from optaxaccel.report import figures, tables
+    from optaxaccel.training import experiment
+
+    path, device = out / "study.jsonl", jax.devices()[0]
+    if not (command.resume and path.exists() and '"kind": "end"' in path.read_text(encoding="utf-8")):
+        experiment.study(plan, path, f"{device.platform} {device.device_kind}")
+    if command.publish:
+        _publish(definition, command.scale, out)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    print_table(tables.study(rows[-1]["values"], plan.expected, f"{definition.name}, {command.scale}"))
+    figures.study(rows[1:-1], definition.panels, out / "figure.png", definition.name)
+    say(f"records: {out}\nfigure:  {out / 'figure.png'}")
+    return DONE
+
+
+def _publish(definition: Any, scale: str, out: Path) -> None:
+    from optaxaccel.report import pages
+
+    path = pages.publish(definition, scale, out)
+    say(f"published: {path}")
+    for page in pages.rebuild(definition.path.resolve().parents[1], only=definition):
+        say(f"rebuilt:   {page}")
+
+
+def _run_jobs(jobs: Sequence[Any], command: RunFile, what: str) -> None:
+    """Train every job that is not finished, and count them."""
+    from optaxaccel.training import experiment, progress
+
+    if not jobs:
+        return
+    with progress.counter(console(), what, len(jobs)) as advance:
+
+        def finished(job: Any, status: str) -> None:
+            advance(f"{job.label} ({status})")
+
+        experiment.execute(jobs, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
+
+
+def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
+    from optaxaccel.report import figures, tables
+    from optaxaccel.training import records
+
+    found = records.read_all(path)
+    by = "accuracy" if plan is None else plan.by
+    if any(record.start["phase"] == "grid" for record in found):
+        print_table(tables.grid(found, by if plan else "train loss"))
+        figures.boxes(found, figure, by if plan else "train loss", title)
+    else:
+        print_table(tables.contenders(found, by))
+        figures.draw(found, figure, title, by)
+    say(f"records: {path}\nfigure:  {figure}")
+    return DONE

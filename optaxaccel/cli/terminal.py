@@ -1,0 +1,66 @@
+"""What commands share: their exit statuses, what they print, and how they start JAX."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT_TIMEOUT = 20  # seconds until a process of several counts as dead, and the others exit with an error
+DONE, FAILED, BAD_INPUT, DIVERGED = 0, 1, 2, 3
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line at once, errors to the stream of errors."""
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def console() -> Any:
+    """Return the terminal, or a wide one for a log."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:  # a log is not folded to 80 columns
+        console = Console(highlight=False, width=max(160, console.width))
+    return console
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    from rich.table import Table
+
+    made = Table(*columns, title=title, title_justify="left", title_style="bold")
+    for row in rows:
+        made.add_row(*row)
+    console().print(made)
+
+
+def print_table(table: Any) -> None:
+    """Print a table of a report."""
+    from rich.table import Table
+
+    note = table.note or None
+    made = Table(title=table.title, title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    for column in table.columns:
+        made.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
+    for row in table.rows:
+        made.add_row(*row)
+    console().print(made)
+
+
+def start_jax(command: Any = None) -> None:
+    """Keep freed memory, and compiled programs between processes; count CPU cores as devices; join other processes."""
+    from optaxaccel.training import allocation, parallel
+
+    allocation.keep_freed_memory()
+    import jax
+
+    cache = os.environ.get("OPTAXACCEL_CACHE") or str(Path.home() / ".cache" / "optaxaccel")
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    parallel.use_cpu_cores(None if command is None else command.devices)
+    if command is not None and command.distributed:
+        # The default of 100 s would keep the others waiting for longer than that for one that died.
+        given = (command.coordinator, command.process_count, command.process_index)
+        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)

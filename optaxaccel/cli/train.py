@@ -1,0 +1,109 @@
+"""`optaxaccel train`: one run, or a grid."""
+
+from pathlib import Path
+from typing import Any
+
+from optaxaccel.cli.commands import Train
+from optaxaccel.cli.terminal import DIVERGED, DONE, FAILED, console, say, start_jax
+from optaxaccel.training.spec import Run, differences
+
+
+def train(command: Train) -> int:
+    """Train one run, or a grid, and return the exit status."""
+    from optaxaccel.training import loop
+
+    if command.grid or command.seeds:
+        return _train_many(command)
+    run = command.run
+    start_jax(command)  # checking a schedule computes it
+    loop.check(run)
+    name = f"{run.method}-{run.model}-{Path(run.data).stem}-{run.digest()}"
+    out = command.out or Path("runs") / name
+    path = out / "record.jsonl"
+    earlier = _earlier(path, run, command.resume)
+    if command.resume and earlier is not None and earlier.status != "unfinished":
+        say(f"{path}: the run is {earlier.status} already, so there is nothing to resume.")
+        return DONE if earlier.status == "done" else DIVERGED
+    from optaxaccel.training import keep, parallel, progress, sinks, trace
+
+    options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
+    if command.profile is not None:
+        options["trace"] = trace.parse(command.profile, out / "profile")
+    if not parallel.is_main_process():
+        return _status(loop.train(run, path, **options))
+    options["also"] = [sinks.sink(target, run, out) for target in command.log]
+    if command.resume and not (out / "checkpoints" / "last").exists():
+        say(f"{out} holds no checkpoint: the run starts anew.")
+    with progress.reporter(console(), f"{run.method} on {run.data}") as report:
+        outcome = loop.train(run, path, progress=report, **options)
+    if outcome.status == "stopped":
+        say(f"stopped by a signal after step {outcome.step}, and saved. Go on with the same command and --resume.")
+    elif outcome.status == "diverged":
+        say(
+            f"{run.method} diverged: the loss or the gradient is not finite at step {outcome.step}. The rows before it "
+            f"are in {path}. Try a smaller step size.",
+            error=True,
+        )
+    else:
+        last = outcome.last
+        accuracy, loss, seconds = 100 * last["accuracy"], last["loss"], last["seconds"]
+        say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
+        say(f"record: {path}\nnext: optaxaccel report {out}")
+    return _status(outcome)
+
+
+def _train_many(command: Train) -> int:
+    """Train a grid; runs that diverge are results, and only those that failed make the status one of failure."""
+    from optaxaccel.training import interrupt, progress, sweep
+
+    for name in ("log", "profile", "devices", "distributed"):
+        if getattr(command, name):
+            raise ValueError(f"--{name} is for one run. Leave out --grid and --seeds, or --{name}.")
+    runs = sweep.grid(command.run, seeds=command.seeds, **sweep.axes(command.grid))
+    run = command.run
+    out = command.out or Path("runs") / f"{run.method}-{run.model}-{Path(run.data).stem}-grid"
+    if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
+        raise FileExistsError(
+            f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
+        )
+    start_jax(command)
+    paths = [out / f"{one.digest()}.jsonl" for one in runs]
+    labels = [sweep.setting(one, run) for one in runs]
+    with interrupt.locked(out), progress.counter(console(), "runs", len(runs)) as advance:
+
+        def ended(index: int, status: str) -> None:
+            advance(f"{labels[index]} seed={runs[index].seed} ({status})")
+
+        options: dict[str, Any] = {"vectorize": {"auto": "auto", "yes": True, "no": False}[command.vectorize]}
+        statuses = sweep.train_many(runs, paths, labels=labels, progress=ended, **options)
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    say(f"{len(runs)} runs: {counts}\nrecords: {out}\nnext: optaxaccel report {out}")
+    return FAILED if "failed" in statuses else DONE
+
+
+def _status(outcome: Any) -> int:
+    """Return the exit status of a run."""
+    return {"done": DONE, "diverged": DIVERGED, "stopped": 128 + outcome.signal}[outcome.status]
+
+
+def _earlier(path: Path, run: Run, resume: bool) -> Any:
+    """Return the record that is there, or None; refuse to write over another run or over one that can go on."""
+    if not path.exists():
+        return None
+    from optaxaccel.training import records
+
+    try:
+        earlier = records.read(path)
+    except ValueError:  # killed before its first row was whole
+        return None
+    differing = differences(run.as_dict(), earlier.start["spec"])
+    if differing:
+        raise FileExistsError(
+            f"{path} is the record of another run, which differs in: {'; '.join(differing)}. Pass another --out."
+        )
+    if earlier.status == "unfinished" and not resume and any((path.parent / "checkpoints" / "last").glob("*")):
+        raise FileExistsError(
+            f"{path.parent} holds a run that was stopped. Pass --resume to go on with it, or another --out; to start "
+            "it anew remove the folder."
+        )
+    return earlier
