@@ -1,7 +1,8 @@
 """Every card of the registry on 11 million parameters: time, compilation, temporary memory and state.
 
-The gradient is handed in and the loss costs one pass over the parameters, so that what is seen is the method. Methods
-that search for negative curvature do not search in these steps, except the one that always does.
+The gradient is handed in and the loss reads one leaf only, so that what is seen is the method and not the loss, which a
+search compiles four times over. Methods that search for negative curvature do not search in these steps, except the one
+that always does.
 """
 
 import jax
@@ -12,7 +13,7 @@ import optaxaccel
 from benchmarks.measure import Donated, Row, interleave, rows_of
 from benchmarks.updates import resnet18_like
 
-TITLE = "update of every method, loss included, 11.2 M parameters in 62 leaves"
+TITLE = "update of every method, 11.2 M parameters in 62 leaves"
 
 
 def run(rounds: int) -> list[Row]:
@@ -21,7 +22,7 @@ def run(rounds: int) -> list[Row]:
     size = sum(p.nbytes for p in jax.tree.leaves(params))
 
     def loss_fn(params):
-        return 0.5 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+        return 0.5 * jnp.sum(params["01"] ** 2)
 
     transformations = {"optax.sgd(momentum)": optax.sgd(1e-4, momentum=0.9)}
     transformations |= {card.name: card.make(**card.example) for card in optaxaccel.METHODS.values()}
