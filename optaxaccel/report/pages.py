@@ -173,7 +173,11 @@ def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
     if isinstance(plan, Grid):
         best = sorted(tables.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
         shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
-        return _Row(f"best {plan.by}: {shown}", str(best[0][1][0].spread.n), f"{most:,.0f}")
+        return _Row(
+            f"best {'error' if plan.by == 'accuracy' else plan.by}: {shown}",
+            str(best[0][1][0].spread.n),
+            f"{most:,.0f}",
+        )
     lines = [line for line in tables.lines(found.records, plan.by) if line.accuracy.n]
     shown = {"accuracy": lambda line: f"{line.accuracy.show(2, 100)} %", "loss": lambda line: line.loss.show(4)}.get(
         plan.by, lambda line: line.train_loss.show(4)
