@@ -67,6 +67,9 @@ def draw(records: Sequence[Record], path: Path, title: str = "", by: str = "accu
         best = [line.label for line in tables.lines(records, by)][: len(COLOURS)]
         title = f"{title}: the best {len(best)} of {len(groups)} by {by}".removeprefix(": ")
         groups = {label: groups[label] for label in best}
+    counts = [sum(row["kind"] == "eval" for row in record.rows) for members in groups.values() for record in members]
+    if max(counts, default=0) < 3:  # a line from the start to the end says no more than the table
+        rows = rows[:1]
     alone = all(record.start.get("members", 1) == 1 for members in groups.values() for record in members)
     against = [axis for name, axis in AXES.items() if alone or name != "seconds"]  # shares of seconds compare nothing
     with _figure(path, len(rows), len(against), title) as axes:
@@ -200,6 +203,7 @@ def _draw_groups(axis: Any, groups: Mapping[str, Sequence[Record]], kind: str, v
             lows.append(scale * values.mean(0)[1:].min())
     if value == "accuracy" and lows:  # the jump from chance level would flatten everything else
         axis.set_ylim(bottom=max(0.0, float(np.median(lows)) - 3))
+        axis.set_ylim(top=min(101.0, axis.get_ylim()[1]))
 
 
 def _band(axis: Any, x: np.ndarray, values: np.ndarray, *, label: str, index: int) -> None:
