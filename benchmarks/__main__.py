@@ -39,7 +39,7 @@ def table(rows: list[dict]) -> str:
         chosen = [row for row in rows if row["benchmark"] == title]
         shown = [name for name in COLUMNS if any(row.get(name) is not None for row in chosen)]
         judged = next((name for name in JUDGED if name in shown), "")
-        lines += [f"\n### {title}\n", f"| variant | {' | '.join([*shown, 'goal', 'met'])} |"]
+        lines += [f"\n## {title}\n", f"| variant | {' | '.join([*shown, 'goal', 'met'])} |"]
         lines += ["| --- |" + " ---: |" * (len(shown) + 2)]
         for row in chosen:
             goal, found = row.get("goal"), row.get(judged)
