@@ -1,7 +1,7 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
 
-Each group is a module beside this one. All of them take about ten minutes on two cores, `--quick` about two; `targets`
-trains networks until they reach an accuracy, takes half an hour, and runs only when named.
+Each group is a module beside this one. All of them took six minutes on two cores; `--quick` makes fewer rounds;
+`targets` trains networks until they reach an accuracy and runs only when named.
 """
 
 import argparse
