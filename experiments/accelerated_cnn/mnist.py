@@ -33,10 +33,10 @@ VERDICT = {
         "not reproduced",
         "As the scaled claim: standard, AGD, GOSE and the combined method lie within 0.1 % of each other and within "
         "their errors, so that no order shows at three seeds; the report's own differences are as small, and its AGD "
-        "is worse than standard on MNIST, too. GOSE and the combined method equal their bases, since no gradient was "
-        "small enough for a search. ANCM really jumps here, on the curvature of one minibatch: one of its three runs "
-        "ends 3 % lower because the last evaluation comes a few steps after a jump. The seconds do not compare, "
-        "although the protocol wanted them to: the first contenders had to share the cores with other work. "
+        "is worse than standard on MNIST, too. The combined method equals AGD to the digit, so it made no jump. One of "
+        "ANCM's three runs ends 3 % lower, at a step where a round has just begun; the records count no jumps, so "
+        "that a jump on one minibatch did it is a guess. The seconds do not compare, although the protocol wanted "
+        "them to: the first contenders had to share the cores with other work. "
         "Ratios of steps in one process are on the page of the benchmarks.",
     )
 }
