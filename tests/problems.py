@@ -96,11 +96,11 @@ def _quadratic() -> Problem:
     centre = rng.normal(size=6)
 
     def joined(xp, p):
-        return xp.concatenate([xp.ravel(p["kernel"]), p["offset"]]) - centre
+        return xp.concatenate([xp.ravel(p["kernel"]), p["offset"]]) - xp.asarray(centre, p["offset"].dtype)
 
     def formula(xp, p):
         d = joined(xp, p)
-        return 0.5 * xp.dot(d, xp.dot(hessian, d))
+        return 0.5 * xp.dot(d, xp.dot(xp.asarray(hessian, d.dtype), d))
 
     def slope(p):
         g = hessian @ joined(np, p)

@@ -18,6 +18,7 @@ from optaxaccel.training import experiment, records
 from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Study
 
 NOT_RUN = "not run yet"
+_NO_BRACKETS = str.maketrans("[]", "()")  # which would end the alternative text of an image
 _MARKED = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
 
@@ -99,8 +100,23 @@ def section(definition: Definition, scale: str) -> str:
     for table in tables_of(definition, plan, found):
         lines += [table.markdown(), ""]
     images = sorted(p for p in definition.results.glob(f"{path.stem}*.png") if _belongs(p, path))
-    lines += [f"![{image.stem}](results/{image.name})" for image in images]
+    lines += [f"![{_alternative(definition, plan, image.stem)}](results/{image.name})" for image in images]
     return "\n".join(lines)
+
+
+def _alternative(definition: Definition, plan: AnyPlan, stem: str) -> str:
+    """Return what a figure shows, for those who do not see it."""
+    if isinstance(plan, Study):
+        shown = f"Panels: {'; '.join(panel.title for panel in definition.panels.values())}"
+    elif isinstance(plan, Grid):
+        shown = f"Box plots of the {plan.by} of all settings and the best quarter, and curves of each method's best"
+    elif stem.endswith("-extrapolated"):
+        shown = "Test error of the network and of its extrapolation by epoch, one panel a contender"
+    elif stem.endswith("-sensitivity"):
+        shown = "Outcome of tuning against the main hyperparameter, one panel a method"
+    else:
+        shown = "Curves of the contenders' losses and accuracies, means with bands of one standard error"
+    return f"{shown} ({definition.name})".translate(_NO_BRACKETS)
 
 
 def _field(definition: Definition, name: str) -> str:

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import unoptimised
 
 from optaxaccel import Card
 from optaxaccel.numerics import trees
@@ -18,10 +17,6 @@ Tree = Any
 SIZE = 9
 BATCH = np.zeros(8, np.float32)
 MIXED = {"s": jnp.float32, "w": jnp.bfloat16}
-
-# Compiling is nearly all that the suite does, and takes a fifth of the time without the backend's optimisations.
-QUICK = unoptimised.options()
-jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def build(card: Card) -> optax.GradientTransformationExtraArgs:
@@ -68,7 +63,7 @@ def evaluate(loss: Callable, params: Tree, *data: Any) -> tuple[jax.Array, Tree]
     return value, jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
 
 
-value_and_grad = jit(functools.partial(evaluate, loss))
+value_and_grad = jax.jit(functools.partial(evaluate, loss))
 
 # --- Steps ------------------------------------------------------------------------------------------------------------
 
@@ -84,7 +79,7 @@ class Step(NamedTuple):
 def compile_step(tx: optax.GradientTransformation, loss: Callable = loss) -> Step:
     tx, traces = optax.with_extra_args_support(tx), [0]
 
-    @functools.partial(jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
     def update(params, state, grads, value, batch):
         traces[0] += 1
         updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss, batch=batch)

@@ -13,7 +13,6 @@ from .problem import (
     BATCH,
     assert_same,
     build,
-    jit,
     program,
     reference,
     run,
@@ -31,7 +30,7 @@ def pointers(tree) -> list[int]:
 
 def test_fresh_state_shares_no_buffer(card: Card):
     tx, params = build(card), start()
-    for init in (tx.init, jit(tx.init)):
+    for init in (tx.init, jax.jit(tx.init)):
         found = pointers((params, init(params)))
         assert len(set(found)) == len(found), "a buffer appears twice: donation would fail"
 

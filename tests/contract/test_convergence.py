@@ -9,7 +9,7 @@ import numpy as np
 
 from optaxaccel import Card, eval_params
 
-from .problem import BATCH, build, compile_step, jit, loss, run, shared_step, start, to_numpy, whole_step
+from .problem import BATCH, build, compile_step, loss, run, shared_step, start, to_numpy, whole_step
 
 STEPS = 400
 BEGIN = {"x": -1.0, "y": 1.0}
@@ -37,7 +37,7 @@ def _descend(make, names, numbers) -> Descent:
     tx, calls = make(**dict(zip(names, numbers, strict=True))), {"values": 0, "grads": 0, "hvps": 0}
     step = whole_step(tx, lambda params, batch: valley(params), value_fn=counted(valley, calls))
 
-    @jit
+    @jax.jit
     def all_steps(params):
         def one(carry, _):
             params, state, _ = step(*carry, None)

@@ -9,11 +9,9 @@ from jax.sharding import PartitionSpec as P
 from optaxaccel import Card
 
 from .problem import (
-    QUICK,
     assert_close,
     build,
     compile_step,
-    jit,
     loss,
     run,
     shared_step,
@@ -57,7 +55,7 @@ def test_pmap_equals_one_device(card: Card):
     update = whole_step(tx, mean_loss, share=lambda grads: jax.lax.pmean(grads, "data"))
     params, state = jax.tree.map(lambda x: np.stack([x] * 4), (start(), tx.init(start())))
     batch = NOISY.reshape(4, 2)
-    step = jax.pmap(update, axis_name="data").lower(params, state, batch).compile(QUICK)
+    step = jax.pmap(update, axis_name="data").lower(params, state, batch).compile()
     for _ in range(STEPS):
         params, state, _ = step(params, state, batch)
     params, want = to_numpy(params), run(shared_step(card), STEPS, batch=NOISY).params
@@ -88,9 +86,9 @@ def test_explicit_mesh_keeps_types(card: Card):
         batch = jax.device_put(NOISY, NamedSharding(mesh, P("data")))
         want_state, want_params = types(tx.init(params)), types(params)
         assert "4@data" in " ".join(want_params)
-        state = jit(tx.init)(params)
+        state = jax.jit(tx.init)(params)
         assert types(state) == want_state
-        step = jit(whole_step(tx))
+        step = jax.jit(whole_step(tx))
         for _ in range(STEPS):
             params, state, updates = step(params, state, batch)
             assert types(state) == want_state
@@ -105,7 +103,7 @@ def test_vmap_equals_a_loop_over_starts(card: Card):
     starts = [jax.tree.map(lambda x: np.asarray(x) * s, start()) for s in scales]  # noqa: B023
     params = jax.tree.map(lambda *xs: jnp.stack(xs), *starts)
     state = jax.vmap(tx.init)(params)
-    step = jit(jax.vmap(whole_step(tx), in_axes=(0, 0, None)))
+    step = jax.jit(jax.vmap(whole_step(tx), in_axes=(0, 0, None)))
     for _ in range(STEPS):
         params, state, _ = step(params, state, NOISY)
     params = to_numpy(params)

@@ -10,7 +10,7 @@ import pytest
 
 from optaxaccel import Card
 
-from .problem import BATCH, MIXED, build, evaluate, jit, loss, run, shared_step, start, types
+from .problem import BATCH, MIXED, build, evaluate, loss, run, shared_step, start, types
 
 DTYPES = {
     "float32": jnp.float32,
@@ -109,6 +109,6 @@ def test_traces_once(card: Card):
     run(step, 1)
     compiled = step.update._cache_size()
     run(step, 3)
-    run(step, 2, state=jit(step.tx.init)(start()))
+    run(step, 2, state=jax.jit(step.tx.init)(start()))
     assert step.traces == [1]
     assert step.update._cache_size() == compiled

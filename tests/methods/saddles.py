@@ -6,11 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import unoptimised
 from problems import Problem, flatten
-
-# Compiling is nearly all that these tests do.
-jit = functools.partial(jax.jit, compiler_options=unoptimised.options())
 
 
 def _saddle():
@@ -52,7 +48,7 @@ def dimension(problem):
 @functools.cache
 def _hessian(problem_name, formula):
     del problem_name
-    return jit(jax.hessian(lambda tree: formula(jnp, tree)))
+    return jax.jit(jax.hessian(lambda tree: formula(jnp, tree)))
 
 
 def hessian(problem, x):
@@ -85,7 +81,7 @@ def run_from(tx, problem, start, steps, **extra):
     params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), start)
     tx = optax.with_extra_args_support(tx)
 
-    @jit
+    @jax.jit
     def run(params):
         def step(carry, _):
             params, state = carry

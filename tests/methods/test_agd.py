@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import problems
 import pytest
+from compilation import SHIPPED
 
 import optaxaccel
 
@@ -147,7 +148,7 @@ def test_a_donated_step_needs_no_second_buffer(tx):
         return optax.apply_updates(params, updates), state
 
     for value in (None, jnp.array(1.0)):  # they compile differently: without a value nothing is ever held still
-        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params, value).compile()
+        compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params, value).compile(SHIPPED)
         assert compiled.memory_analysis().temp_size_in_bytes < leaf
 
 

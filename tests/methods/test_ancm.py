@@ -6,7 +6,7 @@ import numpy as np
 import problems
 import pytest
 import saddles
-from saddles import FACTORISATION, SADDLE, jit
+from saddles import FACTORISATION, SADDLE
 
 import optaxaccel
 
@@ -78,7 +78,7 @@ def test_the_jump_is_an_update_of_its_own():
         state, positions = tx.init(params), []
         assert np.isinf(state.round_move)
 
-        @jit
+        @jax.jit
         def step(params, state, tx=tx):
             updates, state = tx.update(jax.grad(SADDLE.loss)(params), state, params, value_fn=SADDLE.loss)
             return jax.tree.map(jnp.add, params, updates), state
@@ -103,7 +103,7 @@ def test_what_is_not_finite_holds_the_round():
     tx = optaxaccel.ancm(0.1, period=3, finder=optaxaccel.lanczos(2))
     params = {"x": jnp.float32(0.1), "y": jnp.float32(1.1)}
     bad = {"x": jnp.float32(np.nan), "y": jnp.float32(0.0)}
-    update = jit(lambda g, s: tx.update(g, s, params, value_fn=SADDLE.loss))
+    update = jax.jit(lambda g, s: tx.update(g, s, params, value_fn=SADDLE.loss))
     fresh = tx.init(params)
     for state in (fresh, update(params, fresh)[1]):
         updates, after = update(bad, state)

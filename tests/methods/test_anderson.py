@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import problems
 import pytest
+from compilation import SHIPPED
 
 import optaxaccel
 
@@ -235,7 +236,7 @@ def test_a_donated_step_needs_no_second_buffer(history, constraint):
         updates, state = tx.update(grads, state, params, value=jnp.sum(grads["0"]))
         return optax.apply_updates(params, updates), state
 
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params).compile()
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, tx.init(params), params).compile(SHIPPED)
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 256 * 256 / 8
 
 

@@ -7,7 +7,7 @@ import optax
 import problems
 import pytest
 import saddles
-from saddles import FACTORISATION, SADDLE, jit
+from saddles import FACTORISATION, SADDLE
 
 import optaxaccel
 
@@ -91,7 +91,7 @@ def test_both_sequences_of_agd_restart_at_the_jump():
     params = {"x": jnp.zeros(()), "y": jnp.zeros(())}
     state = tx.init(params)
     state = state._replace(base_state=state.base_state._replace(lead={"x": jnp.ones(()), "y": jnp.ones(())}))
-    updates, after = jit(lambda s, p: tx.update(p, s, p, value_fn=SADDLE.loss))(state, params)
+    updates, after = jax.jit(lambda s, p: tx.update(p, s, p, value_fn=SADDLE.loss))(state, params)
     assert abs(float(updates["y"])) == pytest.approx(0.5, rel=1e-5)
     there = optax.apply_updates(params, updates)
     assert problems.flatten(optaxaccel.eval_params(after, there)).tolist() == problems.flatten(there).tolist()
@@ -102,7 +102,7 @@ def test_a_base_deep_inside_a_chain_restarts_too():
     base = optax.chain(optax.clip(1.0), optaxaccel.nesterov(0.1))
     tx = optaxaccel.gose(base, finder=optaxaccel.lanczos(2), check_every=1)
     params = {"x": jnp.full((), 1e-4), "y": jnp.full((), 1e-4)}
-    updates, state = jit(lambda p: tx.update(p, tx.init(p), p, value_fn=SADDLE.loss))(params)
+    updates, state = jax.jit(lambda p: tx.update(p, tx.init(p), p, value_fn=SADDLE.loss))(params)
     there = optax.apply_updates(params, updates)
     assert int(state.num_jumps) == 1
     np.testing.assert_array_equal(problems.flatten(optaxaccel.eval_params(state, there)), problems.flatten(there))
@@ -149,7 +149,7 @@ def count_searches(steps=9, **arguments):
     """How often a run at a minimum, with gradients of norm 1 from noise of alternating sign, searched."""
     tx = optaxaccel.gose(optax.set_to_zero(), finder=optaxaccel.lanczos(2), **arguments)
 
-    @jit
+    @jax.jit
     def run(x):
         def step(state, k):
             return tx.update(jnp.ones(()) * (-1.0) ** k, state, x, value_fn=lambda x: x**2)[1], None
@@ -178,7 +178,7 @@ def test_a_larger_batch_may_decide():
     steep = {"x": jnp.full((), 5.0), "y": jnp.full((), 5.0)}
     at = {"x": jnp.zeros(()), "y": jnp.full((), 0.01)}
 
-    @jit
+    @jax.jit
     def update(p):
         state = tx.init(p)
         return tx.update(
@@ -208,7 +208,7 @@ def test_a_loss_of_the_wrong_shape_of_step_is_not_taken_for_negative_curvature()
     """Nothing is found where the Hessian is not finite."""
     tx = optaxaccel.gose(optax.sgd(0.0), check_every=1, gradient_threshold=1.0, finder=optaxaccel.lanczos(3))
     x = jnp.zeros(3)
-    updates, state = jit(lambda x: tx.update(x, tx.init(x), x, value_fn=lambda x: jnp.sum(jnp.sqrt(x))))(x)
+    updates, state = jax.jit(lambda x: tx.update(x, tx.init(x), x, value_fn=lambda x: jnp.sum(jnp.sqrt(x))))(x)
     assert int(state.num_searches) == 1
     assert int(state.num_jumps) == 0
     assert not np.any(updates)
@@ -223,7 +223,7 @@ def test_the_search_lies_inside_a_conditional(make):
     def loss(p):
         return jnp.sum(jnp.tanh(p["w"] @ p["b"]))
 
-    @jit
+    @jax.jit
     def step(p, state):
         updates, state = tx.update(jax.grad(loss)(p), state, p, value_fn=loss)
         return optax.apply_updates(p, updates), state
@@ -265,7 +265,7 @@ def test_devices_jump_together_if_the_gradient_of_the_loss_is_averaged():
 
     params = {"x": jnp.float32(0.01), "y": jnp.float32(0.02)}
     apart = jax.pmap(step, axis_name="devices", in_axes=(None, 0))(params, batch)
-    together = jit(whole)(params)
+    together = jax.jit(whole)(params)
     for device in range(4):
         got = problems.flatten(jax.tree.map(lambda leaf, d=device: leaf[d], apart))
         np.testing.assert_allclose(got, problems.flatten(together), rtol=1e-4, atol=1e-6)

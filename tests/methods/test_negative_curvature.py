@@ -7,7 +7,6 @@ import optax
 import problems
 import pytest
 import saddles
-from saddles import jit
 
 import optaxaccel
 
@@ -132,7 +131,7 @@ def test_carmons_steps_follow_the_paper():
 def jump():
     """One compiled update at a point of the saddle, for any count and step size."""
 
-    @jit
+    @jax.jit
     def update(x, y, count, step_size):
         tx = optaxaccel.negative_curvature_descent(step_size, finder=optaxaccel.lanczos(2))
         params = {"x": x, "y": y}
@@ -172,7 +171,7 @@ def test_an_uncertain_direction_is_not_taken():
 
     tx = optaxaccel.negative_curvature_descent(0.5, finder=optaxaccel.lanczos(1))
     x = jnp.ones(50)
-    updates, state = jit(lambda x: tx.update(x, tx.init(x), x, value_fn=loss))(x)
+    updates, state = jax.jit(lambda x: tx.update(x, tx.init(x), x, value_fn=loss))(x)
     assert float(state.eigenvalue) < -1e-3
     assert float(state.residual) > 0.5 * abs(float(state.eigenvalue))
     assert not np.any(updates)

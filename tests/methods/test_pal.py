@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import problems
 import pytest
+from compilation import SHIPPED
 
 import optaxaccel
 from optaxaccel import ParabolaCase
@@ -374,7 +375,7 @@ def compiled_step(tx, loss):
         return optax.apply_updates(params, updates), state
 
     jitted = jax.jit(step, donate_argnums=(0, 1))
-    return jitted.lower(params, tx.init(params), params, jnp.float32(1.0)).compile()
+    return jitted.lower(params, tx.init(params), params, jnp.float32(1.0)).compile(SHIPPED)
 
 
 def squares(params):

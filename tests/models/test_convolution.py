@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from unoptimised import quick
 
 from optaxaccel.models import convolution
 from optaxaccel.models.convolution import Geometry, avg_pool, conv, max_pool
@@ -87,27 +86,27 @@ def test_convolution_and_its_derivatives_are_those_of_lax(case):
         x, kernel, geometry = arguments(case)
         ours = lambda x, k: conv(x, k, geometry)  # noqa: E731
         theirs = lambda x, k: lax_conv(x, k, geometry)  # noqa: E731
-        assert_equal(*quick(lambda *args: [derivatives(f, args) for f in (ours, theirs)])(x, kernel))
+        assert_equal(*jax.jit(lambda *args: [derivatives(f, args) for f in (ours, theirs)])(x, kernel))
 
 
 @pytest.mark.parametrize("case", ["resnet-3x3-stride-2", "groups"])
 def test_other_ways_to_differentiate_a_convolution_agree(case):
     with jax.enable_x64(True):
         x, kernel, geometry = arguments(case)
-        ways = quick(lambda args: [f(lambda x, k: conv(x, k, geometry), args) for f in (derivatives, other_ways)])
+        ways = jax.jit(lambda args: [f(lambda x, k: conv(x, k, geometry), args) for f in (derivatives, other_ways)])
         (_, gradient, product), (slope, stacked, other_product) = ways((x, kernel))
         assert_equal(slope, sum(jnp.vdot(g, jnp.cos(a)) for g, a in zip(gradient, (x, kernel), strict=True)))
         assert_equal([g[0] for g in stacked], list(gradient))
         assert_equal(other_product, product)
-        alone = quick(jax.grad(lambda x: jnp.sum(jnp.sin(conv(x, kernel, geometry)))))(x)
+        alone = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(conv(x, kernel, geometry)))))(x)
         assert_equal(alone, gradient[0])
 
 
 @pytest.mark.parametrize("case", ["3x3", "resnet-3x3-stride-2", "groups"])
 def test_float32_gradient_is_that_of_lax_to_1e_6(case):
     x, kernel, geometry = arguments(case)
-    ours = quick(jax.grad(lambda x, k: jnp.sum(conv(x, k, geometry) ** 2), (0, 1)))(x, kernel)
-    theirs = quick(jax.grad(lambda x, k: jnp.sum(lax_conv(x, k, geometry) ** 2), (0, 1)))(x, kernel)
+    ours = jax.jit(jax.grad(lambda x, k: jnp.sum(conv(x, k, geometry) ** 2), (0, 1)))(x, kernel)
+    theirs = jax.jit(jax.grad(lambda x, k: jnp.sum(lax_conv(x, k, geometry) ** 2), (0, 1)))(x, kernel)
     assert ours[0].dtype == ours[1].dtype == jnp.float32
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6 * float(jnp.max(jnp.abs(b))))
@@ -123,7 +122,7 @@ def test_kernel_gradient_in_parts_is_that_of_lax(case, monkeypatch):
         assert convolution._parts(conv(x, kernel, geometry).shape) == 6
         ours = lambda x, k: conv(x, k, geometry)  # noqa: E731
         theirs = lambda x, k: lax_conv(x, k, geometry)  # noqa: E731
-        assert_equal(*quick(lambda *args: [derivatives(f, args) for f in (ours, theirs)])(x, kernel))
+        assert_equal(*jax.jit(lambda *args: [derivatives(f, args) for f in (ours, theirs)])(x, kernel))
 
 
 def test_parts_of_the_batch_are_shared_evenly_by_the_devices(monkeypatch):
@@ -145,7 +144,7 @@ def test_max_pool_and_its_derivatives_are_those_of_lax(case, ties):
         x = jnp.array(np.round(x) if ties else x)  # rounded: several equal maxima in nearly every window
         ours = lambda x: max_pool(x, *window)  # noqa: E731
         theirs = lambda x: lax_max_pool(x, *window)  # noqa: E731
-        assert_equal(*quick(lambda x: [derivatives(f, (x,)) for f in (ours, theirs)])(x))
+        assert_equal(*jax.jit(lambda x: [derivatives(f, (x,)) for f in (ours, theirs)])(x))
 
 
 @pytest.mark.parametrize("case", ["2-2", "3-2-resnet"])
@@ -153,7 +152,7 @@ def test_other_ways_to_differentiate_a_max_pool_agree(case):
     size, *window = POOLS[case]
     with jax.enable_x64(True):
         x = jnp.round(jax.random.normal(jax.random.key(0), (2, size, size, 3)))
-        ways = quick(lambda x: [f(lambda x: max_pool(x, *window), (x,)) for f in (derivatives, other_ways)])
+        ways = jax.jit(lambda x: [f(lambda x: max_pool(x, *window), (x,)) for f in (derivatives, other_ways)])
         (_, (gradient,), (product,)), (slope, (stacked,), (other_product,)) = ways(x)
         assert_equal(slope, jnp.vdot(gradient, jnp.cos(x)))
         assert_equal(stacked[0], gradient)

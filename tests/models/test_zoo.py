@@ -11,7 +11,6 @@ import pytest
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from unoptimised import quick
 
 from optaxaccel import models
 from optaxaccel.models import convolution, layers
@@ -80,7 +79,7 @@ def largest(tree):
 def test_family_trains_a_step(name):
     model, x = shrunk(name)
     params, net_state = start(model, x)
-    step, evaluate = quick(training_step(model)), quick(model.apply)
+    step, evaluate = jax.jit(training_step(model)), jax.jit(model.apply)
     (loss, (logits, new_state)), gradient = step(params, net_state, x, jax.random.key(2))
 
     assert type(params) is dict
@@ -119,7 +118,7 @@ def assert_statistics_move(name, first, second, third):
 def test_same_key_gives_the_same_dropout_mask(name):
     model, x = shrunk(name)
     params, net_state = start(model, x)
-    train = quick(lambda key: model.apply(params, net_state, x, key=key, train=True)[0])
+    train = jax.jit(lambda key: model.apply(params, net_state, x, key=key, train=True)[0])
     np.testing.assert_array_equal(train(jax.random.key(5)), train(jax.random.key(5)))
     assert np.abs(train(jax.random.key(5)) - train(jax.random.key(6))).max() > 1e-4
 
@@ -144,7 +143,7 @@ def test_cnn_computes_what_the_report_describes():
 
     model, x = shrunk("cnn")
     params, net_state = start(model, x)
-    ours, theirs = quick(lambda p: (model.apply(p, net_state, x)[0], Naive().apply({"params": p}, x)))(params)
+    ours, theirs = jax.jit(lambda p: (model.apply(p, net_state, x)[0], Naive().apply({"params": p}, x)))(params)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
@@ -154,13 +153,13 @@ def test_cnn_computes_what_the_report_describes():
 def test_batch_norm_averages_over_the_named_axis():
     model, x = shrunk("resnet_cifar")
     params, net_state = start(model, x)
-    whole = quick(training_step(model))(params, net_state, x, None)
+    whole = jax.jit(training_step(model))(params, net_state, x, None)
     split, _ = shrunk("resnet_cifar", axis_name="device")
 
     def on_one(x):
         return jax.lax.pmean(training_step(split)(params, net_state, x, None), "device")
 
-    halves = quick(jax.vmap(on_one, axis_name="device"))(x.reshape(2, 2, *x.shape[1:]))
+    halves = jax.jit(jax.vmap(on_one, axis_name="device"))(x.reshape(2, 2, *x.shape[1:]))
     np.testing.assert_allclose(halves[0][0][0], whole[0][0], rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-5), halves[0][1][1], whole[0][1][1])
 
@@ -171,7 +170,7 @@ def test_sharded_batch_gives_the_same_gradient(monkeypatch):
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
     assert convolution._parts(x.shape) > 1
     params, net_state = start(model, x)
-    step = quick(training_step(model))
+    step = jax.jit(training_step(model))
     (loss, _), gradient = step(params, net_state, x, None)
     mesh = Mesh(np.array(jax.devices()), ("data",))
     (other_loss, _), other = step(params, net_state, jax.device_put(x, NamedSharding(mesh, P("data"))), None)
@@ -224,7 +223,7 @@ def test_remat_changes_neither_parameters_nor_gradients(name):
     params, net_state = start(kept, x)
     assert "remat" in str(jax.make_jaxpr(lambda p: remat.apply(p, net_state, x)[0])(params))
     if name == "resnet_cifar":
-        first, second = quick(lambda *a: [training_step(m)(*a)[1] for m in (kept, remat)])(params, net_state, x, None)
+        first, second = jax.jit(lambda *a: [training_step(m)(*a)[1] for m in (kept, remat)])(params, net_state, x, None)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), first, second)
 
 
@@ -243,27 +242,27 @@ def test_remat_changes_neither_parameters_nor_gradients(name):
 )
 def test_initial_kernels_have_the_papers_deviation(initialiser, deviation):
     draw = partial(layers.INITIALISERS[initialiser], shape=(3, 3, 16, 64), dtype=np.dtype("float32"))
-    kernel = jax.device_get(quick(draw)(jax.random.key(0)))
+    kernel = jax.device_get(jax.jit(draw)(jax.random.key(0)))
     np.testing.assert_allclose(kernel.std(), deviation, rtol=0.03)
     assert abs(kernel.mean()) < 0.05 * deviation
 
 
 def test_biases_start_as_described():
     alexnet, x = shrunk("alexnet", initialiser="normal")
-    params, _ = quick(alexnet.init)(jax.random.key(0), x)
+    params, _ = jax.jit(alexnet.init)(jax.random.key(0), x)
     starts = {name: float(layer["bias"].mean()) for name, layer in params.items()}
     assert [starts[f"Conv_{i}"] for i in range(5)] == [0, 1, 0, 1, 1]
     assert [starts[f"Dense_{i}"] for i in range(3)] == [1, 1, 0]
     cnn, x = shrunk("cnn")
-    bias = quick(cnn.init)(jax.random.key(0), x)[0]["Conv_1"]["bias"]
+    bias = jax.jit(cnn.init)(jax.random.key(0), x)[0]["Conv_1"]["bias"]
     assert 0 < np.abs(bias).max() <= (9 * 4) ** -0.5
 
 
 def test_deep_linear_net_starts_at_its_saddle():
     model, x = shrunk("deep_linear", scale=0.0)
-    params, net_state = quick(model.init)(jax.random.key(0), x)
+    params, net_state = jax.jit(model.init)(jax.random.key(0), x)
     assert largest(params) == [0.0, 0.0]
-    assert largest(quick(training_step(model))(params, net_state, x, None)[1]) == [0.0, 0.0]
+    assert largest(jax.jit(training_step(model))(params, net_state, x, None)[1]) == [0.0, 0.0]
 
 
 # --- Registry ---------------------------------------------------------------------------------------------------------

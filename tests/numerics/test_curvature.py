@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import problems
 import pytest
-import unoptimised
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -56,9 +55,6 @@ def spread(d):
     return np.concatenate([[-1.0], np.linspace(0.0, 5.0, d - 1)])
 
 
-# Compiling is nearly all that these tests do.
-jit = functools.partial(jax.jit, compiler_options=unoptimised.options())
-
 SPECTRA = {  # 68,000 eigenvalues, lowest -1, highest 5
     "small_bulk": lambda d: np.concatenate([[-1.0], np.linspace(-0.01, 0.05, d - 21), np.linspace(0.5, 5.0, 20)]),
     "negative_bulk": lambda d: np.concatenate([[-1.0], np.linspace(-0.3, 0.3, d - 21), np.linspace(0.5, 5.0, 20)]),
@@ -74,7 +70,7 @@ def test_products_are_those_of_the_hessian(host_driven):
     problem = problems.MLP
     with jax.enable_x64(True):
         params = jax.tree.map(jnp.asarray, problem.start)
-        hessian = np.asarray(jit(jax.hessian(lambda x: problem.loss(problem_tree(problem, x))))(problem.x0))
+        hessian = np.asarray(jax.jit(jax.hessian(lambda x: problem.loss(problem_tree(problem, x))))(problem.x0))
         vector = np.random.default_rng(0).normal(size=len(problem.x0))
         product = curvature.hessian_product(problem.loss, params, {}, host_driven=host_driven)
         np.testing.assert_allclose(flat(product(problem.tree(vector))), hessian @ vector, rtol=1e-12, atol=1e-14)
@@ -121,7 +117,7 @@ def lanczos(bowl, num_steps, seed=0, host_driven=False):
         start = curvature.random_unit(key, params)
         return curvature.lanczos(product, start, num_steps, host_driven=host_driven)
 
-    return (search if host_driven else jit(search))(bowl.params, jax.random.key(seed))
+    return (search if host_driven else jax.jit(search))(bowl.params, jax.random.key(seed))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +169,7 @@ def test_ritz_values_are_those_of_the_dense_projection():
 def test_twelve_products_come_within_a_tenth_in_68000_dimensions(name):
     bowl = Bowl(SPECTRA[name](68_000))
 
-    @jit
+    @jax.jit
     def search(params, key):
         product = curvature.hessian_product(bowl, params, {})
         return curvature.lanczos(product, curvature.random_unit(key, params), 12)
@@ -197,7 +193,7 @@ def test_orthogonalisation_is_full():
     bowl = Bowl(np.concatenate([[-1.0, 100.0], np.linspace(0.0, 1.0, 198)]))
     product = curvature.hessian_product(bowl, bowl.params, {})
 
-    @jit
+    @jax.jit
     def extend(krylov, step):
         return curvature._extend(krylov, step, product(curvature._vector(krylov.basis, step)))
 
@@ -216,7 +212,7 @@ def test_odd_trees(params):
         return sum((-0.5 * jnp.sum(x * x) for x in jax.tree.leaves(p)), start=jnp.zeros(()))
 
     product = curvature.hessian_product(loss, params, {})
-    found = jit(lambda key: curvature.lanczos(product, curvature.random_unit(key, params), 3))(jax.random.key(0))
+    found = jax.jit(lambda key: curvature.lanczos(product, curvature.random_unit(key, params), 3))(jax.random.key(0))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert float(found.eigenvalue) == (-1.0 if size else 0.0)
     assert jax.tree.structure(found.vector) == jax.tree.structure(params)
@@ -224,7 +220,7 @@ def test_odd_trees(params):
 
 
 def test_a_hessian_that_is_not_finite_is_not_hidden():
-    found = jit(lambda p: search_16(lambda q: jnp.sum(jnp.sqrt(q)), p))(jnp.zeros(3))
+    found = jax.jit(lambda p: search_16(lambda q: jnp.sum(jnp.sqrt(q)), p))(jnp.zeros(3))
     assert np.isnan(found.eigenvalue)
 
 
@@ -240,13 +236,13 @@ def test_sharded_leaves_give_the_same_answer():
     def loss(p):
         return 0.5 * jnp.sum(weights * p["w"] ** 2) + jnp.sum(p["w"] * p["b"]) + jnp.sum(p["b"] ** 2)
 
-    whole = jit(functools.partial(search_16, loss))(params)
+    whole = jax.jit(functools.partial(search_16, loss))(params)
     for kind in (AxisType.Auto, AxisType.Explicit):
         mesh = jax.make_mesh((4,), ("model",), axis_types=(kind,))
         with jax.set_mesh(mesh):
             shardings = {"w": NamedSharding(mesh, P("model")), "b": NamedSharding(mesh, P())}
             sharded = jax.device_put(params, shardings)
-            found = jit(functools.partial(search_16, lambda p: loss(p)))(sharded)
+            found = jax.jit(functools.partial(search_16, lambda p: loss(p)))(sharded)
             if kind == AxisType.Explicit:
                 assert jax.typeof(found.vector["w"]).sharding.spec[0] == "model"
         assert float(found.eigenvalue) == pytest.approx(float(whole.eigenvalue), rel=1e-5)

@@ -36,7 +36,8 @@ def model(axis_name=None):
 
     def init(key, x):
         variables = Net().init(key, x, True)
-        return variables["params"], variables["batch_stats"]
+        # Flax makes float32 statistics, which a step in float64 would turn into other types: another compilation.
+        return variables["params"], jax.tree.map(jnp.float64, variables["batch_stats"])
 
     def apply(params, stats, x, *, key=None, train=False):
         logits, new = net.apply({"params": params, "batch_stats": stats}, x, train, mutable=["batch_stats"])

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import compilation
 import pytest
 
 from optaxaccel.training import records
@@ -34,8 +35,7 @@ def nothing_left_running():
 
 def start(folder, *arguments, devices=1):
     command = [str(Path(sys.executable).parent / "optaxaccel"), *TRAIN, *map(str, arguments)]
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    env = {**os.environ, "OPTAXACCEL_CACHE": CACHE, "XLA_FLAGS": flags}
+    env = {**os.environ, "OPTAXACCEL_CACHE": CACHE, "XLA_FLAGS": compilation.devices(devices)}
     with (folder / f"log{len(list(folder.glob('log*')))}").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
     STARTED.append(process)
@@ -119,7 +119,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
 def test_what_is_on_disk_at_twenty_random_instants_is_enough_to_go_on_with(tmp_path, seconds, within_saves):
     command = [sys.executable, "-m", "training.killed", tmp_path, seconds, random.randrange(1000)]
     cache = {"JAX_COMPILATION_CACHE_DIR": CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    env = {**os.environ, **cache, "XLA_FLAGS": ""}
+    env = {**os.environ, **cache, "XLA_FLAGS": compilation.FLAGS}
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT / "tests", env=env, capture_output=True, text=True, timeout=300
     )

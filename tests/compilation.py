@@ -1,0 +1,14 @@
+"""How the suite compiles: with little optimisation, since it spends nearly all its time in the compiler.
+
+Most programs here run once or twice. Without the backend's optimisations the suite takes two thirds of its time; what
+is computed is the same up to rounding. Tests of the compiled program itself (memory, copies) ask for what users get.
+`XLA_FLAGS=--xla_force_host_platform_device_count=4 make test` runs all tests on fully optimised programs.
+"""
+
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+SHIPPED = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+
+
+def devices(count: int) -> str:
+    """Return the flags of a process with so many virtual devices."""
+    return f"--xla_force_host_platform_device_count={count} {FLAGS}"
