@@ -1,6 +1,13 @@
-"""How cost grows: with the number of parameters, the length of a history, the devices, and the settings of a sweep."""
+"""How cost grows: with the number of parameters, the length of a history, the devices, and the settings of a sweep.
 
+The devices are virtual ones of one machine, which a process has to ask for before it starts: `python -m
+benchmarks.scaling ROUNDS`, a process of its own, measures them and prints the rows.
+"""
+
+import json
 import math
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +19,12 @@ import optaxaccel
 from benchmarks.measure import Donated, Row, interleave, rows_of
 from benchmarks.updates import stepper
 from optaxaccel import models
+from optaxaccel.training import allocation
 
 SIZES = (10**4, 10**5, 10**6, 10**7, 10**8)
 LENGTHS = (2, 3, 5, 10, 20)
 SETTINGS = (1, 4, 16, 64)
+DEVICES = (1, 2, 4)
 
 
 def run(rounds: int) -> list[Row]:
@@ -23,7 +32,7 @@ def run(rounds: int) -> list[Row]:
     return [
         *(row for size in SIZES for row in _parameters(size, max(3, min(rounds, 3 * 10**7 // size)))),
         *_histories(max(3, rounds // 4)),
-        *_devices(max(3, rounds // 4)),
+        *_in_a_process_of_its_own(max(3, rounds // 4)),
         *_sweep(max(3, rounds // 4)),
     ]
 
@@ -62,6 +71,12 @@ def _histories(rounds: int) -> list[Row]:
     return rows_of("by length of the history, 10^6 parameters", interleave(variants, rounds=rounds))
 
 
+def _in_a_process_of_its_own(rounds: int) -> list[Row]:
+    """Return the rows by number of devices."""
+    command = [sys.executable, "-m", "benchmarks.scaling", str(rounds)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def _devices(rounds: int) -> list[Row]:
     """The same step, its batch cut over virtual devices of one machine."""
     rng = np.random.default_rng(0)
@@ -82,9 +97,7 @@ def _devices(rounds: int) -> list[Row]:
         return optax.apply_updates(params, updates), opt_state
 
     variants = {}
-    for count in (1, 2, 4):
-        if count > jax.device_count():
-            break
+    for count in DEVICES:
         axis = (jax.sharding.AxisType.Auto,)
         mesh = jax.make_mesh((count,), ("data",), devices=jax.devices()[:count], axis_types=axis)
         whole, cut = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("data")))
@@ -129,3 +142,9 @@ def _sweep(rounds: int) -> list[Row]:
         title = f"sweep of {settings} settings of a small network, 100 steps of pal"
         rows += rows_of(title, interleave(variants, rounds=rounds), goals=goal)
     return rows
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    allocation.keep_freed_memory()
+    print(json.dumps(_devices(int(sys.argv[1]))))

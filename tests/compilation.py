@@ -5,7 +5,9 @@ is computed is the same up to rounding. Tests of the compiled program itself (me
 `XLA_FLAGS=--xla_force_host_platform_device_count=4 make test` runs all tests on fully optimised programs.
 """
 
-FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 SHIPPED = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 

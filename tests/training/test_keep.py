@@ -1,5 +1,6 @@
 """What a stopped run loses: nothing."""
 
+import gc
 import json
 import os
 import signal
@@ -16,8 +17,14 @@ from optaxaccel import METHODS
 from optaxaccel.training import interrupt
 from optaxaccel.training.spec import Run
 
-# Where reading or writing fails, orbax leaves event loops behind, of which the interpreter complains at some time.
+# Where reading or writing fails, orbax leaves event loops behind, of which the interpreter complains at some time: here.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def leave_nothing_to_complain_of():
+    yield
+    gc.collect()
 
 
 def terminate():
