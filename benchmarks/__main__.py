@@ -1,19 +1,21 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
 
-Each group is a module beside this one. All of them took six minutes on two cores; `--quick` makes fewer rounds;
+Each group is a module beside this one, measured in three processes; `--quick` makes fewer rounds in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named.
 """
 
 import argparse
-import importlib
 import json
 import time
 from pathlib import Path
 
-from optaxaccel.training import allocation, parallel
+import jax
+
+from benchmarks import group
 from optaxaccel.training.records import provenance
 
 GROUPS = ("updates", "peers", "extrapolation", "curvature", "networks", "engine", "cards", "scaling", "startup")
+PROCESSES = 3
 SLOW = ("epochs", "targets")
 COLUMNS = (
     "ms",
@@ -65,14 +67,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*GROUPS, *SLOW), default=GROUPS, help="some groups")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
     options = parser.parse_args()
-    allocation.keep_freed_memory()  # as the command line does; peers have it, too
-    import jax
-
-    parallel.use_cpu_cores()
     rows = []
     for name in options.only:
         started = time.perf_counter()
-        rows += importlib.import_module(f"benchmarks.{name}").run(rounds=7 if options.quick else 40)
+        once = options.quick or name in SLOW  # which have few rounds to share
+        rounds = 7 if options.quick else 40 if once else 14
+        rows += group.measure(name, rounds, 1 if once else PROCESSES)
         print(f"measured {name} in {time.perf_counter() - started:.0f} s", flush=True)
     device = jax.devices()[0]
     origin = provenance(f"{device.platform} {device.device_kind}")
@@ -90,7 +90,8 @@ def header(origin: dict) -> str:
     return (
         f"{origin['device']}, {origin['machine']}; commit {origin['commit'][:9]}{' and changes' * origin['dirty']}; "
         f"{versions}; {origin['time']}.\n\n"
-        "Times are medians; ratios are medians over rounds, to the first variant of a table, with their quartiles. "
+        f"Times and ratios, to the first variant of a table, are medians over rounds and then over {PROCESSES} "
+        "processes (one of --quick, epochs and targets); quartiles are over rounds, the outermost of all processes. "
         "A limit is the least ratio that is possible; a goal is the largest that is good enough."
     )
 

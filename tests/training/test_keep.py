@@ -17,7 +17,7 @@ from optaxaccel import METHODS
 from optaxaccel.training import interrupt
 from optaxaccel.training.spec import Run
 
-# Where reading or writing fails, orbax leaves event loops behind, of which the interpreter complains at some time: here.
+# Where reading or writing fails, orbax leaves event loops behind, of which the interpreter complains later: do it here.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -1,0 +1,57 @@
+"""`python -m benchmarks.group NAME ROUNDS FILE`: measure one group in this process and write its rows; and join rows.
+
+One process is not enough: where its arrays happen to lie in memory moves ratios of memory-bound work by more than the
+rounds within it differ. So a group is measured in several processes, and their rows are joined.
+"""
+
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Row
+from optaxaccel.training import allocation, parallel
+
+
+def measure(name: str, rounds: int, processes: int) -> list[Row]:
+    """Return a group's rows, joined over processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        runs = []
+        for _ in range(processes):
+            subprocess.run([sys.executable, "-m", "benchmarks.group", name, str(rounds), file], check=True)
+            runs.append(json.loads(file.read_text()))
+    return [join(rows) for rows in zip(*runs, strict=True)]
+
+
+def join(rows: Sequence[Row]) -> Row:
+    """Return one row: medians of the numbers, and of the quartiles the outermost.
+
+    >>> join([{"ratio": r, "quartiles": [r - 0.1, r + 0.1], "goal": None} for r in (1.5, 1.0, 1.25)])
+    {'ratio': 1.25, 'quartiles': [0.9, 1.6], 'goal': None}
+    """
+    joined = dict(rows[0])
+    for name, value in joined.items():
+        values = [row.get(name) for row in rows]
+        if name == "quartiles":
+            joined[name] = [min(low for low, _ in values), max(high for _, high in values)]
+        elif isinstance(value, float) and None not in values:
+            joined[name] = float(np.median(values))
+    return joined
+
+
+def main() -> None:
+    """Measure one group."""
+    name, rounds, file = sys.argv[1:]
+    allocation.keep_freed_memory()  # as the command line does; peers have it, too
+    parallel.use_cpu_cores()
+    Path(file).write_text(json.dumps(importlib.import_module(f"benchmarks.{name}").run(rounds=int(rounds))))
+
+
+if __name__ == "__main__":
+    main()
