@@ -106,6 +106,11 @@ def prepare(name: str, data_dir: Directory = None, *, say: Callable[[str], None]
 
     catalogue = tfds.list_builders(with_community_datasets=False)
     base = name.partition(":")[0].partition("/")[0]
+    if card and base not in catalogue:
+        raise ValueError(
+            f"Data set {base!r} is not in TFDS's catalogue, so TFDS cannot prepare it. It is made of {card.source}; "
+            f"prepared as TFDS lays sets out, it belongs into {root / base / card.version}."
+        )
     if base not in catalogue:
         raise ValueError(
             f"Data set {base!r} is not in TFDS's catalogue, so it cannot be prepared.{suggestion(base, catalogue)} "

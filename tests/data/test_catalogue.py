@@ -129,6 +129,8 @@ def test_prepare_needs_a_known_name_files_and_tensorflow(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"'cifar1000' is not in TFDS's catalogue.*Did you mean 'cifar100'"):
         catalogue.prepare("cifar1000")
+    with pytest.raises(ValueError, match=r"cannot prepare it\. It is made of 1,000 images of ImageNet"):
+        catalogue.prepare("imagenet_sample")
     with pytest.raises(FileNotFoundError, match=r"ILSVRC2012_img_train\.tar"):
         catalogue.prepare("imagenet2012")
     with pytest.raises(ValueError, match=r"needs TensorFlow.*pip install 'optaxaccel\[prepare\]'"):
