@@ -37,10 +37,10 @@ def join(rows: Sequence[Row]) -> Row:
     """
     joined = dict(rows[0])
     for name, value in joined.items():
-        values = [row.get(name) for row in rows]
+        values = [row[name] for row in rows if row.get(name) is not None]
         if name == "quartiles":
             joined[name] = [min(low for low, _ in values), max(high for _, high in values)]
-        elif isinstance(value, float) and None not in values:
+        elif isinstance(value, float):
             joined[name] = float(np.median(values))
     return joined
 

@@ -14,7 +14,7 @@ from optaxaccel.training import extrapolation, feed, optimizer, parallel, progra
 from optaxaccel.training.journal import Journal, NotFiniteError, Progress
 from optaxaccel.training.keep import Keep, Keeper
 from optaxaccel.training.spec import Run
-from optaxaccel.training.state import TrainState
+from optaxaccel.training.state import TrainState, counts
 from optaxaccel.training.trace import Trace
 
 
@@ -122,8 +122,9 @@ class _Running:
             return Outcome("diverged", fault.step, collect(self.held), journal.last_eval)
         if step < journal.total:
             return Outcome("stopped", step, collect(self.held), journal.last_eval, keeper.stopped_by)
-        journal.end("done", step)
-        return Outcome("done", step, collect(self.held), journal.last_eval)
+        state = collect(self.held)
+        journal.end("done", step, **counts(state))
+        return Outcome("done", step, state, journal.last_eval)
 
     def advance(self, step: int, sources: Iterator[Any]) -> None:
         """Make one update and all that is due after it."""

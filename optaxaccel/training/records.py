@@ -1,7 +1,7 @@
 """Records: one JSONL file a run, provenance first, every row whole or absent.
 
 Kinds of rows: "start" (specification and provenance), "train", "eval" and "extrapolation" (measurements), "end" (how
-the run ended).
+the run ended, and how many searches for negative curvature and jumps were made where the method has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 

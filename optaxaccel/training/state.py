@@ -31,6 +31,19 @@ class TrainState:
     key: jax.Array
 
 
+def counts(state: TrainState) -> dict[str, int]:
+    """Return what the optimiser counted: {"searches": ..., "jumps": ...} along negative curvature, {} if it does not.
+
+    The oracle calls of rows are a method's expected ones; these are what really happened. Waits for the state.
+    """
+    found = {}
+    for name in ("searches", "jumps"):
+        counters = optax.tree.get_all_with_path(state.opt_state, f"num_{name}")
+        if counters:
+            found[name] = sum(int(counter) for _, counter in counters)
+    return found
+
+
 def init_state(model: Model, tx: optax.GradientTransformation, seed: jax.typing.ArrayLike, x: jax.Array) -> TrainState:
     """Return the state before the first step; call it inside jit, so that every leaf gets a buffer of its own."""
     key = jax.random.key(seed)

@@ -46,6 +46,16 @@ def test_equal_runs_give_equal_records_and_another_seed_another(tmp_path):
     assert a[2] != c[2]
 
 
+def test_the_end_tells_how_often_negative_curvature_was_searched(tmp_path):
+    run = RUN.replace(
+        method="gose_sgd", method_args={"learning_rate": 0.1, "check_every": 5, "gradient_threshold": 1e9}, steps=12
+    )
+    loop.train(run, tmp_path / "a.jsonl")
+    assert records.read(tmp_path / "a.jsonl").end["searches"] == 3
+    loop.train(RUN, tmp_path / "b.jsonl")
+    assert "searches" not in records.read(tmp_path / "b.jsonl").end
+
+
 def test_the_recorded_losses_are_those_of_plain_descent_on_the_same_batches(tmp_path):
     """The loop against the obvious one: numpy order, jax.grad, p - lr g, nothing shared but model and data."""
     run = dataclasses.replace(RUN, log_every=1, steps=25, weight_decay=0.01)
