@@ -27,15 +27,17 @@ def run_file(command: RunFile) -> int:
 
         for contender in plan.contenders:
             loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
+    from optaxaccel.training import jobs
+
     say(definition.headline or definition.name)
     if isinstance(plan, experiment.Study):
         return _run_study(definition, plan, command, out)
     seeds = command.seeds or plan.seeds
     if isinstance(plan, experiment.Grid):
-        _run_jobs(list(experiment.grid_jobs(plan, seeds, out)), command, "runs")
+        _run_jobs(list(jobs.grid_jobs(plan, seeds, out)), command, "runs")
     else:
-        _run_jobs(list(experiment.tuning_jobs(plan, out)), command, "tuning")
-        finals = experiment.final_jobs(plan, seeds, out, experiment.validation_score)
+        _run_jobs(list(jobs.tuning_jobs(plan, out)), command, "tuning")
+        finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         _run_jobs(list(finals), command, "final runs")
     if command.publish:
         _publish(definition, command.scale, out)
@@ -63,11 +65,11 @@ def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
     import jax
 
     from optaxaccel.report import figures, tables
-    from optaxaccel.training import experiment
+    from optaxaccel.training import jobs
 
     path, device = out / "study.jsonl", jax.devices()[0]
     if not (command.resume and path.exists() and '"kind": "end"' in path.read_text(encoding="utf-8")):
-        experiment.study(plan, path, f"{device.platform} {device.device_kind}")
+        jobs.study(plan, path, f"{device.platform} {device.device_kind}")
     if command.publish:
         _publish(definition, command.scale, out)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -86,28 +88,28 @@ def _publish(definition: Any, scale: str, out: Path) -> None:
         say(f"rebuilt:   {page}")
 
 
-def _run_jobs(jobs: Sequence[Any], command: RunFile, what: str) -> None:
+def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> None:
     """Train every job that is not finished, and count them."""
-    from optaxaccel.training import experiment, progress
+    from optaxaccel.training import jobs, progress
 
-    if not jobs:
+    if not wanted:
         return
-    with progress.counter(console(), what, len(jobs)) as advance:
+    with progress.counter(console(), what, len(wanted)) as advance:
 
         def finished(job: Any, status: str) -> None:
             advance(f"{job.label} ({status})")
 
-        experiment.execute(jobs, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
+        jobs.execute(wanted, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
 
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
-    from optaxaccel.report import figures, tables
+    from optaxaccel.report import figures, grids, tables
     from optaxaccel.training import records
 
     found = records.read_all(path)
     by = "accuracy" if plan is None else plan.by
     if any(record.start["phase"] == "grid" for record in found):
-        print_table(tables.grid(found, by if plan else "train loss"))
+        print_table(grids.grid(found, by if plan else "train loss"))
         figures.boxes(found, figure, by if plan else "train loss", title)
     else:
         print_table(tables.contenders(found, by))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from optaxaccel.report import tables
+from optaxaccel.report import grids, tables
 from optaxaccel.report.tables import calls, group
 from optaxaccel.training.experiment import Panel
 from optaxaccel.training.records import Record, Row
@@ -96,7 +96,7 @@ def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path
 
 def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path:
     """Draw the distribution over settings (all, and the best quarter) and the curves of each contender's best."""
-    found = tables.settings(records, by)
+    found = grids.settings(records, by)
     what = {"accuracy": "error (%)", "loss": "held-out loss (nats)"}.get(by, "training loss (nats)")
     scale = 100.0 if by == "accuracy" else 1.0
     with _figure(path, 1, 3, title) as axes:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from optaxaccel.report import across, figures, published, tables
+from optaxaccel.report import across, figures, grids, published, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training import experiment, records
@@ -43,7 +43,7 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     if unfinished:
         raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
     if isinstance(plan, Grid):
-        full = [r for members in tables.settings(found, plan.by).values() for r in members[0].members]
+        full = [r for members in grids.settings(found, plan.by).values() for r in members[0].members]
     else:
         full = [record for record in found if record.start["phase"] == "final"]
     published.write_runs(path, definition.name, scale, found, full)
@@ -63,7 +63,7 @@ def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[T
     if isinstance(plan, Study):
         return [tables.study(found.values, plan.expected, "Measured against expected")]
     if isinstance(plan, Grid):
-        return [tables.grid(found.records, plan.by)]
+        return [grids.grid(found.records, plan.by)]
     finals = tables.group(found.records)
     alone = all(record.start.get("members", 1) == 1 for members in finals.values() for record in members)
     timed = [tables.seconds_per_epoch(found.records)] if len(finals) > 1 and alone else []
@@ -187,7 +187,7 @@ def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
         return _Row(f"{held} of {len(plan.expected)} as expected; {shown}", "-", "-")
     most = max((tables.calls(r.rows[-1]) for r in found.records if r.rows), default=0.0)
     if isinstance(plan, Grid):
-        best = sorted(tables.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
+        best = sorted(grids.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
         shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
         return _Row(
             f"best {'error' if plan.by == 'accuracy' else plan.by}: {shown}",

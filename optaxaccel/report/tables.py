@@ -1,12 +1,9 @@
 """Tables: one line a contender, from records alone; mean and standard error over runs, best first."""
 
-import json
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optaxaccel.report.published import mean_log_loss
 from optaxaccel.training.experiment import Expect
 from optaxaccel.training.records import Record
 
@@ -206,7 +203,7 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     title += "" if by == "accuracy" else f", ranked by {by}"
     shared = any(record.start.get("members", 1) > 1 for record in records)
     note = "Runs were trained together: each has an equal share of the seconds. " if shared else ""
-    return Table(title, columns, rows, WORDS, f"{note}{_note(records)}")
+    return Table(title, columns, rows, WORDS, f"{note}{note_on(records)}")
 
 
 def _behind(records: Sequence[Record], label: str, first: str, by: str) -> str:
@@ -237,32 +234,10 @@ def seconds_per_epoch(records: Sequence[Record]) -> Table:
     return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
 
 
-def _note(records: Sequence[Record]) -> str:
+def note_on(records: Sequence[Record]) -> str:
+    """Return what the data sets of these records have to say about results on them."""
     notes = dict.fromkeys(record.start.get("data_note") or "" for record in records)
     return "; ".join(note for note in notes if note)
-
-
-# --- Grids ------------------------------------------------------------------------------------------------------------
-
-
-class Setting(NamedTuple):
-    """One setting's runs, over its seeds.
-
-    Attributes:
-      label: its contender.
-      text: its hyperparameters.
-      members: its records.
-      value: the mean of what settings are ranked by; infinite as soon as one seed diverged.
-      spread: the same as an estimate over the seeds that did not.
-      log_loss: mean over the run of log10 of the training loss.
-    """
-
-    label: str
-    text: str
-    members: list[Record]
-    value: float
-    spread: Estimate
-    log_loss: Estimate
 
 
 def outcome(record: Record, by: str) -> float:
@@ -272,62 +247,6 @@ def outcome(record: Record, by: str) -> float:
     row = record.last("train" if by == "train loss" else "eval")
     value = 1.0 - row["accuracy"] if by == "accuracy" else row["loss"]
     return value if isinstance(value, float) and math.isfinite(value) else math.inf
-
-
-def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
-    """Return every contender's settings, best first."""
-    result = {}
-    for label, members in group(records, "grid").items():
-        seeds: dict[str, list[Record]] = {}
-        for record in members:
-            spec = record.start["spec"]
-            varied = [spec[name] for name in ("method", "method_args", "schedule", "extrapolate", "model_args")]
-            seeds.setdefault(json.dumps(varied, sort_keys=True), []).append(record)
-        found = []
-        for runs in seeds.values():
-            values = [outcome(record, by) for record in runs]
-            finite = [value for value in values if value < math.inf]
-            logs = estimate(mean_log_loss(r) for r in runs if r.status == "done")
-            mean = math.fsum(values) / len(values) if len(finite) == len(values) else math.inf
-            found.append(Setting(label, setting(runs[0].start["spec"]), runs, mean, estimate(finite), logs))
-        result[label] = sorted(found, key=lambda s: s.value)
-    return result
-
-
-def grid(records: Sequence[Record], by: str) -> Table:
-    """Return one line a contender: its best setting, its rank among all, and the distribution over its settings."""
-    found = settings(records, by)
-    ranked = sorted(s.value for members in found.values() for s in members)
-    columns = ["method", "settings", "best", "rank", "best quarter", "median", "quartiles", "mean log10 loss", "n"]
-    columns += ["failed runs", "setting"]
-    rows = []
-    for label, members in sorted(found.items(), key=lambda item: item[1][0].value):
-        values = [s.value for s in members]
-        best, low, middle, high = members[0], *_quartiles(values)
-        quarter = statistics.median(values[: -(-len(values) // 4)])
-        failed = sum(record.status != "done" for s in members for record in s.members)
-        runs = sum(len(s.members) for s in members)
-        texts = (_number(quarter), _number(middle), f"{_number(low)} to {_number(high)}")
-        rank = str(1 + ranked.index(best.value))
-        rows.append([label, str(len(members)), best.spread.show(4), rank, *texts, best.log_loss.show(2)])
-        rows[-1] += [str(best.spread.n), f"{failed} of {runs}", best.text]
-    what = {"accuracy": "error"}.get(by, by)
-    spec = records[0].start["spec"]
-    title = f"{spec['model']} on {spec['data']}: {what} of every setting, mean over its seeds (best: ± standard error)"
-    note = "A setting of which one seed or more diverged counts as infinite in median and quartiles. "
-    note += "Rank: of a contender's best among all settings of all contenders. Best quarter: its median."
-    return Table(title, columns, rows, WORDS, f"{note} {_note(records)}".strip())
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the quartiles; an order statistic each, since an infinite value cannot be averaged with another."""
-    ordered = sorted(values)
-    low, middle, high = (ordered[min(len(ordered) - 1, len(ordered) * k // 4)] for k in (1, 2, 3))
-    return low, middle, high
-
-
-def _number(value: float) -> str:
-    return "diverged" if math.isinf(value) else Estimate(value, None, 1).show(4)
 
 
 # --- Studies ----------------------------------------------------------------------------------------------------------

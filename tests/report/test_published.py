@@ -4,8 +4,8 @@ import math
 import pytest
 from made import record
 
-from optaxaccel.report import across, figures, pages, published, tables
-from optaxaccel.training import experiment, records
+from optaxaccel.report import across, figures, grids, pages, published, tables
+from optaxaccel.training import experiment, jobs, records
 from optaxaccel.training.experiment import about
 
 DEFINITION = '''"""Is one better than two?
@@ -106,7 +106,7 @@ def test_an_unfinished_run_is_not_published(tmp_path):
 def test_a_study_is_judged_by_what_it_expects(tmp_path, target, word):
     plan = STUDY["plan"].replace("about(7", f"about({target}")
     made = definition(tmp_path, **{**STUDY, "plan": plan})
-    measured = experiment.study(made.runs["small"], tmp_path / "runs" / "study.jsonl", "cpu")
+    measured = jobs.study(made.runs["small"], tmp_path / "runs" / "study.jsonl", "cpu")
     assert measured.values["seven"] == 7.0
     found = published.read(pages.publish(made, "small", tmp_path / "runs"))
     assert len(found.points) == published.POINTS
@@ -127,11 +127,11 @@ def test_a_grid_ranks_settings_by_their_mean_and_counts_failures(tmp_path):
             tmp_path / f"c{seed}.jsonl", "b", [1.0, 0.1], phase="grid", seed=seed, status=["done", "diverged"][seed - 1]
         )
     found = records.read_all(tmp_path)
-    (best, other), (worst,) = tables.settings(found, "train loss").values()
+    (best, other), (worst,) = grids.settings(found, "train loss").values()
     assert (best.value, other.value) == (0.6, 0.75)
     assert math.isinf(worst.value)
     assert worst.spread == (0.1, None, 1)
-    rows = {row[0]: row for row in tables.grid(found, "train loss").rows}
+    rows = {row[0]: row for row in grids.grid(found, "train loss").rows}
     assert rows["a"][1:4] == ["2", "0.6000 ± 0.0000", "1"]
     assert rows["b"][-2] == "1 of 2"
     assert figures.boxes(found, tmp_path / "boxes.png", "train loss").stat().st_size > 1000
