@@ -1,6 +1,6 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
 
-Each group is a module beside this one, measured in three processes; `--quick` makes fewer rounds in one process;
+Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named.
 """
 
@@ -15,7 +15,7 @@ from benchmarks import group
 from optaxaccel.training.records import provenance
 
 GROUPS = ("updates", "peers", "extrapolation", "curvature", "networks", "engine", "cards", "scaling", "startup")
-PROCESSES = 3
+PROCESSES = 2
 SLOW = ("epochs", "targets")
 COLUMNS = (
     "ms",
@@ -71,7 +71,7 @@ def main() -> None:
     for name in options.only:
         started = time.perf_counter()
         once = options.quick or name in SLOW  # which have few rounds to share
-        rounds = 7 if options.quick else 40 if once else 14
+        rounds = 7 if options.quick else 40 if once else 20
         rows += group.measure(name, rounds, 1 if once else PROCESSES)
         print(f"measured {name} in {time.perf_counter() - started:.0f} s", flush=True)
     device = jax.devices()[0]

@@ -1,7 +1,7 @@
 """`python -m benchmarks.group NAME ROUNDS FILE`: measure one group in this process and write its rows; and join rows.
 
 One process is not enough: where its arrays happen to lie in memory moves ratios of memory-bound work by more than the
-rounds within it differ. So a group is measured in several processes, and their rows are joined.
+rounds within it differ. So a group is measured in more than one process, and their rows are joined.
 """
 
 import importlib
