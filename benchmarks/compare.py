@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 TOLERANCE = 0.10
 JUDGED = ("ratio", "count", "share %", "seconds", "compile s")
+LEAST = {"share %": 0.5, "seconds": 0.1, "compile s": 0.2}  # growth that counts of figures without quartiles
 
 
 class Change(NamedTuple):
@@ -34,6 +35,9 @@ def changes(old: list[dict], new: list[dict], tolerance: float = TOLERANCE) -> l
     [True]
     >>> [c.regressed for c in changes(a, [dict(a[0], ratio=1.3, quartiles=[1.0, 1.4])])]
     [False]
+    >>> a = [{"benchmark": "b", "variant": "v", "seconds": 0.01}]
+    >>> [changes(a, [dict(a[0], seconds=s)])[0].regressed for s in (0.05, 0.2)]
+    [False, True]
     """
     before = {(row["benchmark"], row["variant"]): row for row in old}
     found = []
@@ -43,7 +47,7 @@ def changes(old: list[dict], new: list[dict], tolerance: float = TOLERANCE) -> l
         if other is None or figure is None or other.get(figure) is None:
             continue
         apart = row.get("quartiles") is None or row["quartiles"][0] > (other.get("quartiles") or [0, 0])[1]
-        grown = row[figure] > (1 + tolerance) * other[figure]
+        grown = row[figure] > (1 + tolerance) * other[figure] and row[figure] - other[figure] > LEAST.get(figure, 0.0)
         found.append(Change(row["benchmark"], row["variant"], figure, other[figure], row[figure], grown and apart))
     return found
 
