@@ -33,7 +33,7 @@ def run(rounds: int) -> list[Row]:
     for base, goals in BASES.items():
         searches: dict[str, int] = {}
         variants = {name: _epoch(name, searches) for name in (base, *goals)}
-        timings = alternate(variants, rounds=max(3, rounds // 8), warm_up=1)
+        timings = alternate(variants, rounds=max(3, rounds // 16), warm_up=0)
         title = f"training milliseconds an epoch, searches included, cnn, MNIST, batch 128: {base} and what rests on it"
         rows += [
             row | {"searches": searches[row["variant"]]} if row["variant"] in searches else row
