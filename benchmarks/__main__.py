@@ -1,6 +1,6 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
 
-Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds in one process;
+Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five groups in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named.
 """
 
@@ -15,6 +15,7 @@ from benchmarks import group
 from optaxaccel.training.records import provenance
 
 GROUPS = ("updates", "peers", "extrapolation", "curvature", "networks", "engine", "cards", "scaling", "startup")
+QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
 SLOW = ("epochs", "targets")
 COLUMNS = (
@@ -63,12 +64,12 @@ def _cell(value: object) -> str:
 def main() -> None:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--only", nargs="+", choices=(*GROUPS, *SLOW), default=GROUPS, help="some groups")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and five groups unless others are named")
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, *SLOW), help="some groups")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
     options = parser.parse_args()
     rows = []
-    for name in options.only:
+    for name in options.only or (QUICK if options.quick else GROUPS):
         started = time.perf_counter()
         once = options.quick or name in SLOW  # which have few rounds to share
         rounds = 7 if options.quick else 40 if once else 20
