@@ -1,6 +1,6 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
 
-Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five groups in one process;
+Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named.
 """
 
