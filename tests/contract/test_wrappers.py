@@ -66,12 +66,9 @@ def inside_all(tx):
 def test_neutral_wrappers_change_nothing(card: Card):
     """Many at once; the iterate to evaluate is found through all of them."""
     step = shared_step(card, inside_all)
-    # Two compiled programs round differently. A parabola through losses 0.1 apart divides their difference by 0.1^2 / 2
-    # and so amplifies the rounding of float32 up to 200 times.
-    tolerance = 200 * 6e-8 if card.cost.values else 1e-6
     for got, want in zip(run(step, 3, record=True), reference(card, 3), strict=True):
-        assert_close(got.updates, want.updates, tolerance)
-        assert_close(eval_params(got.state, got.params), eval_params(want.state, want.params), tolerance)
+        assert_close(got.updates, want.updates, 1e-6)
+        assert_close(eval_params(got.state, got.params), eval_params(want.state, want.params), 1e-6)
     assert step.traces == [1]
 
 
