@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import SHIPPED
 
 from optaxaccel import data
 from optaxaccel.data import augment
@@ -17,7 +18,8 @@ KEY = jax.random.key(3)
 
 @functools.cache
 def compiled(**options):
-    return jax.jit(lambda image, key: data.prepare(image, key=key, **options))
+    # As users get it: two programs of the quick compiler round multiplication and addition apart or in one.
+    return jax.jit(lambda image, key: data.prepare(image, key=key, **options), compiler_options=SHIPPED)
 
 
 def prepare(image, key=KEY, **options):
@@ -119,7 +121,7 @@ def test_augmentations_join_in_order():
     joined = prepare(image, augment="flip+cutout", train=True, mean=0.5)
     flipped = prepare(image, augment="flip", train=True, mean=0.5)
     kept = joined != 0
-    np.testing.assert_allclose(joined[kept], flipped[kept], rtol=3e-7)
+    np.testing.assert_array_equal(joined[kept], flipped[kept])
     assert augment.parse("none") == ()
 
 
