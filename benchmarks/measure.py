@@ -33,16 +33,28 @@ def interleave(
       rounds: how often each is called, after two calls that do not count.
       reference: the variant that ratios refer to; by default the first.
     """
-
-    def timed(call: Callable[[], Any]) -> Callable[[], float]:
-        def seconds() -> float:
-            started = time.perf_counter()
-            jax.block_until_ready(call())
-            return time.perf_counter() - started
-
-        return seconds
-
     return alternate({name: timed(call) for name, call in variants.items()}, rounds=rounds, reference=reference)
+
+
+def timed(call: Callable[[], Any]) -> Callable[[], float]:
+    """Return a function that calls, waits for what is returned, and gives the seconds."""
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        jax.block_until_ready(call())
+        return time.perf_counter() - started
+
+    return seconds
+
+
+def second_call(call: Callable[[], Any]) -> Callable[[], float]:
+    """Return a function that calls twice and gives the seconds of the second: nothing of its neighbour is left then."""
+
+    def seconds() -> float:
+        jax.block_until_ready(call())
+        return timed(call)()
+
+    return seconds
 
 
 def alternate(

@@ -30,7 +30,7 @@ VERDICT = {
     "small": (
         "measured",
         "Three epochs reward what is fast early: schedule-free SGD leads before Adam and Nesterov's method; momentum, "
-        "accelerated gradient descent and AdaGrad follow six percent behind the first; Interpolatron and PAL without "
+        "accelerated gradient descent and AdaGrad follow six points behind the first; Interpolatron and PAL without "
         "decay of its step sizes are last. Nesterov momentum did not learn with one seed of three (10 %), hence its "
         "large error.",
     )

@@ -88,7 +88,7 @@ def test_a_page_is_rebuilt_from_results_alone_and_says_what_was_not_run(tmp_path
     assert "| 1 | a | 90.00 ± 0.00 |" in text
     assert "2 (+1 diverged)" in text
     assert "commit 012345678" in text.lower()
-    assert "one standard error (paper-one)](results/one-small.png)" in text
+    assert "a standard error (paper-one)](results/one-small.png)" in text
     assert text.endswith("by hand\n")
     assert pages.render(page, experiment.find(tmp_path)) == text
     page.write_text(text.replace("one-small -->", "none-small -->"))
