@@ -115,9 +115,7 @@ def _alternative(definition: Definition, plan: AnyPlan, stem: str) -> str:
     elif stem.endswith("-sensitivity"):
         shown = "Outcome of tuning against the main hyperparameter, one panel a method"
     else:
-        shown = (
-            "Curves of the contenders' losses and of accuracies measured on the way, with bands of a standard error"
-        )
+        shown = "Curves of the contenders' losses and of accuracies measured on the way, with bands of a standard error"
     return f"{shown} ({definition.name})".translate(_NO_BRACKETS)
 
 
