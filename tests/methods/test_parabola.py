@@ -103,7 +103,6 @@ def test_along_adam(problem):
     assert problem.value(run.params[-1]) < 0.7 * problem.value(problem.x0)
 
 
-@pytest.mark.skipif("indian" not in optaxaccel.METHODS, reason="INDIAN is not registered")
 @pytest.mark.parametrize("problem", SMOOTH, ids=str)
 def test_along_indian(problem):
     indian = optaxaccel.METHODS["indian"].make(learning_rate=0.5, alpha=0.5, beta=0.1)
