@@ -11,17 +11,27 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {  # how the copy is extrapolated; l
     "refreshed": {"K": 10, "statistics": "refreshed"},
     "lambda 1e-4": {"K": 10, "regularization": 1e-4},
     "lambda 1e-1": {"K": 10, "regularization": 1e-1},
+    "adaptive": {"K": 10, "regularization": "adaptive", "statistics": "refreshed"},
 }
+ONLINE = {"online": 1e-8, "online, lambda 1e-1": 1e-1}  # training itself goes on from the extrapolated point
 
 
 def plan(base: Run, rate: float, drops: tuple[int, ...], seeds: int, variants: tuple[str, ...], constant: bool) -> Plan:
-    """SGD with momentum whose rate falls to a tenth at the epochs `drops`; `constant` adds a run without drops."""
+    """SGD with momentum whose rate falls to a tenth at the epochs `drops`; `constant` adds a run without drops.
+
+    Of `variants` those of ONLINE train by online RNA around the same SGD; the others leave training alone.
+    """
     base = base.replace(method="optax.sgd", method_args={"learning_rate": rate, "momentum": 0.9}, weight_decay=1e-5)
     scales = {f"{epoch}epochs": 0.1 for epoch in drops}
     falling = {"learning_rate": {"name": "piecewise_constant_schedule", "boundaries_and_scales": scales}}
-    found = {name: base.replace(schedule=falling, extrapolate=VARIANTS[name]) for name in variants}
+    base = base.replace(schedule=falling)
+    found = {name: base.replace(extrapolate=VARIANTS[name]) for name in variants if name in VARIANTS}
+    for name in variants:
+        if name in ONLINE:
+            about = {**base.method_args, "history": 10, "period": "1epoch", "regularization": ONLINE[name]}
+            found[name] = base.replace(method="rna_sgd", method_args=about)
     if constant:
-        found["no drop, combined"] = base.replace(extrapolate=VARIANTS["combined"])
+        found["no drop, combined"] = base.replace(schedule={}, extrapolate=VARIANTS["combined"])
     return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds)
 
 

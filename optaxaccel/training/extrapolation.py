@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from optaxaccel.training.spec import EXTRAPOLATE, Run, steps_from
 from optaxaccel.training.state import TrainState
 
 Tree = Any
+JUDGES = 1024  # at least so many training images, those of the first steps, judge where the loss chooses
 REFRESH = 50  # training batches that refreshed statistics are taken from: a decay of 0.9 forgets all but 0.5 %
 
 
@@ -45,17 +47,25 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
     """Return what a run's `extrapolate` asks for, or None.
 
     Raises:
-      ValueError: statistics are to be refreshed under `pmap`.
+      ValueError: statistics are to be refreshed, or the loss is to choose, under `pmap`; or the loss is to choose for a
+        network whose statistics are combined.
     """
     if not run.extrapolate:
         return None
     asked = {**EXTRAPOLATE, **run.extrapolate}
-    refreshed = asked["statistics"] == "refreshed"
-    if refreshed and run.parallel == "pmap":
-        raise ValueError("statistics='refreshed' needs whole batches. Pass --parallel jit, or statistics=combined.")
+    refreshed, adaptive = asked["statistics"] == "refreshed", asked["regularization"] == "adaptive"
+    if run.parallel == "pmap" and (refreshed or adaptive):
+        name = "statistics='refreshed'" if refreshed else "regularization='adaptive'"
+        raise ValueError(f"{name} needs whole batches. Pass --parallel jit, or leave it out.")
     options = {"regularization": asked["regularization"], "iterate": asked["iterate"]}
+    judges = lru_cache(maxsize=1)(lambda: _first_batches(run, feed))
 
     def begin(state):
+        if adaptive and not refreshed and jax.tree.leaves(state.net_state):
+            raise ValueError(
+                "regularization='adaptive' goes beyond the extrapolated point, where combined statistics no longer "
+                "belong. Pass statistics='refreshed' for a network that has statistics."
+            )
         keep = {"length": asked["K"] + 1, "offload": asked["host"]}
         found = Histories(*(methods.history_init(tree, **keep) for tree in (state.params, state.net_state)))
         return Histories(*(h._replace(count=jax.device_put(h.count, state.step.sharding)) for h in found))
@@ -67,17 +77,30 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
         )
 
     def point(histories, state):
-        if refreshed or not jax.tree.leaves(state.net_state):
+        statistics = bool(jax.tree.leaves(state.net_state))
+        if adaptive:
+            images, labels = judges()
+            about = {"net_state": state.net_state, "key": jax.random.key(0), "images": images, "labels": labels}
+            params, net_state = methods.extrapolate_adaptive(histories.params, compiled.value, **about), state.net_state
+        elif refreshed or not statistics:
             params, net_state = methods.extrapolate(histories.params, **options), state.net_state
         else:
             params, net_state = methods.extrapolate(histories.params, statistics=histories.net_state, **options)
         new = dataclasses.replace(state, params=params, net_state=net_state, opt_state=())
-        if refreshed:
+        if refreshed and statistics:
             for step, source in enumerate(itertools.islice(feed.open(0), REFRESH)):
                 new = compiled.refresh(dataclasses.replace(new, step=jnp.int32(step)), *source)
         return dataclasses.replace(new, step=state.step)
 
     return Extrapolation(steps_from(asked["every"], steps_per_epoch), begin, push, point)
+
+
+def _first_batches(run: Run, feed: Feed) -> tuple[jax.Array, ...]:
+    """Return images and labels of the first steps of training, each [count, batch, ...]."""
+    select = jax.jit(lambda source, step: feed.select(source, step, None, run.batch_size))
+    number = min(-(-JUDGES // run.batch_size), feed.examples // run.batch_size)
+    found = [select(source, jnp.int32(step)) for step, source in enumerate(itertools.islice(feed.open(0), number))]
+    return tuple(jnp.stack(parts) for parts in zip(*found, strict=True))
 
 
 @jax.jit

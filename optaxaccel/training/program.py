@@ -11,7 +11,7 @@ import numpy as np
 from optaxaccel import data, models
 from optaxaccel.training.evaluate import evaluate_batch
 from optaxaccel.training.feed import Feed, Source
-from optaxaccel.training.loss import Batch, Options
+from optaxaccel.training.loss import Batch, Options, objective
 from optaxaccel.training.optimizer import Recipe
 from optaxaccel.training.parallel import AXIS, Layout
 from optaxaccel.training.spec import Run
@@ -31,6 +31,8 @@ class Program(NamedTuple):
       spread: what the step takes, from what is replicated; `pmap` wants a copy a device along a first axis.
       refresh: (state, *source) -> state with the batch statistics moved by one training batch, the parameters as they
         were; under `jit` only.
+      value: (params, net_state, key, images, labels) -> mean loss over batches [count, batch, ...], not augmented, with
+        the batch statistics of each; not compiled, since it is a part of other functions.
       collect: what is replicated, from what the step returns.
       compile_seconds: what compiling took, once for all runs that share the program.
     """
@@ -39,6 +41,7 @@ class Program(NamedTuple):
     step: Callable[..., tuple[TrainState, jax.Array]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
     refresh: Callable[..., TrainState]
+    value: Callable[..., jax.Array]
     spread: Callable[[Any], Any]
     collect: Callable[[Any], Any]
     compile_seconds: float
@@ -97,6 +100,7 @@ class Functions(NamedTuple):
     step: Callable[..., tuple[TrainState, jax.Array]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
     refresh: Callable[..., TrainState]
+    value: Callable[..., jax.Array]
 
 
 def functions(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Functions:
@@ -117,11 +121,18 @@ def functions(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Functions
         x = data.prepare(images, key=key, mean=feed.mean, std=feed.std, augment=run.augment, train=True)
         return state.replace(net_state=model.apply(state.params, state.net_state, x, key=key, train=True)[1])
 
-    return Functions(init, _step(run, recipe, feed, layout, model), evaluate, refresh)
+    def value(params, *, net_state, key, images, labels):
+        def of_batch(batch):
+            x = data.prepare(batch[0], mean=feed.mean, std=feed.std)
+            return objective(model, params, net_state, Batch(x, batch[1]), key=key, penalty=None)[0]
+
+        return jnp.mean(jax.lax.map(of_batch, (images, labels)))
+
+    return Functions(init, _step(run, recipe, feed, layout, model), evaluate, refresh, value)
 
 
 def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numbers, source: Source) -> Program:
-    init, step, evaluate, refresh = functions(run, recipe, feed, layout)
+    init, step, evaluate, refresh, value = functions(run, recipe, feed, layout)
     started = time.perf_counter()
     compiled_init = jax.jit(init, out_shardings=layout.replicated).lower(np.uint32(0), numbers).compile()
     state = jax.tree.map(
@@ -137,7 +148,7 @@ def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numb
     compiled_evaluate, compiled_refresh = (jax.jit(f, out_shardings=layout.replicated) for f in (evaluate, refresh))
     spread, collect = (layout.stack, layout.unstack) if layout.mode == "pmap" else (_same, _same)
     seconds = time.perf_counter() - started
-    return Program(compiled_init, compiled_step, compiled_evaluate, compiled_refresh, spread, collect, seconds)
+    return Program(compiled_init, compiled_step, compiled_evaluate, compiled_refresh, value, spread, collect, seconds)
 
 
 def _same(tree: Any) -> Any:

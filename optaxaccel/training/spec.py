@@ -56,8 +56,9 @@ class Run:
       on_fault: what a loss or gradient that is not finite does: "stop" the run, or "skip" the step.
       max_skips: steps skipped in a row before the run stops all the same.
       extrapolate: RNA beside training, which it leaves alone: {"K": differences, 10 by default, "regularization": 1e-8,
-        "every": steps or "1epoch" between two of the trees kept, "iterate": "tail" or "head", "statistics": "combined",
-        or "refreshed" on training images, "host": whether the trees are kept in the host's memory}. Empty for none.
+        or "adaptive" for what the loss on the first training images likes best (`extrapolate_adaptive`), "every": steps
+        or "1epoch" between two of the trees kept, "iterate": "tail" or "head", "statistics": "combined", or "refreshed"
+        on training images, "host": whether the trees are kept in the host's memory}. Empty for none.
       eval_every: epochs between evaluations.
       log_every: steps between training rows; 0 means ten an epoch.
       data_dir: folder of prepared TFDS data; None means $TFDS_DATA_DIR or the TFDS default.
@@ -240,10 +241,13 @@ def _check_extrapolate(given: Mapping[str, Any]) -> None:
     settings = {**EXTRAPOLATE, **given}
     k, strength = settings["K"], settings["regularization"]
     _check("K", k, isinstance(k, int) and k >= 1, "an integer >= 1")
-    _check("regularization", strength, isinstance(strength, (int, float)) and 0 <= strength < math.inf, "a number >= 0")
+    number = isinstance(strength, (int, float)) and 0 <= strength < math.inf
+    _check("regularization", strength, number or strength == "adaptive", "a number >= 0, or 'adaptive'")
     every = steps_from(settings["every"], 1000)
     _check("every", settings["every"], isinstance(every, int) and every >= 1, "a number of steps, or '1epoch'")
     _check("iterate", settings["iterate"], settings["iterate"] in ("tail", "head"), "'tail' or 'head'")
+    if strength == "adaptive":
+        _check("iterate", settings["iterate"], settings["iterate"] == "tail", "'tail' where the loss chooses")
     statistics = settings["statistics"]
     _check("statistics", statistics, statistics in ("combined", "refreshed"), "'combined' or 'refreshed'")
     _check("host", settings["host"], isinstance(settings["host"], bool), "True or False")

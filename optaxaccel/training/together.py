@@ -143,7 +143,7 @@ def _compile(run: Run, recipe: Recipe, made: Feed, layout: Layout) -> _Compiled:
         del share  # a member's batch is whole on its device
         return made.select(source, step, jnp.int32(0), size)
 
-    init, step, evaluate, _ = program.functions(run, recipe, made._replace(select=select), layout)
+    init, step, evaluate, *_ = program.functions(run, recipe, made._replace(select=select), layout)
     pad = 0 if made.resident is None else made.resident[0].shape[0] - made.examples
 
     def order(common, own):

@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from training.kept import RUN, rows
 
 import optaxaccel
 from optaxaccel import data, models
-from optaxaccel.training import loop
+from optaxaccel.training import feed, loop, optimizer, program
 from optaxaccel.training.spec import Run
 
 
@@ -38,8 +39,6 @@ def test_the_rows_are_those_of_the_extrapolated_iterates(tmp_path):
 
 
 def evaluate(run, state):
-    from optaxaccel.training import feed, optimizer, program
-
     made, layout = feed.feed(run, None)
     recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
     compiled = program.program(run, recipe, made, layout, next(made.open(0)))
@@ -105,6 +104,8 @@ def test_statistics_are_combined_or_refreshed(tmp_path, monkeypatch):
         ({"K": 0}, "K=0"),
         ({"every": "often"}, "every"),
         ({"statistics": "no"}, "combined"),
+        ({"regularization": "best"}, "adaptive"),
+        ({"regularization": "adaptive", "iterate": "head"}, "tail"),
     ],
 )
 def test_bad_settings_are_refused(asked, message):
@@ -112,6 +113,55 @@ def test_bad_settings_are_refused(asked, message):
         Run(extrapolate=asked)
 
 
-def test_refreshing_under_pmap_is_refused(tmp_path):
+@pytest.mark.parametrize("asked", [{"statistics": "refreshed"}, {"regularization": "adaptive"}])
+def test_what_needs_whole_batches_is_refused_under_pmap(tmp_path, asked):
     with pytest.raises(ValueError, match="--parallel jit"):
-        train(RUN.replace(parallel="pmap", extrapolate={"statistics": "refreshed"}), tmp_path)
+        train(RUN.replace(parallel="pmap", extrapolate=asked), tmp_path)
+
+
+def test_the_loss_chooses_where_it_is_asked_to(tmp_path):
+    """The point is that of `extrapolate_adaptive` by the loss on the images of the first steps, computed here."""
+    run = RUN.replace(
+        method="optax.sgd",
+        method_args={"learning_rate": 0.2},
+        steps=9,
+        extrapolate={"K": 3, "every": 3, "regularization": "adaptive"},
+    )
+    train(run, tmp_path)
+    states = [
+        loop.train(run.replace(steps=steps, extrapolate={}), tmp_path / f"{steps}.jsonl").state for steps in (3, 6, 9)
+    ]
+    history = [initial(run), *(state.params for state in states)]
+    made, layout = feed.feed(run, None)
+    model = program.model_of(run, made, layout)
+    order = data.epoch_order(np.uint32(run.seed), np.uint32(0), made.examples)[: 4 * run.batch_size]
+    images, labels = (array[order] for array in data.load("digits").train)
+
+    def value(params, x, y):
+        logits, _ = model.apply(params, {}, data.prepare(x, mean=made.mean, std=made.std), train=False)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    params = optaxaccel.extrapolate_adaptive(history, value, x=images, y=labels)
+    loss = evaluate(run, states[-1].replace(params=params, opt_state=()))
+    rows = of_kind(tmp_path, "extrapolation")
+    assert rows[-1]["loss"] == pytest.approx(loss, rel=1e-4)
+    assert rows[-1]["loss"] < 0.99 * evaluate(run, states[-1])
+
+
+def initial(run):
+    made, layout = feed.feed(run, None)
+    recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
+    compiled = program.program(run, recipe, made, layout, next(made.open(0)))
+    return compiled.init(np.uint32(run.seed), program.numbers_of(run, recipe)).params
+
+
+def test_the_loss_may_choose_for_a_network_with_statistics_if_they_are_refreshed(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "make", centred)
+    monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+    asked = {"K": 2, "every": 2, "regularization": "adaptive"}
+    run = RUN.replace(method="optax.sgd", method_args={"learning_rate": 0.05}, normalise="none", steps=6)
+    with pytest.raises(ValueError, match="statistics='refreshed'"):
+        train(run.replace(extrapolate=asked), tmp_path)
+    (tmp_path / "refreshed").mkdir()
+    train(run.replace(extrapolate={**asked, "statistics": "refreshed"}), tmp_path / "refreshed")
+    assert len(of_kind(tmp_path / "refreshed", "extrapolation")) == 3
