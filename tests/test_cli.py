@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from optaxaccel.training import interrupt
+
 ROOT = Path(__file__).parents[1]
 PLAN = """
 \"\"\"A small experiment.\"\"\"
@@ -93,6 +95,10 @@ def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
     assert "--resume" in again.stderr
     finals[0].write_text(finals[0].read_text().splitlines()[0] + "\n")  # as if stopped in the middle
     others = {path: path.stat().st_mtime_ns for path in finals[1:]}
+    with interrupt.locked(tmp_path / "out"):
+        second = call("run", "plan.py", "--scale", "smoke", "--out", "out", "--resume", cwd=tmp_path)
+    assert second.returncode == 2
+    assert f"in use by another run (process {os.getpid()})" in second.stderr
     resumed = call("run", "plan.py", "--scale", "smoke", "--out", "out", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert '"end"' in finals[0].read_text()
@@ -112,6 +118,7 @@ REFUSED = [
     (["train", "--model-args", "hidden=8"], "Pass hidden=(128,)"),
     (["train", "--model", "nin", "--model-args", "classes=3"], "Unknown override of model 'nin': 'classes'"),
     (["train", "--data", "mnist"], "optaxaccel data prepare mnist"),
+    (["train", "--data", "mnist", "--model", "vgg16_cifar", "--model-args", "blocks=(1,2)"], "five numbers"),
     (["train", "--batch-size", "5000"], "batch_size=5000"),
     (["run", "nothing.py"], "nothing.py"),
     (["report", "nothing"], "nothing"),

@@ -27,9 +27,16 @@ def run_file(command: RunFile) -> int:
 
         for contender in plan.contenders:
             loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
-    from optaxaccel.training import jobs
+    from optaxaccel.training import interrupt
 
     say(definition.headline or definition.name)
+    with interrupt.locked(out):
+        return _run_plan(definition, plan, command, out)
+
+
+def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
+    from optaxaccel.training import experiment, jobs
+
     if isinstance(plan, experiment.Study):
         return _run_study(definition, plan, command, out)
     seeds = command.seeds or plan.seeds

@@ -63,7 +63,7 @@ def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, *
 
 
 def check(name: str, overrides: Mapping[str, Any]) -> None:
-    """Raise ValueError unless `make(name, ...)` knows the model and takes these overrides; nothing is built.
+    """Raise ValueError unless `make(name, ...)` knows the model and takes these overrides; no array is made.
 
     Example:
       >>> check("mlp", {"hidden": 8})
@@ -76,6 +76,7 @@ def check(name: str, overrides: Mapping[str, Any]) -> None:
         if override not in known:
             raise unknown(f"override of model {name!r}:", override, known)
     _overrides.check(name, overrides, inspect.signature(_maker(card)).parameters, known)
+    _maker(card)(classes=1, **{**card.defaults, **overrides})  # the family's own checks
 
 
 def overrides_of(name: str) -> dict[str, Any]:
