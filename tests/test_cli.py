@@ -105,6 +105,28 @@ def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
     assert others == {path: path.stat().st_mtime_ns for path in finals[1:]}
 
 
+def test_the_first_steps_of_every_contender_are_tried(tmp_path):
+    (tmp_path / "plan.py").write_text(PLAN)
+    common = ("run", "plan.py", "--scale", "smoke", "--first-steps", "3")
+    done = call(*common, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [read(path) for path in (tmp_path / "out" / "grid").glob("*.jsonl")]
+    by_label = {rows[0]["label"]: rows for rows in found}
+    assert set(by_label) == {"good", "bad"}
+    assert all(rows[0]["spec"]["test_split"] == "test[:64]" for rows in found)
+    good = by_label["good"]
+    assert [row["step"] for row in good if row["kind"] == "train"] == [1, 2, 3]
+    assert f"{good[0]['compile_seconds']:.1f}" in done.stdout
+    assert f"{good[-1]['seconds'] / 2:.3f}" in done.stdout
+    refused = call(*common, "--publish", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "no result" in refused.stderr
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 REFUSED = [
     (["train", "--method", "pall"], "Did you mean 'pal'"),
     (["train", "--model", "cnnn"], "Did you mean 'cnn'"),

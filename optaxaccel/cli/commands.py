@@ -67,6 +67,8 @@ class RunFile:
     """skip the runs that are finished in the output folder"""
     vectorize: bool = True
     """train runs that differ in numbers and seeds only as one program, where that pays"""
+    first_steps: int | None = None
+    """only see that every contender starts, and what it costs: so many updates of its first setting"""
     publish: bool = False
     """write the thinned records to the results beside the definition, and rebuild its figures and pages"""
     data_dir: str | None = None

@@ -16,7 +16,12 @@ def run_file(command: RunFile) -> int:
     plan = experiment.scale_of(definition, command.scale)
     if command.seeds is not None and command.seeds < 1:
         raise ValueError(f"seeds={command.seeds} is not an integer >= 1. Pass --seeds 3.")
-    out = command.out or Path("runs") / f"{definition.name}-{command.scale}"
+    name = f"{definition.name}-{command.scale}"
+    if command.first_steps is not None:
+        if command.publish:
+            raise ValueError("The first steps are no result. Leave out --publish, or --first-steps.")
+        plan, name = experiment.beginning(plan, command.first_steps), f"{name}-first"
+    out = command.out or Path("runs") / name
     if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
         raise FileExistsError(
             f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
@@ -35,7 +40,8 @@ def run_file(command: RunFile) -> int:
 
 
 def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
-    from optaxaccel.training import experiment, jobs
+    from optaxaccel.report import tables
+    from optaxaccel.training import experiment, jobs, records
 
     if isinstance(plan, experiment.Study):
         return _run_study(definition, plan, command, out)
@@ -46,6 +52,9 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         _run_jobs(list(jobs.tuning_jobs(plan, out)), command, "tuning")
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         _run_jobs(list(finals), command, "final runs")
+    if command.first_steps is not None:
+        print_table(tables.costs(records.read_all(out), f"{definition.name}, {command.scale}: the first steps"))
+        return DONE
     if command.publish:
         _publish(definition, command.scale, out)
     return _show(out, out / "figure.png", title=definition.name, plan=plan)

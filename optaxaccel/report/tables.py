@@ -182,6 +182,21 @@ COLUMNS = ("#", "method", "accuracy %", "loss", "train loss", "oracle calls", "s
 WORDS = ("method", "setting", "quantity", "source", "as expected")
 
 
+def costs(records: Sequence[Record], title: str = "") -> Table:
+    """Return what each run cost: seconds of compilation and of a step (the first left out), and the highest memory."""
+    rows = []
+    for record in records:
+        end, more = record.end, record.end.get("step", 0) - 1
+        per_step = f"{end['seconds'] / more:.3f}" if more > 0 else "-"
+        memory = f"{end['peak_bytes'] / 2**30:.2f}" if end.get("peak_bytes") else "-"
+        compiled = f"{record.start['compile_seconds']:.1f}"
+        rows.append((record.start["label"], compiled, per_step, memory, str(record.status)))
+    note = "Runs that share a compiled program share its seconds. Memory: highest of the process so far, in GiB."
+    return Table(
+        title, ("method", "compiling (s)", "a step (s)", "memory (GiB)", "ended"), rows, ("method", "ended"), note
+    )
+
+
 def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     """Return the table of final runs; where networks were extrapolated beside training, with their errors."""
     found = lines(records, by)

@@ -227,6 +227,23 @@ def scale_of(definition: Definition, scale: str) -> AnyPlan:
     return registry.lookup("scale", scale, definition.runs)
 
 
+def beginning(plan: AnyPlan, steps: int) -> Grid:
+    """Return a plan of the first updates of every contender's first setting, evaluated on one batch of images.
+
+    Raises:
+      ValueError: `steps` is no count, or the plan is a study, which trains nothing.
+    """
+    if isinstance(plan, Study):
+        raise ValueError("first_steps is for runs, and a study trains nothing. Leave out --first-steps.")
+
+    def first(run: Run) -> Run:
+        split = run.test_split if "[" in run.test_split else f"{run.test_split}[:{run.batch_size}]"
+        return run.replace(steps=steps, seconds=None, test_split=split, log_every=1, extrapolate={})
+
+    contenders = (Contender(contender.label, (first(contender.settings[0]),)) for contender in plan.contenders)
+    return Grid(tuple(contenders), seeds=1, by=plan.by)
+
+
 def _check_labels(contenders: Sequence[Contender]) -> None:
     labels = [contender.label for contender in contenders]
     if len(set(labels)) != len(labels):
