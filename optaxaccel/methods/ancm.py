@@ -42,6 +42,11 @@ class AncmState(NamedTuple):
     round_start: optax.Params
     lead: optax.Updates
 
+    @property
+    def search_attempts(self) -> jax.Array:
+        """How often the finder ran: once a search, and again after each jump (not after the last one allowed)."""
+        return self.num_searches + self.num_jumps
+
     def eval_params(self, params: optax.Params) -> optax.Params:
         """Return y, which belongs to the parameters x."""
         return jax.tree.map(lambda x, d: x - d, params, self.lead)
@@ -210,6 +215,7 @@ CARD = contract.Card(
     paper="Carmon, Duchi, Hinder and Sidford 2018; Xiao 2019",
     example={"learning_rate": 0.2, "momentum": 0.5},
     cost=contract.Cost(values=0.01, grads=0.01, hvps=0.16),  # a search a round that finds nothing
+    counts_attempts=True,
     state_copies=2.0,
     static_args=("period", "ncd_max_steps", "finder", "seed"),
 )

@@ -149,6 +149,7 @@ GOSE_SGD = contract.Card(
     paper="Yu, Zou and Gu 2017; Xiao 2019",
     example={"learning_rate": 0.1, "momentum": 0.9},
     cost=COST,
+    counts_attempts=True,
     state_copies=2.0,
     static_args=STATIC_ARGS,
 )
@@ -158,6 +159,7 @@ GOSE_AGD = contract.Card(
     paper="Yu, Zou and Gu 2017; Xiao 2019",
     example={"learning_rate": 0.2, "momentum": 0.5},
     cost=COST,
+    counts_attempts=True,
     state_copies=2.0,
     static_args=STATIC_ARGS,
 )

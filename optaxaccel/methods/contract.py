@@ -55,6 +55,8 @@ class Card(NamedTuple):
       state_copies: buffers as large as the parameters that the state keeps.
       static_args: hyperparameters that set shapes or loops; they are never traced.
       reservations: items of the contract suite that do not apply, each with its reason.
+      counts_attempts: whether the state tells how often a finder ran, see `search_attempts`; `cost` is then what is
+        spent where every chance is taken.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Card(NamedTuple):
     state_copies: float = 0.0
     static_args: tuple[str, ...] = ()
     reservations: Mapping[str, str] = {}
+    counts_attempts: bool = False
 
 
 # --- Arguments of a factory -------------------------------------------------------------------------------------------
@@ -268,12 +271,25 @@ def measurement_failed(opt_state: optax.OptState) -> jax.Array:
 
     States of methods that measure say so by a property `measurement_failed`; they are found at any depth.
     """
+    return jnp.any(jnp.array(_told(opt_state, "measurement_failed"), bool))
 
-    def measures(node: Any) -> bool:
-        return hasattr(type(node), "_fields") and hasattr(type(node), "measurement_failed")
 
-    states = [state for state in jax.tree.leaves(opt_state, is_leaf=measures) if measures(state)]
-    return jnp.any(jnp.array([state.measurement_failed for state in states], bool))
+def search_attempts(opt_state: optax.OptState) -> jax.Array:
+    """Return how often a finder of negative curvature has run, int32; methods that search when they need to tell it.
+
+    Each attempt takes what the finder takes, a gradient and a loss. States of such methods have a property
+    `search_attempts`; they are found at any depth.
+    """
+    return sum(_told(opt_state, "search_attempts"), start=jnp.zeros((), jnp.int32))
+
+
+def _told(opt_state: optax.OptState, name: str) -> list[jax.Array]:
+    """Return what states of methods say by a property of this name."""
+
+    def tells(node: Any) -> bool:
+        return hasattr(type(node), "_fields") and hasattr(type(node), name)
+
+    return [getattr(state, name) for state in jax.tree.leaves(opt_state, is_leaf=tells) if tells(state)]
 
 
 def as_seen_by(state: Any, params: optax.Params) -> optax.Params:

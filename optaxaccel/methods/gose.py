@@ -37,6 +37,11 @@ class GoseState(NamedTuple):
     gradient_mean: optax.Updates
     base_state: optax.OptState
 
+    @property
+    def search_attempts(self) -> jax.Array:
+        """How often the finder ran: once a search."""
+        return self.num_searches
+
 
 def gose(
     base: optax.GradientTransformation,

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from optaxaccel import methods
 from optaxaccel.training import records
+from optaxaccel.training.optimizer import Recipe
 from optaxaccel.training.records import Writer
 from optaxaccel.training.spec import Run
 from optaxaccel.training.step import METRICS
@@ -41,17 +41,17 @@ class Journal:
     The metrics of step k are read after step k + 1 was started, many at a time, so that the device never waits.
     """
 
-    def __init__(self, run: Run, cost: methods.Cost, writer: Writer, progress: Progress | None, total: int, epoch: int):
+    def __init__(self, run: Run, recipe: Recipe, writer: Writer, progress: Progress | None, total: int, epoch: int):
         """Begin at step 0; `total` is the number of updates and `epoch` the number of those in an epoch."""
         if run.seconds is not None and jax.process_count() > 1:
             raise ValueError(
                 f"seconds={run.seconds:g} is the time of one process's clock. Give steps or epochs instead."
             )
-        self.run, self.cost, self.writer, self.progress = run, cost, writer, progress
+        self.run, self.recipe, self.writer, self.progress = run, recipe, writer, progress
         self.total, self.epoch = total, epoch
         self.log_every = run.log_every or max(1, epoch // 10)
         self.pending: list[Metrics] = []
-        self.logged, self.skipped, self.skipped_in_a_row = 0, 0, 0
+        self.logged, self.skipped, self.skipped_in_a_row, self.attempts = 0, 0, 0, 0
         self.seconds = self.wait_seconds = self.logged_seconds = 0.0
         self.last_eval: Mapping[str, Any] = {}
         self.best = -1.0
@@ -108,7 +108,7 @@ class Journal:
         self.take(np.array(taken))
 
     def take(self, metrics: np.ndarray) -> None:
-        """Write one row about the next steps, whose METRICS [steps, 4] these are.
+        """Write one row about the next steps, whose METRICS [steps, 5] these are.
 
         Raises:
           NotFiniteError: see `log`.
@@ -119,6 +119,7 @@ class Journal:
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
         if good:
+            self.attempts = int(columns["search_attempts"][good[-1]])
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
             row = {
                 **self.position(self.logged + end),
@@ -179,12 +180,13 @@ class Journal:
 
     def position(self, step: int) -> dict[str, Any]:
         """Return where the run is: steps, epochs, oracle calls so far and training seconds."""
+        calls = self.recipe.calls(step, self.attempts)
         return {
             "step": step,
             "epoch": round(step / self.epoch, 6),
-            "value_calls": step * self.cost.values,
-            "grad_calls": step * (1 + self.cost.grads),
-            "hvp_calls": step * self.cost.hvps,
+            "value_calls": calls.values,
+            "grad_calls": step + calls.grads,
+            "hvp_calls": calls.hvps,
             "seconds": round(self.seconds, 4),
         }
 
@@ -213,7 +215,17 @@ class Journal:
 
     # --- Checkpoints --------------------------------------------------------------------------------------------------
 
-    _KEPT = ("logged", "skipped", "skipped_in_a_row", "seconds", "wait_seconds", "logged_seconds", "untimed", "best")
+    _KEPT = (
+        "logged",
+        "attempts",
+        "skipped",
+        "skipped_in_a_row",
+        "seconds",
+        "wait_seconds",
+        "logged_seconds",
+        "untimed",
+        "best",
+    )
 
     def memory(self, collect: Callable[[Metrics], Metrics]) -> dict[str, Any]:
         """Return as JSON what `recall` needs to go on as if nothing had happened."""

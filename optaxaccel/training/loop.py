@@ -86,7 +86,7 @@ def train(
         found = keeper.restore({"state": state, "histories": histories})
         offset = found.memory["offset"] if found else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
-            journal = Journal(run, recipe.method.cost, writer, progress, total, steps_per_epoch)
+            journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
             running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace())
             if found:
                 journal.recall(found.memory)

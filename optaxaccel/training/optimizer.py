@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
+from optaxaccel.methods.negative_curvature import as_finder
 from optaxaccel.training.baselines import BASELINES
 from optaxaccel.training.spec import Run, steps_from
 
@@ -32,6 +33,7 @@ class Method(NamedTuple):
     cost: methods.Cost
     static_args: tuple[str, ...]
     paper: str
+    counts_attempts: bool = False
 
     def arguments(self) -> Mapping[str, inspect.Parameter]:
         """Return the factory's parameters by name."""
@@ -49,7 +51,7 @@ def find(name: str) -> Method:
         return Method(name, make, _BASELINE_COSTS.get(name, methods.Cost()), ("max_steps",), "optax")
     if not name.startswith("optax."):
         card = registry.lookup("method", name, methods.METHODS)
-        return Method(card.name, card.make, card.cost, card.static_args, card.paper)
+        return Method(card.name, card.make, card.cost, card.static_args, card.paper, card.counts_attempts)
     make: Any = optax
     for part in name.split(".")[1:]:
         known = [n for n in dir(make) if not n.startswith("_")]
@@ -75,6 +77,14 @@ class Recipe(NamedTuple):
         """Return the transformation with these numbers; tables become schedules."""
         values = {name: _schedule(value) if jnp.ndim(value) else value for name, value in numbers.items()}
         return optax.with_extra_args_support(self.method.make(**self.static, **values))
+
+    def calls(self, steps: int, attempts: int) -> methods.Cost:
+        """Return the oracle calls beyond the gradients handed in: what the finder really took where that is counted."""
+        each, count = self.method.cost, steps
+        if self.method.counts_attempts:
+            finder = as_finder(self.static.get("finder", self.method.arguments()["finder"].default)).cost
+            each, count = methods.Cost(finder.values + 1, finder.grads + 1, finder.hvps), attempts
+        return methods.Cost(*(count * number for number in each))
 
 
 def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:

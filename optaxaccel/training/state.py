@@ -34,7 +34,7 @@ class TrainState:
 def counts(state: TrainState) -> dict[str, int]:
     """Return what the optimiser counted: {"searches": ..., "jumps": ...} along negative curvature, {} if it does not.
 
-    The oracle calls of rows are a method's expected ones; these are what really happened. Waits for the state.
+    Waits for the state.
     """
     found = {}
     for name in ("searches", "jumps"):

@@ -13,7 +13,7 @@ from optaxaccel.training import loss as losses
 from optaxaccel.training.loss import Batch, Options
 from optaxaccel.training.state import TrainState
 
-METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed")
+METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed", "search_attempts")
 
 
 def packed(metrics: Mapping[str, jax.Array]) -> jax.Array:
@@ -42,8 +42,9 @@ def train_step(
       options: how the step is computed.
 
     Returns:
-      (the state after the step, {"loss", "accuracy", "grad_norm"} at the parameters before it and whether a
-      "measurement_failed"); under `options.skip` a step with a fault changes nothing but the step count.
+      (the state after the step, {"loss", "accuracy", "grad_norm"} at the parameters before it whether a
+      "measurement_failed", and the "search_attempts" so far); under `options.skip` a step with a fault changes nothing
+      but the step count.
     """
     value_and_grad, value_fn = losses.of_step(model, state, batch, options)
     (loss, (net_state, accuracy)), grad = value_and_grad(state.params)
@@ -56,6 +57,7 @@ def train_step(
     params = optax.apply_updates(params, updates)
     failed = contract.measurement_failed(opt_state)
     metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": grad_norm, "measurement_failed": failed}
+    metrics["search_attempts"] = contract.search_attempts(opt_state)
     new = TrainState(state.step + 1, params, net_state, opt_state, state.key)
     if options.skip:
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & ~failed

@@ -49,7 +49,7 @@ class _Compiled(NamedTuple):
       init: ((), (seeds, numbers)) -> states.
       order: ((epoch, indices that train), seeds) -> the order of the epoch.
       advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, METRICS
-        [members, CHUNK, 4]).
+        [members, CHUNK, 5]).
       evaluate: ((images, labels, weight), states) -> sums over one batch.
     """
 
@@ -180,7 +180,7 @@ class _Member:
     """One run among those trained at once: its journal, and how it ended."""
 
     def __init__(self, writer: records.Writer, run: Run, recipe: Recipe, group: Group):
-        self.journal = Journal(run, recipe.method.cost, writer, None, group.total, group.steps_per_epoch)
+        self.journal = Journal(run, recipe, writer, None, group.total, group.steps_per_epoch)
         self.status = ""
 
     def take(self, metrics: np.ndarray, seconds: float) -> None:
@@ -231,7 +231,7 @@ class _Training:
         return self.compiled.order((np.uint32(epoch), self.indices), self.seeds)
 
     def call(self, order: jax.Array, steps: int) -> jax.Array:
-        """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, 4]."""
+        """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, 5]."""
         common = (self.images, self.labels, self.period, np.int32(steps))
         self.states, metrics = self.compiled.advance(common, (self.states, self.numbers, order))
         return metrics
@@ -253,7 +253,7 @@ class _Training:
                 member.end("done", total)
 
     def advance(self, step: int, until: int) -> tuple[np.ndarray, float]:
-        """Make the steps from `step` to `until`; return METRICS [members, steps, 4] and a member's share of seconds."""
+        """Make the steps from `step` to `until`; return METRICS [members, steps, 5] and a member's share of seconds."""
         kept, sizes = [], []
         started = time.perf_counter()
         while step < until:

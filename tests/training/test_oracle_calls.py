@@ -1,0 +1,70 @@
+"""The oracle calls of rows are those that were made, also where a method searches only now and then."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from training.kept import rows
+
+import optaxaccel
+from optaxaccel.methods import contract
+from optaxaccel.training import loop, sweep
+from optaxaccel.training.spec import Run
+
+RUN = Run(model_args={"hidden": (8,)}, batch_size=128, steps=8, log_every=2)
+
+
+def gose(**arguments):
+    return RUN.replace(method="gose_sgd", method_args={"learning_rate": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("run", "values", "grads", "hvps"),
+    [
+        (gose(gradient_threshold=1e9, check_every=3), 3, 8 + 3, 3 * 16),  # in steps 1, 4 and 7
+        (gose(), 0, 8, 0),  # the gradient is never small
+        (gose(gradient_threshold=1e9, check_every=3, finder="shifted_power"), None, 8 + 3, None),
+        (RUN.replace(method="pal"), 8, 8, 0),
+    ],
+    ids=["searches", "no search", "another finder", "every step"],
+)
+def test_rows_count_what_was_called(tmp_path, run, values, grads, hvps):
+    if hvps is None:
+        cost = optaxaccel.shifted_power().cost
+        values, grads, hvps = 3 * (1 + cost.values), grads + 3 * cost.grads, 3 * cost.hvps
+    loop.train(run, tmp_path / "record.jsonl")
+    found = [row for row in rows(tmp_path) if "value_calls" in row]
+    assert [found[-1][name] for name in ("value_calls", "grad_calls", "hvp_calls")] == [values, grads, hvps]
+    calls = [row["hvp_calls"] for row in found]
+    assert calls == sorted(calls)
+    assert calls[0] == 0
+
+
+def test_runs_trained_together_count_likewise(tmp_path):
+    runs = [gose(gradient_threshold=threshold, check_every=3) for threshold in (1e9, 1e-9)]
+    paths = [tmp_path / str(i) / "record.jsonl" for i in range(2)]
+    sweep.train_many(runs, paths, vectorize=True)
+    assert [rows(path.parent)[-2]["hvp_calls"] for path in paths] == [48, 0]
+
+
+@pytest.mark.parametrize("jumps", [1, 2, 3])
+def test_attempts_are_the_times_that_the_finder_ran(jumps):
+    """From a saddle that falls along `jumps` axes, ANCM jumps along each in turn, and searches once more."""
+    ran = []
+    lanczos = optaxaccel.lanczos()
+
+    def find(value_fn, params, key, **data):
+        jax.debug.callback(lambda: ran.append(1))
+        return lanczos.find(value_fn, params, key, **data)
+
+    def loss(x):
+        return jnp.sum(0.25 * x[:jumps] ** 4 - 0.5 * x[:jumps] ** 2) + jnp.sum(x[jumps:] ** 2)
+
+    tx = optaxaccel.ancm(0.1, step_size=1.0, ncd_max_steps=10, finder=lanczos._replace(find=find))
+    x = jnp.zeros(5)
+    state = optax.chain(tx, optax.identity()).init(x)
+    update = jax.jit(lambda g, s, x: optax.chain(tx, optax.identity()).update(g, s, x, value=loss(x), value_fn=loss))
+    _, state = update(jax.grad(loss)(x), state, x)
+    jax.effects_barrier()
+    assert int(state[0].num_jumps) == jumps
+    assert int(contract.search_attempts(state)) == len(ran) == jumps + 1
