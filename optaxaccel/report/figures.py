@@ -85,8 +85,11 @@ def draw(records: Sequence[Record], path: Path, title: str = "", by: str = "accu
 def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path:
     """Draw the error of the network and of its extrapolation, one panel a contender."""
     groups = group(records)
-    with _figure(path, 1, len(groups), title) as axes:
-        for axis, (label, members) in zip(axes[0], groups.items(), strict=True):
+    columns = min(3, len(groups))
+    with _figure(path, -(-len(groups) // columns), columns, title) as axes:
+        for axis in axes.flat[len(groups) :]:
+            axis.set_visible(False)
+        for axis, (label, members) in zip(axes.flat, groups.items(), strict=False):
             for index, (kind, name) in enumerate((("eval", "network"), ("extrapolation", "extrapolated"))):
                 x, values = curves(members, kind, "accuracy", AXES["epochs"][1])
                 _band(axis, x, 100 - 100 * values, label=name, index=index)
