@@ -27,8 +27,8 @@ RATES = {
 }
 TWO = (0.1, 0.9)
 DEEP = {"blocks": (9, 9, 9), "width": 0.25}
-PARTS = {"train_split": "train[:2500]", "test_split": "test[:2000]"}
-SMALL = Run(model="resnet20_cifar", model_args=DEEP, data="cifar10", **PARTS, epochs=6)
+SMALL = Run(model="resnet20_cifar", model_args=DEEP, data="cifar10", train_split="train[:2500]", epochs=6)
+SMALL = SMALL.replace(test_split="test[:2000]")
 RUNS = {
     "smoke": plan(Run(**SMOKE), RATES, TWO, (1,), seeds=1),
     "small": plan(SMALL, RATES, TWO, (3, 4, 5), seeds=3),
