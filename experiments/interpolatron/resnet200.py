@@ -35,5 +35,15 @@ RUNS = {
     "paper": plan(Run(model="resnet200_cifar", data="cifar10", epochs=250), RATES, TWO, (100, 150, 200), seeds=3),
 }
 
+VERDICT = {
+    "small": (
+        "not reproduced",
+        "As the scaled claim, which 114 updates hardly test: Nesterov's momentum has the lowest training loss "
+        "(2.12 ± 0.06) before SGD (2.25 ± 0.01); two steps (2.33), momentum, Anderson (both 2.35), three "
+        "steps (2.36) and Adam (2.43) follow, with differences of one or two errors. So Anderson is not the "
+        "best here, and two and three steps are ahead of Adam only.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
