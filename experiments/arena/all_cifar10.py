@@ -22,7 +22,7 @@ from optaxaccel.training.spec import Run
 SMALL = Run(model="cnn", model_args={"width": 0.25}, data="cifar10", train_split="train[:10000]", epochs=3)
 RUNS = {
     "smoke": smoke(),
-    "small": plan(SMALL.replace(normalise="half"), seeds=3, every=2),
+    "small": plan(SMALL.replace(normalise="half", eval_every=3), seeds=3, every=2),
     "paper": plan(Run(model="cnn", data="cifar10", normalise="half", epochs=20), seeds=5),
 }
 

@@ -19,7 +19,7 @@ from optaxaccel.training.spec import Run
 
 RUNS = {
     "smoke": smoke(),
-    "small": plan(Run(model="mlp", data="mnist", batch_size=128, epochs=2, eval_every=0.25), seeds=3),
+    "small": plan(Run(model="mlp", data="mnist", batch_size=128, epochs=2, eval_every=2), seeds=3),
     "paper": plan(Run(model="cnn", data="mnist", batch_size=128, epochs=10), seeds=5),
 }
 
