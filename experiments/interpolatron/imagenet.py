@@ -27,5 +27,15 @@ RUNS = {
     "paper": plan(PAPER, RATES, TWO, (30, 60), seeds=1, decay=1e-4),
 }
 
+VERDICT = {
+    "small": (
+        "not testable here",
+        "ImageNet is not at hand. The scaled run, on another data set and network, only shows that the "
+        "definition works: there the settings of Table 3 give SGD the lowest training loss (1.46) before Adam "
+        "(1.48), Anderson (1.66), two steps (1.79) and three (1.86), and momentum at the rate 0.2 does not "
+        "learn.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

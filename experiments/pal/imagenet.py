@@ -6,7 +6,7 @@ Protocol: the paper's best settings, nothing chosen, equal time. ImageNet is not
           on CIFAR-10 (lossy JPEG q75 copy) with a ResNet of 8 layers, half the channels, 10,000 images, 20 seconds, 3
           seeds: it tests the code, not the claim.
 Command:  optaxaccel run experiments/pal/imagenet.py --scale small
-Cost:     small: 15 runs of 20 seconds. paper: 12 runs of three days on one accelerator.
+Cost:     small: 15 runs of 20 seconds. paper: 15 runs of three days on one accelerator.
 Expected: the paper's order.
 """
 
@@ -25,6 +25,15 @@ RUNS = {
     "smoke": best_on_imagenet(Run(**SMOKE), None, seeds=1),
     "small": best_on_imagenet(SMALL, 20, seeds=3),
     "paper": best_on_imagenet(PAPER, 72 * 3600, seeds=3),
+}
+
+VERDICT = {
+    "small": (
+        "not testable here",
+        "ImageNet is not at hand. The scaled run, on another data set and network, only shows that the "
+        "definition works: after 20 seconds PAL has the lowest training loss there (1.40 ± 0.05, without "
+        "momentum 1.42 ± 0.03), then SGD (1.49), Adam and RMSProp; on the test images it is last.",
+    )
 }
 
 if __name__ == "__main__":

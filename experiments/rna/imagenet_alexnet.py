@@ -32,5 +32,13 @@ RUNS = {
     ),
 }
 
+VERDICT = {
+    "small": (
+        "not testable here",
+        "ImageNet is not at hand. The scaled run, on another data set and network, only shows that the "
+        "definition works: extrapolated and plain network have the same lowest error there (44.3 % both).",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
