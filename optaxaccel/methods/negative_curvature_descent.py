@@ -225,6 +225,12 @@ def descend(
     return found._replace(displacement=unpack(found.displacement))
 
 
+def attempt_cost(finder: Finder | str) -> contract.Cost:
+    """Return the oracle calls of one attempt of `descend`: the finder's, a gradient for the sign, a loss after it."""
+    cost = as_finder(finder).cost
+    return contract.Cost(cost.values + 1, cost.grads + 1, cost.hvps)
+
+
 def no_descent(params: optax.Params) -> Descent:
     """Return the descent of no step."""
     dtype = trees.accumulation_dtype()

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
-from optaxaccel.methods.negative_curvature import as_finder
+from optaxaccel.methods.negative_curvature_descent import attempt_cost
 from optaxaccel.training.baselines import BASELINES
 from optaxaccel.training.spec import Run, steps_from
 
@@ -82,8 +82,8 @@ class Recipe(NamedTuple):
         """Return the oracle calls beyond the gradients handed in: what the finder really took where that is counted."""
         each, count = self.method.cost, steps
         if self.method.counts_attempts:
-            finder = as_finder(self.static.get("finder", self.method.arguments()["finder"].default)).cost
-            each, count = methods.Cost(finder.values + 1, finder.grads + 1, finder.hvps), attempts
+            finder = self.static.get("finder", self.method.arguments()["finder"].default)
+            each, count = attempt_cost(finder), attempts
         return methods.Cost(*(count * number for number in each))
 
 

@@ -42,7 +42,7 @@ def train_step(
       options: how the step is computed.
 
     Returns:
-      (the state after the step, {"loss", "accuracy", "grad_norm"} at the parameters before it whether a
+      (the state after the step, {"loss", "accuracy", "grad_norm"} at the parameters before it, whether a
       "measurement_failed", and the "search_attempts" so far); under `options.skip` a step with a fault changes nothing
       but the step count.
     """
