@@ -234,10 +234,11 @@ class Journal:
         return {**kept, "pending": list(self.pending), "last_eval": dict(self.last_eval), "offset": self.writer.tell()}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from what `memory` returned."""
+        """Go on from what `memory` returned; checkpoints from before attempts were counted know of none."""
         for name in self._KEPT:
-            setattr(self, name, memory[name])
-        self.pending, self.last_eval = list(memory["pending"]), dict(memory["last_eval"])
+            setattr(self, name, memory.get(name, 0) if name == "attempts" else memory[name])
+        self.pending = [[*m, 0.0][: len(METRICS)] for m in memory["pending"]]
+        self.last_eval = dict(memory["last_eval"])
 
 
 def _fetched(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[Any]:

@@ -8,7 +8,8 @@ from training.kept import rows
 
 import optaxaccel
 from optaxaccel.methods import contract
-from optaxaccel.training import loop, sweep
+from optaxaccel.training import loop, optimizer, records, sweep
+from optaxaccel.training.journal import Journal
 from optaxaccel.training.spec import Run
 
 RUN = Run(model_args={"hidden": (8,)}, batch_size=128, steps=8, log_every=2)
@@ -45,6 +46,21 @@ def test_runs_trained_together_count_likewise(tmp_path):
     paths = [tmp_path / str(i) / "record.jsonl" for i in range(2)]
     sweep.train_many(runs, paths, vectorize=True)
     assert [rows(path.parent)[-2]["hvp_calls"] for path in paths] == [48, 0]
+
+
+def test_a_checkpoint_from_before_attempts_were_counted_goes_on():
+    def begun():
+        recipe = optimizer.recipe(RUN, total_steps=8, steps_per_epoch=11)
+        return Journal(RUN, recipe, records.Writer(None), None, 8, 11)
+
+    before = begun()
+    before.logged, before.pending = 4, [[0.5, 0.9, 1.0, 0.0, 3.0]]
+    memory = before.memory(lambda metrics: metrics)
+    new, old = begun(), begun()
+    new.recall(memory)
+    assert (new.logged, new.pending) == (4, before.pending)
+    old.recall({**{k: v for k, v in memory.items() if k != "attempts"}, "pending": [[0.5, 0.9, 1.0, 0.0]]})
+    assert (old.attempts, old.pending) == (0, [[0.5, 0.9, 1.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize("jumps", [1, 2, 3])
