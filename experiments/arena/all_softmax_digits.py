@@ -21,7 +21,7 @@ from optaxaccel.training.spec import Run
 BASE = Run(model="mlp", model_args={"hidden": ()}, data="digits", normalise="none", batch_size=1436, steps=300)
 RUNS = {
     "smoke": smoke(by="train loss"),
-    "small": plan(BASE.replace(eval_every=300, log_every=5), seeds=5, by="train loss", full_batch=True),
+    "small": plan(BASE.replace(eval_every=15, log_every=5), seeds=5, by="train loss", full_batch=True),
     "paper": plan(BASE.replace(steps=3000, eval_every=3000, log_every=15), seeds=10, by="train loss", full_batch=True),
 }
 
