@@ -48,7 +48,7 @@ def join(rows: Sequence[Row]) -> Row:
 def main() -> None:
     """Measure one group."""
     name, rounds, file = sys.argv[1:]
-    allocation.keep_freed_memory()  # as the command line does; peers have it, too
+    allocation.keep_freed_memory(one_arena=True)  # peers have it, too
     parallel.use_cpu_cores()
     Path(file).write_text(json.dumps(importlib.import_module(f"benchmarks.{name}").run(rounds=int(rounds))))
 

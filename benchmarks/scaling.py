@@ -146,5 +146,5 @@ def _sweep(rounds: int) -> list[Row]:
 
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
-    allocation.keep_freed_memory()
+    allocation.keep_freed_memory(one_arena=True)
     print(json.dumps(_devices(int(sys.argv[1]))))
