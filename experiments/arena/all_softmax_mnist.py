@@ -27,8 +27,9 @@ RUNS = {
 VERDICT = {
     "small": (
         "measured",
-        "Schedule-free SGD, RMSProp and accelerated momentum lead, as expected; AdaGrad does not, against our "
-        "expectation. PAL without decay is last: a noise floor again.",
+        "Schedule-free SGD leads, then Adam, RMSProp and accelerated momentum; plain gradient descent is "
+        "behind all forms of momentum and AdaGrad, as expected. PAL without decay is last: a noise floor "
+        "again.",
     )
 }
 

@@ -31,16 +31,21 @@ class TrainState:
     key: jax.Array
 
 
-def counts(state: TrainState) -> dict[str, int]:
+def counts(state: TrainState, member: int | None = None) -> dict[str, int]:
     """Return what the optimiser counted: {"searches": ..., "jumps": ...} along negative curvature, {} if it does not.
 
     Waits for the state.
+
+    Args:
+      state: of a run, or of several along a first axis.
+      member: which of several; None for a run.
     """
     found = {}
     for name in ("searches", "jumps"):
         counters = optax.tree.get_all_with_path(state.opt_state, f"num_{name}")
         if counters:
-            found[name] = sum(int(counter) for _, counter in counters)
+            each = (counter if member is None else jax.device_get(counter)[member] for _, counter in counters)
+            found[name] = sum(map(int, each))
     return found
 
 

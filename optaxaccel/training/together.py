@@ -26,6 +26,7 @@ from optaxaccel.training.journal import Journal, NotFiniteError
 from optaxaccel.training.optimizer import Recipe
 from optaxaccel.training.parallel import AXIS, Layout
 from optaxaccel.training.spec import Run
+from optaxaccel.training.state import counts
 
 Tree = Any
 CHUNK = 64  # steps in one call; few enough that a signal is heard soon
@@ -248,9 +249,9 @@ class _Training:
                     member.take(metrics[place], seconds)
             step = until
             self.evaluate(step)
-        for member in self.members:
+        for place, member in enumerate(self.members):
             if not member.status:
-                member.end("done", total)
+                member.end("done", total, **counts(self.states, place))
 
     def advance(self, step: int, until: int) -> tuple[np.ndarray, float]:
         """Make the steps from `step` to `until`; return METRICS [members, steps, 5] and a member's share of seconds."""

@@ -73,6 +73,15 @@ def test_runs_trained_together_leave_the_records_of_separate_ones(tmp_path, eith
     assert len({records.read(path).rows[-1]["loss"] for path in paths}) == 7
 
 
+def test_each_of_them_counts_its_own_searches(tmp_path, either_way):
+    gose = RUN.replace(method="gose_sgd", method_args={"learning_rate": 0.1, "check_every": 5})
+    runs = sweep.grid(gose, method_args={"gradient_threshold": (0.0, 1e9)})
+    _, paths = train(runs, tmp_path)
+    ends = [records.read(path) for path in paths]
+    assert [(record.start["members"], record.end["searches"]) for record in ends] == [(2, 0), (2, 3)]
+    assert ends[0].end["jumps"] == 0
+
+
 def test_one_that_diverges_is_recorded_and_the_others_are_left_alone(tmp_path, either_way):
     runs = sweep.grid(SGD, method_args={"learning_rate": (0.1, 1e30, 0.2)})
     statuses, paths = train(runs, tmp_path)
