@@ -1,5 +1,15 @@
-"""`python -m optaxaccel` is the command line."""
+"""`optaxaccel` and `python -m optaxaccel` are the command line."""
 
-from optaxaccel.cli import main
+from optaxaccel.training.allocation import restart_with_huge_pages
 
-main()
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    restart_with_huge_pages()
+    from optaxaccel import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ import optaxaccel
 from optaxaccel.cli import checkpoints, experiments, registries, train
 from optaxaccel.cli.commands import NAMES, Command, Data, Extrapolate, List, Report, RunFile, Train
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
+from optaxaccel.training.allocation import restart_with_huge_pages
 from optaxaccel.training.spec import parse_arguments
 
 __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", "run_definition"]
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_definition(file: str) -> None:
     """Run an experiment's definition as a script: the same as `optaxaccel run FILE ...`."""
+    restart_with_huge_pages()
     main(["run", file, *sys.argv[1:]])
 
 

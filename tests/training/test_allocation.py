@@ -1,5 +1,6 @@
 """Freed memory stays with the process: a large block is touched for the first time only once."""
 
+import os
 import subprocess
 import sys
 
@@ -57,3 +58,52 @@ def test_threads_share_a_heap_only_on_request():
 
     assert heaps("one") == 1
     assert heaps("own") > 1
+
+
+RESTART = """
+import os, sys
+from optaxaccel.training import allocation
+
+print("before", flush=True)
+allocation.restart_with_huge_pages()
+print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "granted", "after"),
+    [
+        ({}, True, "glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.tcache_count=9"}, True, "glibc.malloc.tcache_count=9:glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, True, "glibc.malloc.hugetlb=0"),
+        ({}, False, "None"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="processes restart on Linux only")
+def test_a_process_starts_anew_once_in_its_place(given, granted, after):
+    code = RESTART.replace("print(", f"allocation._grants_huge_pages = lambda: {granted}\nprint(", 1)
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | given
+    command = [sys.executable, "-c", code, "some", "--words"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        out, _ = process.communicate(timeout=60)
+    times = 2 if after.endswith("hugetlb=1") else 1
+    assert out.splitlines() == ["before"] * times + [f"{process.pid} ['some', '--words'] {after}"]
+
+
+def test_the_command_line_restarts_and_the_function_behind_it_does_not():
+    code = """
+import os
+from optaxaccel import __main__, cli
+from optaxaccel.training import allocation
+
+allocation._grants_huge_pages = lambda: True
+cli.main = lambda: print(os.environ.get("GLIBC_TUNABLES"))
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+
+    def tunables(call):
+        command = [sys.executable, "-c", code + call]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.strip()
+
+    assert tunables("__main__.main()") == ("glibc.malloc.hugetlb=1" if sys.platform == "linux" else "None")
+    assert tunables("cli.run(['--version']); cli.main()").split()[-1] == "None"
