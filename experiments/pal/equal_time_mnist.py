@@ -28,10 +28,11 @@ RUNS = {
 VERDICT = {
     "small": (
         "not reproduced",
-        "In equal time Adam and SGD end lower than PAL, and PAL makes fewer epochs: a step takes it 1.4 times "
-        "SGD's (the paper: twice). But 20 seconds of a machine that other work kept busy are one to three "
-        "epochs, and their number varies twofold between seeds: this is the early phase only, where the paper "
-        "trains for 80 epochs and more.",
+        "After 20 seconds of one core SGD has the lowest training loss (0.052 ± 0.005), RMSProp (0.062) and "
+        "Adam (0.074) follow; PAL ends at 0.197 ± 0.004, without momentum at 0.10 ± 0.02. PAL makes 2.5 "
+        "epochs where SGD makes 3.7, 69 % (the paper: half). It is the early phase only. Of PAL's two "
+        "settings the one with momentum 0.6 was chosen by the loss of one seed, and does worse on the five "
+        "others than PAL without momentum.",
     )
 }
 
