@@ -1,5 +1,6 @@
 """Keep what the allocator frees, so that a step on CPU does not fetch its memory from the system anew each time."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -51,14 +52,20 @@ def restart_with_huge_pages() -> None:
     """Start this Python process anew, in its place, with an environment that has malloc ask for pages of 2 MB.
 
     For the entry of a command, before anything is imported that takes time: the command line begins anew, with the same
-    process number. The variable is `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`; where it says something about huge pages
-    already, or the kernel grants none on request, or the C library is not glibc 2.35 or newer, nothing is done.
+    process number. The variable is `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`. Nothing is done where it says something
+    about huge pages already, where the kernel grants none on request or the C library is not glibc 2.35 or newer, in an
+    interactive session, and for a program that came through the standard input.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if sys.platform != "linux" or "glibc.malloc.hugetlb" in tunables or not _grants_huge_pages():
+    if "glibc.malloc.hugetlb" in tunables or not (_can_restart() and _grants_huge_pages()):
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    with contextlib.suppress(OSError):  # then it goes on as it is
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _can_restart() -> bool:
+    return sys.platform == "linux" and not hasattr(sys, "ps1") and sys.argv[0] not in ("", "-")
 
 
 def _grants_huge_pages() -> bool:

@@ -90,6 +90,18 @@ def test_a_process_starts_anew_once_in_its_place(given, granted, after):
     assert out.splitlines() == ["before"] * times + [f"{process.pid} ['some', '--words'] {after}"]
 
 
+@pytest.mark.parametrize("before", ["", "sys.ps1 = '>>> '; ", "sys.executable = '/nowhere'; "])
+def test_no_process_is_lost(before):
+    """A program read from the standard input, a session, and an interpreter that is not there go on as they are."""
+    code = RESTART.replace("print(", f"{before}allocation._grants_huge_pages = lambda: True\nprint(", 1)
+    command = [sys.executable, *(["-c", code] if before else ["-"])]
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    process = subprocess.run(command, input=code, capture_output=True, text=True, env=environment, check=True)
+    out = process.stdout
+    assert [line.split()[0] for line in out.splitlines()][:1] == ["before"]
+    assert len(out.splitlines()) == 2
+
+
 def test_the_command_line_restarts_and_the_function_behind_it_does_not():
     code = """
 import os
