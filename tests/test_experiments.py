@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from optaxaccel import cli, data, models
-from optaxaccel.report import pages
-from optaxaccel.training import experiment, optimizer
+from optaxaccel.report import pages, published
+from optaxaccel.training import experiment, jobs, optimizer
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "experiments"
@@ -76,6 +76,21 @@ def shapes_of(model, arguments, dataset, image_size):
 def test_pages_agree_with_the_published_results(page):
     """What stands between markers is what the results say, to the byte."""
     assert pages.render(page, experiment.find(FOLDER)) == page.read_text(encoding="utf-8")
+
+
+def test_published_results_are_those_of_the_definitions():
+    """No run that nobody asks for, and every contender's first settings with every seed."""
+    for definition in experiment.find(FOLDER):
+        for scale, plan in definition.runs.items():
+            path = pages.result_path(definition, scale)
+            if not path.exists() or isinstance(plan, experiment.Study):
+                continue
+            found = published.read(path).records
+            assert jobs.planned(plan, found) == found, path
+            for contender in plan.contenders:
+                ended = [r for r in found if r.start["label"] == contender.label and r.start["phase"] != "tune"]
+                runs = len(contender.settings) if isinstance(plan, experiment.Grid) else 1
+                assert len(ended) == runs * plan.seeds, f"{path}: {contender.label}"
 
 
 def test_published_results_name_no_place_of_the_machine_they_come_from():

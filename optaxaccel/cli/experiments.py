@@ -53,7 +53,11 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
-        print_table(tables.costs(records.read_all(out), f"{definition.name}, {command.scale}: the first steps"))
+        print_table(
+            tables.costs(
+                jobs.planned(plan, records.read_all(out)), f"{definition.name}, {command.scale}: the first steps"
+            )
+        )
         return DONE
     if command.publish:
         _publish(definition, command.scale, out)
@@ -120,9 +124,11 @@ def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> None:
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.report import figures, grids, tables
-    from optaxaccel.training import records
+    from optaxaccel.training import jobs, records
 
     found = records.read_all(path)
+    if plan is not None:
+        found = jobs.planned(plan, found)
     by = "accuracy" if plan is None else plan.by
     if any(record.start["phase"] == "grid" for record in found):
         print_table(grids.grid(found, by if plan else "train loss"))

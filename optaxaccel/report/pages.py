@@ -14,7 +14,7 @@ from typing import NamedTuple
 from optaxaccel.report import across, figures, grids, published, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
-from optaxaccel.training import experiment, records
+from optaxaccel.training import experiment, jobs, records
 from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Study
 
 NOT_RUN = "not run yet"
@@ -24,6 +24,8 @@ _MARKED = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) --
 
 def publish(definition: Definition, scale: str, out: Path) -> Path:
     """Write what the folder `out` of an experiment's records holds to the results beside its definition.
+
+    Records of runs that are not the plan's are left out.
 
     Raises:
       ValueError: a run is not finished.
@@ -36,7 +38,7 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
             raise ValueError(f"{out} is not finished. Go on with optaxaccel run {definition.path} --resume.")
         published.write_study(path, definition.name, scale, rows)
         return path
-    found = records.read_all(out)
+    found = jobs.planned(plan, records.read_all(out))
     order = {contender.label: i for i, contender in enumerate(plan.contenders)}
     found.sort(key=lambda record: order.get(record.start["label"], len(order)))
     unfinished = [str(record.path) for record in found if record.status == "unfinished"]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from optaxaccel.training import records, sweep
 from optaxaccel.training.experiment import TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
+from optaxaccel.training.records import Record
 from optaxaccel.training.spec import Run
 
 
@@ -59,6 +60,24 @@ def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Job]:
             for seed in range(1, seeds + 1):
                 run = setting.replace(seed=seed)
                 yield Job(run, contender.label, "grid", out / "grid" / f"{_slug(contender.label)}-{run.digest()}.jsonl")
+
+
+def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
+    """Return the records of a plan's runs, whatever their seeds; others may lie beside them if the plan was changed."""
+    phase = "grid" if isinstance(plan, Grid) else "final"
+    known = {(c.label, phase, _but_for_seed(setting)) for c in plan.contenders for setting in c.settings}
+    if isinstance(plan, Plan):
+        known |= {(job.label, job.phase, _but_for_seed(job.run)) for job in tuning_jobs(plan, Path())}
+
+    def known_as(record: Record) -> tuple[str, str, str]:
+        start = record.start
+        return start["label"], start["phase"], _but_for_seed(Run(**start["spec"]))
+
+    return [record for record in found if known_as(record) in known]
+
+
+def _but_for_seed(run: Run) -> str:
+    return run.replace(seed=0).digest()
 
 
 def _slug(label: str) -> str:

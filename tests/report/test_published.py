@@ -23,13 +23,14 @@ def measure():
     points = [{{"panel": "p", "series": "s", "x": k, "y": k / 7}} for k in range(500)]
     return Measured(points, {{"seven": 7.0, "other": 1.0}})
 
+RUN = Run(method="optax.sgd", method_args={{"learning_rate": 0.1}})
 RUNS = {{"small": {plan}}}
 PANELS = {{"p": Panel("title", "x (m)", "y (s)")}}
 VERDICT = {verdict}
 '''
 STUDY = {"kind": "Plan", "plan": 'Study(measure, expected={"seven": about(7, 0.1, "arithmetic")})', "verdict": "{}"}
-PLAN = {"kind": "Plan", "plan": 'Plan((Contender("a", (Run(),)), Contender("b", (Run(),))))', "verdict": "{}"}
-GRID = {"kind": "Grid", "plan": 'Grid((Contender("a", (Run(),)), Contender("b", (Run(),))))', "verdict": "{}"}
+PLAN = {"kind": "Plan", "plan": 'Plan((Contender("a", (RUN,)), Contender("b", (RUN,))))', "verdict": "{}"}
+GRID = {"kind": "Grid", "plan": 'Grid((Contender("a", (RUN,)), Contender("b", (RUN,))))', "verdict": "{}"}
 
 
 def definition(folder, name="one", **fields):
@@ -94,6 +95,19 @@ def test_a_page_is_rebuilt_from_results_alone_and_says_what_was_not_run(tmp_path
     page.write_text(text.replace("one-small -->", "none-small -->"))
     with pytest.raises(ValueError, match="marks 'none-small'"):
         pages.rebuild(tmp_path)
+
+
+@pytest.mark.parametrize("fields", [PLAN, GRID], ids=["plan", "grid"])
+def test_records_of_another_plan_that_lie_beside_are_not_published(tmp_path, fields):
+    """A definition was changed, and its folder still holds what was run before: nobody asked for those runs."""
+    made, phase = definition(tmp_path, **fields), "grid" if fields is GRID else "final"
+    for label in "ab":
+        record(tmp_path / "runs" / f"{label}.jsonl", label, [1.0], phase=phase, seed=7)
+        record(tmp_path / "runs" / f"{label}-old.jsonl", label, [9.0], phase=phase, seed=7, epochs=3)
+    record(tmp_path / "runs" / "c.jsonl", "c", [9.0], phase=phase)
+    record(tmp_path / "runs" / "d.jsonl", "a", [9.0], phase="tune")
+    found = published.read(pages.publish(made, "small", tmp_path / "runs")).records
+    assert [(r.start["label"], r.last("train")["loss"]) for r in found] == [("a", 1.0), ("b", 1.0)]
 
 
 def test_an_unfinished_run_is_not_published(tmp_path):
