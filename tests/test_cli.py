@@ -104,6 +104,12 @@ def test_an_experiment_tunes_runs_resumes_and_survives_divergence(tmp_path):
     assert '"end"' in finals[0].read_text()
     assert others == {path: path.stat().st_mtime_ns for path in finals[1:]}
 
+    (tmp_path / "plan.py").write_text(PLAN.replace("steps=4", "steps=3"))
+    changed = call("run", "plan.py", "--scale", "smoke", "--out", "out", "--resume", cwd=tmp_path, COLUMNS="250")
+    assert len(list((tmp_path / "out" / "final").glob("*.jsonl"))) == 8
+    (row,) = (line.split() for line in changed.stdout.splitlines() if " good " in line and "±" in line)
+    assert row.count("2") == 1, "two seeds, and not four runs of which two are of another plan"
+
 
 def test_the_first_steps_of_every_contender_are_tried(tmp_path):
     (tmp_path / "plan.py").write_text(PLAN)
