@@ -54,7 +54,7 @@ def restart_with_huge_pages() -> None:
     For the entry of a command, before anything is imported that takes time: the command line begins anew, with the same
     process number. The variable is `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`. Nothing is done where it says something
     about huge pages already, where the kernel grants none on request or the C library is not glibc 2.35 or newer, in an
-    interactive session, and for a program that came through the standard input.
+    interactive interpreter, and for a program that came through the standard input.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if "glibc.malloc.hugetlb" in tunables or not (_can_restart() and _grants_huge_pages()):

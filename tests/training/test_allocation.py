@@ -92,7 +92,7 @@ def test_a_process_starts_anew_once_in_its_place(given, granted, after):
 
 @pytest.mark.parametrize("before", ["", "sys.ps1 = '>>> '; ", "sys.executable = '/nowhere'; "])
 def test_no_process_is_lost(before):
-    """A program read from the standard input, a session, and an interpreter that is not there go on as they are."""
+    """A program from the standard input, an interactive interpreter, and one that is not there go on as they are."""
     code = RESTART.replace("print(", f"{before}allocation._grants_huge_pages = lambda: True\nprint(", 1)
     command = [sys.executable, *(["-c", code] if before else ["-"])]
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
