@@ -53,11 +53,8 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
-        print_table(
-            tables.costs(
-                jobs.planned(plan, records.read_all(out)), f"{definition.name}, {command.scale}: the first steps"
-            )
-        )
+        found = jobs.planned(plan, records.read_all(out))
+        print_table(tables.costs(found, f"{definition.name}, {command.scale}: the first steps"))
         return DONE
     if command.publish:
         _publish(definition, command.scale, out)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optaxaccel.report import across, figures, grids, published, tables
 from optaxaccel.report.published import Published
@@ -146,12 +146,21 @@ def _verdict(definition: Definition, scale: str) -> tuple[str, str]:
     return "measured", ""
 
 
+def _starts(found: Published) -> list[Mapping[str, Any]]:
+    return [record.start for record in found.records] or [found.header["start"]]
+
+
+def _commits(found: Published) -> str:
+    """Return all commits whose code measured the results."""
+    commits = ((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in _starts(found))
+    return ", ".join(dict.fromkeys(commits))
+
+
 def _provenance(found: Published) -> str:
-    starts = [record.start for record in found.records] or [found.header["start"]]
-    commits = dict.fromkeys((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in starts)
+    starts = _starts(found)
     devices = dict.fromkeys(f"{s['device']}, {s['machine']}" for s in starts)
     jax = dict.fromkeys(s["versions"]["jax"] for s in starts)
-    return f"Commit {', '.join(commits)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."
+    return f"Commit {_commits(found)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."
 
 
 # --- The overview -----------------------------------------------------------------------------------------------------
@@ -174,7 +183,7 @@ def overview(definitions: Sequence[Definition]) -> str:
             found = published.read(result_path(definition, scale))
             start = found.header["start"]
             row = _summary(definition, experiment.scale_of(definition, scale), found)
-            known = (start["device"].partition(" ")[0], start["commit"][:9], _verdict(definition, scale)[0])
+            known = (start["device"].partition(" ")[0], _commits(found), _verdict(definition, scale)[0])
             rows.append([link, definition.headline, scale, *row, *known])
         if not scales:
             rows.append([link, definition.headline, "small", "-", "-", "-", "-", "-", NOT_RUN])

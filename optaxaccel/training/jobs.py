@@ -65,19 +65,15 @@ def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Job]:
 def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
     """Return the records of a plan's runs, whatever their seeds; others may lie beside them if the plan was changed."""
     phase = "grid" if isinstance(plan, Grid) else "final"
-    known = {(c.label, phase, _but_for_seed(setting)) for c in plan.contenders for setting in c.settings}
+    known = {(c.label, phase, sweep.but_for_seed(setting)) for c in plan.contenders for setting in c.settings}
     if isinstance(plan, Plan):
-        known |= {(job.label, job.phase, _but_for_seed(job.run)) for job in tuning_jobs(plan, Path())}
+        known |= {(job.label, job.phase, sweep.but_for_seed(job.run)) for job in tuning_jobs(plan, Path())}
 
     def known_as(record: Record) -> tuple[str, str, str]:
         start = record.start
-        return start["label"], start["phase"], _but_for_seed(Run(**start["spec"]))
+        return start["label"], start["phase"], sweep.but_for_seed(Run(**start["spec"]))
 
     return [record for record in found if known_as(record) in known]
-
-
-def _but_for_seed(run: Run) -> str:
-    return run.replace(seed=0).digest()
 
 
 def _slug(label: str) -> str:

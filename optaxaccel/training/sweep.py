@@ -165,7 +165,7 @@ def train_many(
         raise ValueError(
             f"{len(runs)} runs, {len(paths)} paths and {len(labels)} labels. Give a path of its own to each."
         )
-    for run in {_but_for_seed(run): run for run in runs}.values():
+    for run in {but_for_seed(run): run for run in runs}.values():
         loop.check(run)
     if vectorize is True and (reasons := {r for r in map(why_not, runs) if r}):
         raise ValueError(f"vectorize=True, but {'; '.join(sorted(reasons))}. Pass vectorize='auto'.")
@@ -216,7 +216,8 @@ def why_not(run: Run) -> str:
     return ""
 
 
-def _but_for_seed(run: Run) -> str:
+def but_for_seed(run: Run) -> str:
+    """Return what names a run and those that differ from it in their seeds only."""
     return dataclasses.replace(run, seed=0).digest()
 
 
@@ -225,7 +226,7 @@ def _groups(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
     groups: dict[str, list[Job]] = {}
     common: dict[str, str] = {}
     for job in jobs:
-        setting = _but_for_seed(job.run)
+        setting = but_for_seed(job.run)
         if setting not in common:
             together = vectorize is not False and not why_not(job.run)
             common[setting] = _common(job.run) if together else ""
