@@ -12,7 +12,7 @@ demo: .venv/train.stamp  ## compare five methods on handwritten digits: a table 
 	@rm -rf runs/demo
 	@$(BIN)/optaxaccel run experiments/arena/digits.py --scale small --out runs/demo
 	@echo "next:    optaxaccel list                     (all methods, models, data sets; it lives in $(BIN))"
-	@echo "         optaxaccel train --method indian --data digits --epochs 20"
+	@echo "         optaxaccel train --method indian --method-args learning_rate=0.1 --data digits --epochs 20"
 	@echo "         README.md shows the use in your own optax loop and training on MNIST"
 
 test: .venv/dev.stamp  ## run all tests

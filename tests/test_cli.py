@@ -59,6 +59,13 @@ def test_many_steps_between_two_looks_at_them_do_not_block_two_cpu_devices(tmp_p
     assert done.returncode == 0, done.stderr
 
 
+def test_the_command_that_the_demo_names_next_works(tmp_path):
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (command,) = (line.partition("optaxaccel ")[2].rstrip('"').split() for line in lines if "optaxaccel train" in line)
+    done = call(*command, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_train_then_report_then_refuse_another_spec(tmp_path):
     common = ["--method", "pal", "--model-args", "hidden=(8,)", "--steps", 5, "--out", "out"]
     done = call("train", *common, cwd=tmp_path)
