@@ -4,10 +4,10 @@ Claim:    Fig. 5, Table 3: two and three steps accelerate as expected, especiall
           noise.
 Protocol: Table 3 as printed, nothing tuned: weight decay 1e-4 in the loss, batch 512, 90 epochs, a tenth every 30.
           (The paper leaves Nesterov out; so do we.) ImageNet is not here, so small runs the same settings on CIFAR-10
-          (lossy JPEG q75 copy) with the 3-conv network, half the channels, 10,000 images, 6 epochs, batch 128, 3
+          (lossy JPEG q75 copy) with the 3-conv network, half the channels, 10,000 images, 6 epochs, batch 128, 5
           seeds: it tests the code, not the claim.
 Command:  optaxaccel run experiments/interpolatron/imagenet.py --scale small
-Cost:     small: 18 runs of a minute, half an hour on two shared cores. paper: 6 runs of days on one accelerator.
+Cost:     small: 30 runs of 15 seconds, ten minutes on two shared cores. paper: 6 runs of days on one accelerator.
 Expected: two steps first in the early epochs.
 """
 
@@ -23,7 +23,7 @@ SMALL = Run(model="cnn", model_args={"width": 0.5}, data="cifar10", train_split=
 PAPER = Run(model="resnet50", data="imagenet2012", test_split="validation", batch_size=512, epochs=90)
 RUNS = {
     "smoke": plan(Run(**SMOKE), RATES, TWO, (1,), seeds=1, decay=1e-4),
-    "small": plan(SMALL, RATES, TWO, (2, 4), seeds=3, decay=1e-4),
+    "small": plan(SMALL, RATES, TWO, (2, 4), seeds=5, decay=1e-4),
     "paper": plan(PAPER, RATES, TWO, (30, 60), seeds=1, decay=1e-4),
 }
 

@@ -3,10 +3,10 @@
 Claim:    Table 3: ResNet-34, batch 256, training loss after 72 hours: SGD 9.2e-2, PAL 1.8e-1, Adam 7.2e-1, RMSProp
           3.62; epochs 111 (PAL) against 162, 161, 161.
 Protocol: the paper's best settings, nothing chosen, equal time. ImageNet is not here, so small runs the same settings
-          on CIFAR-10 (lossy JPEG q75 copy) with a ResNet of 8 layers, half the channels, 10,000 images, 20 seconds, 3
+          on CIFAR-10 (lossy JPEG q75 copy) with a ResNet of 8 layers, half the channels, 10,000 images, 20 seconds, 5
           seeds: it tests the code, not the claim.
 Command:  optaxaccel run experiments/pal/imagenet.py --scale small
-Cost:     small: 15 runs of 20 seconds. paper: 15 runs of three days on one accelerator.
+Cost:     small: 25 runs of 20 seconds. paper: 15 runs of three days on one accelerator.
 Expected: the paper's order.
 """
 
@@ -23,7 +23,7 @@ SMALL = Run(
 PAPER = Run(model="resnet34_v2", data="imagenet2012", test_split="validation", batch_size=256, epochs=200)
 RUNS = {
     "smoke": best_on_imagenet(Run(**SMOKE), None, seeds=1),
-    "small": best_on_imagenet(SMALL, 20, seeds=3),
+    "small": best_on_imagenet(SMALL, 20, seeds=5),
     "paper": best_on_imagenet(PAPER, 72 * 3600, seeds=3),
 }
 
