@@ -191,7 +191,8 @@ def _draw(params: optax.Params, length: int, scale: jax.typing.ArrayLike, seed: 
 
     def normal(shape, dtype):
         key = jax.random.fold_in(jax.random.key(seed), next(numbers))
-        return jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+        flat = jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype)
+        return flat.reshape(shape)  # the same numbers; XLA takes seconds to compile a draw in four dimensions
 
     def leaf(ring):
         real = jnp.finfo(ring.dtype).dtype

@@ -12,17 +12,48 @@ from flax import linen as nn
 from optaxaccel.models.convolution import Geometry, conv, max_pool
 from optaxaccel.registry import lookup
 
+
+def _kernel_of(draw: Callable[..., jax.Array], variance: Callable[[int, int], float]) -> Callable[..., jax.Array]:
+    """Return an initialiser that draws numbers of mean 0 and of the variance `variance(fan_in, fan_out)`.
+
+    The numbers are those of `jax.nn.initializers`. They are drawn in one dimension and then given their shape, which
+    changes no number: XLA's CPU compiler takes 3 s for a draw in four dimensions whose sizes are no powers of two, and
+    0.2 s for a flat one (DenseNet-40 has 40 such shapes).
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        *window, inputs, outputs = shape
+        fan_in, fan_out = (math.prod((*window, n)) for n in (inputs, outputs))
+        return draw(key, math.prod(shape), dtype, jnp.array(variance(fan_in, fan_out), dtype)).reshape(shape)
+
+    return init
+
+
+def _cut_normal(key: jax.Array, size: int, dtype: Any, variance: jax.Array) -> jax.Array:
+    """Draw from a normal distribution that is cut at two standard deviations (0.8796 of one is left)."""
+    scale = jnp.sqrt(variance) / jnp.array(0.87962566103423978, dtype)
+    return jax.random.truncated_normal(key, -2.0, 2.0, (size,), dtype) * scale
+
+
+def _uniform(key: jax.Array, size: int, dtype: Any, variance: jax.Array) -> jax.Array:
+    return jax.random.uniform(key, (size,), dtype, -1.0, 1.0) * jnp.sqrt(3 * variance)
+
+
+def _normal(key: jax.Array, size: int, dtype: Any, variance: jax.Array) -> jax.Array:
+    return jax.random.normal(key, (size,), dtype) * jnp.sqrt(variance)
+
+
 INITIALISERS: dict[str, Callable[..., jax.Array]] = {
     # He et al. 2015, eq. 10, from the normal distribution cut at two standard deviations
-    "he": nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"),
+    "he": _kernel_of(_cut_normal, lambda fan_in, fan_out: 2 / fan_in),
     # He et al. 2015, eq. 14
-    "he_fan_out": nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"),
+    "he_fan_out": _kernel_of(_cut_normal, lambda fan_in, fan_out: 2 / fan_out),
     # Glorot and Bengio 2010, eq. 16
-    "glorot": nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
+    "glorot": _kernel_of(_uniform, lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     # PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), for kernels and biases
-    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "torch": _kernel_of(_uniform, lambda fan_in, fan_out: 1 / (3 * fan_in)),
     # Krizhevsky et al. 2012, section 5: standard deviation 0.01 everywhere
-    "normal": nn.initializers.normal(0.01),
+    "normal": _kernel_of(_normal, lambda fan_in, fan_out: 1e-4),
 }
 
 

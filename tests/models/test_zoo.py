@@ -1,14 +1,15 @@
 """Every family trains one step; counts, modes, dtypes and errors of the registry."""
 
+import re
 import subprocess
 import sys
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.nn.initializers import variance_scaling as scaled_to_fans
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -231,20 +232,32 @@ def test_remat_changes_neither_parameters_nor_gradients(name):
 
 
 @pytest.mark.parametrize(
-    ("initialiser", "deviation"),
+    ("initialiser", "deviation", "jax_draws"),
     [
-        ("he", (2 / (9 * 16)) ** 0.5),
-        ("he_fan_out", (2 / (9 * 64)) ** 0.5),
-        ("glorot", (2 / (9 * 16 + 9 * 64)) ** 0.5),
-        ("torch", (1 / (3 * 9 * 16)) ** 0.5),
-        ("normal", 0.01),
+        ("he", (2 / (9 * 15)) ** 0.5, scaled_to_fans(2.0, "fan_in", "truncated_normal")),
+        ("he_fan_out", (2 / (9 * 60)) ** 0.5, scaled_to_fans(2.0, "fan_out", "truncated_normal")),
+        ("glorot", (2 / (9 * 15 + 9 * 60)) ** 0.5, scaled_to_fans(1.0, "fan_avg", "uniform")),
+        ("torch", (1 / (3 * 9 * 15)) ** 0.5, scaled_to_fans(1 / 3, "fan_in", "uniform")),
+        ("normal", 0.01, jax.nn.initializers.normal(0.01)),
     ],
 )
-def test_initial_kernels_have_the_papers_deviation(initialiser, deviation):
-    draw = partial(layers.INITIALISERS[initialiser], shape=(3, 3, 16, 64), dtype=np.dtype("float32"))
-    kernel = jax.device_get(jax.jit(draw)(jax.random.key(0)))
+def test_initial_kernels_have_the_papers_deviation_and_jaxs_numbers(initialiser, deviation, jax_draws):
+    def both(key):
+        return [draw(key, (3, 3, 15, 60), jnp.float32) for draw in (layers.INITIALISERS[initialiser], jax_draws)]
+
+    kernel, reference = jax.device_get(jax.jit(both)(jax.random.key(0)))
     np.testing.assert_allclose(kernel.std(), deviation, rtol=0.03)
     assert abs(kernel.mean()) < 0.05 * deviation
+    np.testing.assert_allclose(kernel, reference, rtol=1e-6)
+
+
+def test_kernels_are_drawn_in_one_dimension():
+    """XLA's CPU compiler takes seconds for every shape otherwise."""
+    model, x = shrunk("densenet40")
+    program = str(jax.make_jaxpr(model.init)(jax.random.key(0), x))
+    drawn = [len(shape.split(",")) for shape in re.findall(r"random_bits\[[^]]*shape=\(([^)]*?),?\)", program)]
+    assert drawn, "no draw was found"
+    assert set(drawn) == {1}
 
 
 def test_biases_start_as_described():
