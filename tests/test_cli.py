@@ -131,9 +131,9 @@ def test_the_first_steps_of_every_contender_are_tried(tmp_path):
     assert [row["step"] for row in good if row["kind"] == "train"] == [1, 2, 3]
     assert f"{good[0]['compile_seconds']:.1f}" in done.stdout
     assert f"{good[-1]['seconds'] / 2:.3f}" in done.stdout
-    refused = call(*common, "--publish", cwd=tmp_path)
+    refused = call(*common[:-1], "1", "--publish", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "no result" in refused.stderr
+    assert "--first-steps 2" in refused.stderr
 
 
 def read(path):

@@ -93,6 +93,17 @@ def test_published_results_are_those_of_the_definitions():
                 assert len(ended) == runs * plan.seeds, f"{path}: {contender.label}"
 
 
+def test_published_first_steps_are_those_of_all_contenders():
+    for definition in experiment.find(FOLDER):
+        path = definition.results / f"{definition.path.stem}-paper-first-steps.jsonl"
+        if path.exists():
+            start, found = published.read_first_steps(path)
+            plan = definition.runs["paper"]
+            assert [line["label"] for line in found] == [contender.label for contender in plan.contenders], path
+            run = plan.contenders[0].settings[0]
+            assert (start["spec"]["model"], start["spec"]["data"]) == (run.model, run.data), path
+
+
 def test_published_results_name_no_place_of_the_machine_they_come_from():
     for path in FOLDER.rglob("results/*.jsonl"):
         start = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])["start"]

@@ -70,7 +70,7 @@ class RunFile:
     first_steps: int | None = None
     """only see that every contender starts, and what it costs: so many updates of its first setting"""
     publish: bool = False
-    """write the thinned records to the results beside the definition, and rebuild its figures and pages"""
+    """write the thinned records, or what first steps cost, beside the definition; rebuild its figures and pages"""
     data_dir: str | None = None
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 

@@ -18,8 +18,8 @@ def run_file(command: RunFile) -> int:
         raise ValueError(f"seeds={command.seeds} is not an integer >= 1. Pass --seeds 3.")
     name = f"{definition.name}-{command.scale}"
     if command.first_steps is not None:
-        if command.publish:
-            raise ValueError("The first steps are no result. Leave out --publish, or --first-steps.")
+        if command.publish and command.first_steps < 2:
+            raise ValueError("The first step is not timed, so there is nothing to publish. Pass --first-steps 2.")
         plan, name = experiment.beginning(plan, command.first_steps), f"{name}-first"
     out = command.out or Path("runs") / name
     if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
@@ -55,6 +55,10 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
     if command.first_steps is not None:
         found = jobs.planned(plan, records.read_all(out))
         print_table(tables.costs(found, f"{definition.name}, {command.scale}: the first steps"))
+        if command.publish:
+            from optaxaccel.report import pages
+
+            _rebuild(definition, pages.publish_first_steps(definition, command.scale, found))
         return DONE
     if command.publish:
         _publish(definition, command.scale, out)
@@ -99,7 +103,13 @@ def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
 def _publish(definition: Any, scale: str, out: Path) -> None:
     from optaxaccel.report import pages
 
-    path = pages.publish(definition, scale, out)
+    _rebuild(definition, pages.publish(definition, scale, out))
+
+
+def _rebuild(definition: Any, path: Path) -> None:
+    """Rebuild all pages and the figures of a definition of which results were published."""
+    from optaxaccel.report import pages
+
     say(f"published: {path}")
     for page in pages.rebuild(definition.path.resolve().parents[1], only=definition):
         say(f"rebuilt:   {page}")

@@ -1,8 +1,9 @@
 """Publish an experiment's records, and rebuild every table and figure of the pages from what is published.
 
 A page (README.md) marks where generated text stands: `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is
-`FILE-SCALE` for an experiment of its folder, "across" for the comparison of all plans of a folder, and "overview" for
-one row an experiment. What stands between the markers is written by `rebuild` and never by hand.
+`FILE-SCALE` for an experiment of its folder, "across" for the comparison of all plans of a folder, "overview" for one
+row an experiment, and "first-steps" for what the first steps at `paper` scale cost. What stands between the markers is
+written by `rebuild` and never by hand.
 """
 
 import json
@@ -16,6 +17,7 @@ from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training import experiment, jobs, records
 from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Study
+from optaxaccel.training.records import Record
 
 NOT_RUN = "not run yet"
 _NO_BRACKETS = str.maketrans("[]", "()")  # which would end the alternative text of an image
@@ -50,6 +52,24 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
         full = [record for record in found if record.start["phase"] == "final"]
     published.write_runs(path, definition.name, scale, found, full)
     return path
+
+
+def publish_first_steps(definition: Definition, scale: str, found: Sequence[Record]) -> Path:
+    """Write what the first steps of all contenders cost beside the definition's results.
+
+    Raises:
+      ValueError: a contender did not end.
+    """
+    for record in found:
+        if record.status != "done":
+            raise ValueError(f"{record.start['label']} ended as {record.status!r}; only runs that start are published.")
+    path = _first_steps_path(definition, scale)
+    published.write_first_steps(path, definition.name, scale, found)
+    return path
+
+
+def _first_steps_path(definition: Definition, scale: str) -> Path:
+    return definition.results / f"{definition.path.stem}-{scale}-first-steps.jsonl"
 
 
 def result_path(definition: Definition, scale: str) -> Path:
@@ -213,6 +233,32 @@ def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
     return _Row(f"{plan.by}: {text}" + (" ..." if len(lines) > 4 else ""), str(lines[0].accuracy.n), f"{most:,.0f}")
 
 
+def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
+    """Return one row for each experiment whose contenders were all started at a scale: what a step takes here."""
+    columns = ("experiment", "network", "images", "batch", "contenders", "compiling (s)", "a step (s)", "memory (GiB)")
+    rows = []
+    for definition in definitions:
+        path = _first_steps_path(definition, scale)
+        if path.exists():
+            start, found = published.read_first_steps(path)
+            name, spec = f"{definition.path.parent.name}/{definition.path.stem}", start["spec"]
+            compiling, step, memory = (
+                _range([line[what] / unit for line in found], digits)
+                for what, unit, digits in (("compile_seconds", 1, 0), ("step_seconds", 1, 2), ("peak_bytes", 2**30, 1))
+            )
+            known = (spec["model"], spec["data"], str(spec["batch_size"]), str(len(found)))
+            machine = f"{start['device'].partition(' ')[0]}, {start['machine']}", start["commit"][:9]
+            rows.append([name, *known, compiling, step, memory, *machine])
+    columns = (*columns, "device", "commit")
+    words = ("experiment", "network", "images", "device", "commit")
+    return Table("The first steps at full size, lowest to highest over the contenders", columns, rows, words).markdown()
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +303,7 @@ def render(page: Path, definitions: Sequence[Definition]) -> str:
 
 def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Iterator[tuple]:
     yield "overview", lambda: overview(everything)
+    yield "first-steps", lambda: first_steps(everything)
     yield "across", lambda: _across(here)
     for definition in here:
         for scale in definition.runs:

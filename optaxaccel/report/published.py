@@ -87,6 +87,24 @@ def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) ->
     )
 
 
+def write_first_steps(path: Path, experiment: str, scale: str, records: Iterable[Record]) -> None:
+    """Write what compiling and a step took, in seconds, and the peak of memory, in bytes, for each run."""
+    records = [_placeless(record) for record in records]
+    shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
+    lines: list[Row] = [{"experiment": experiment, "scale": scale, "kind": "first steps", "start": shared}]
+    for record in records:
+        step_seconds = record.end["seconds"] / (record.end["step"] - 1)  # of the steps after the first
+        measured = {"compile_seconds": record.start["compile_seconds"], "step_seconds": _short(step_seconds)}
+        lines.append({"label": record.start["label"], **measured, "peak_bytes": record.end["peak_bytes"]})
+    _write(path, lines)
+
+
+def read_first_steps(path: Path) -> tuple[Row, list[Row]]:
+    """Read what the first steps of all runs cost: the start that they share, and one row a run."""
+    header, *lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return header["start"], lines
+
+
 def read(path: Path) -> Published:
     """Read a file of results.
 

@@ -8,7 +8,7 @@ VERSIONS = {"jax": "0.10.2"}
 
 def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, **spec):
     """Write a record with one training and one evaluation row a step."""
-    args = {"learning_rate": spec.pop("rate", 0.1)}
+    args, compiled = {"learning_rate": spec.pop("rate", 0.1)}, spec.pop("compiled", 1.0)
     run = Run(method="optax.sgd", method_args=args, seed=seed, **spec)
     with records.Writer(path) as writer:
         start = {
@@ -19,6 +19,7 @@ def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, s
             "machine": "m",
         }
         start |= {"time": "2026-01-01T00:00:00", "digest": run.digest(), "steps_per_epoch": 2, "steps": len(losses)}
+        start["compile_seconds"] = compiled
         writer.write("start", spec=run.as_dict(), label=label, phase=phase, data_note="", **start)
         for step, loss in enumerate(losses, 1):
             row = {"step": step, "epoch": step / 2, "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}

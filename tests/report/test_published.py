@@ -97,6 +97,25 @@ def test_a_page_is_rebuilt_from_results_alone_and_says_what_was_not_run(tmp_path
         pages.rebuild(tmp_path)
 
 
+def test_the_first_steps_are_published_as_one_row_an_experiment(tmp_path):
+    made = definition(tmp_path, **PLAN)
+    for label, seconds, compiling in (("a", 0.75, 61.4), ("b", 1.5, 59.6)):
+        record(tmp_path / "runs" / f"{label}.jsonl", label, [1.0] * 4, compiled=compiling, data_dir="/secret")
+        with (tmp_path / "runs" / f"{label}.jsonl").open("a") as file:
+            end = {"kind": "end", "status": "done", "step": 4, "seconds": seconds, "peak_bytes": 3 * 2**29}
+            file.write(json.dumps(end) + "\n")
+    path = pages.publish_first_steps(made, "paper", records.read_all(tmp_path / "runs"))
+    assert "/secret" not in path.read_text()
+    page = tmp_path / "paper" / "README.md"
+    page.write_text("<!-- begin first-steps -->\n<!-- end first-steps -->\n")
+    pages.rebuild(tmp_path)
+    row = "| paper/one | mlp | digits | 128 | 2 | 60 to 61 | 0.25 to 0.50 | 1.5 | cpu, m | 012345678 |"
+    assert row in page.read_text()
+    record(tmp_path / "runs" / "a.jsonl", "a", [1.0], status="diverged")
+    with pytest.raises(ValueError, match="a ended as 'diverged'"):
+        pages.publish_first_steps(made, "paper", records.read_all(tmp_path / "runs"))
+
+
 @pytest.mark.parametrize("fields", [PLAN, GRID], ids=["plan", "grid"])
 def test_records_of_another_plan_that_lie_beside_are_not_published(tmp_path, fields):
     """A definition was changed, and its folder still holds what was run before: nobody asked for those runs."""
