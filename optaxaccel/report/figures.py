@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,22 @@ def curves(
     return grid, np.array([np.interp(grid, s[0], s[1]) for s in series])
 
 
-def draw(records: Sequence[Record], path: Path, title: str = "", by: str = "accuracy") -> Path:
-    """Draw mean curves of the final runs, by label, with bands of one standard error; of many contenders the best 8."""
+def draw(
+    records: Sequence[Record],
+    path: Path,
+    title: str = "",
+    by: str = "accuracy",
+    reported: Mapping[str, Sequence[Sequence[float]]] = MappingProxyType({}),
+) -> Path:
+    """Draw mean curves of the final runs, by label, with bands of one standard error; of many contenders the best 8.
+
+    Args:
+      records: the runs.
+      path: the PNG.
+      title: its title.
+      by: how contenders are ranked.
+      reported: accuracies at epochs 0, 1, ... of the paper's own runs, by label; drawn faintly behind.
+    """
     split = next((row["split"] for record in records for row in record.rows if row["kind"] == "eval"), "test")
     rows = (
         ("train", "loss", "training loss (nats)"),
@@ -79,7 +94,20 @@ def draw(records: Sequence[Record], path: Path, title: str = "", by: str = "accu
                 axis.set(xlabel=xlabel, ylabel=ylabel)
                 if value == "loss":
                     axis.set_yscale("log")
+                if (value, xlabel) == ("accuracy", "epochs"):
+                    _draw_reported(axis, list(groups), reported)
     return path
+
+
+def _draw_reported(axis: Any, labels: Sequence[str], reported: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Draw every run of the paper as a thin line in its contender's colour."""
+    for index, label in enumerate(labels):
+        for accuracies in reported.get(label, ()):
+            axis.plot(100 * np.array(accuracies), color=look(index)["color"], linewidth=0.6, alpha=0.5, zorder=1)
+    if reported:
+        axis.plot([], [], color="#777777", linewidth=0.6, label="the paper's runs")
+        highest = max(100 * value for runs in reported.values() for accuracies in runs for value in accuracies)
+        axis.set_ylim(top=min(101.0, max(axis.get_ylim()[1], highest + 1)))
 
 
 def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path:

@@ -16,7 +16,7 @@ from optaxaccel.report import across, figures, grids, published, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training import experiment, jobs, records
-from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Study
+from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Reported, Study
 from optaxaccel.training.records import Record
 
 NOT_RUN = "not run yet"
@@ -84,12 +84,17 @@ def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[T
     """Return an experiment's tables."""
     if isinstance(plan, Study):
         return [tables.study(found.values, plan.expected, "Measured against expected")]
+    told = definition.reported or Reported("", {})
+    heading = f"paper: {told.what}"
     if isinstance(plan, Grid):
-        return [grids.grid(found.records, plan.by)]
+        return [tables.beside(grids.grid(found.records, plan.by), heading, told.outcome)]
     finals = tables.group(found.records)
     alone = all(record.start.get("members", 1) == 1 for members in finals.values() for record in members)
-    timed = [tables.seconds_per_epoch(found.records)] if len(finals) > 1 and alone else []
-    return [tables.contenders(found.records, plan.by), *timed]
+    result = [tables.beside(tables.contenders(found.records, plan.by), heading, told.outcome)]
+    if len(finals) > 1 and alone:
+        what, texts = told.training
+        result.append(tables.beside(tables.seconds_per_epoch(found.records), f"paper: {what}", texts))
+    return result
 
 
 def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, folder: Path | None = None) -> list[Path]:
@@ -100,7 +105,8 @@ def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, fo
         return [figures.study(found.points, definition.panels, stem.with_suffix(".png"), title)]
     if isinstance(plan, Grid):
         return [figures.boxes(found.records, stem.with_suffix(".png"), plan.by, title)]
-    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title, plan.by)]
+    told = definition.reported.accuracies if definition.reported else {}
+    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title, plan.by, told)]
     if any(record.last("extrapolation") for record in found.records):
         drawn.append(figures.extrapolated(found.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
     path = stem.with_name(f"{stem.name}-sensitivity.png")

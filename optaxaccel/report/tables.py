@@ -33,6 +33,15 @@ class Table(NamedTuple):
         return "\n".join([f"{self.title}.", "", *lines, *(["", self.note] if self.note else [])])
 
 
+def beside(table: Table, heading: str, texts: Mapping[str, str]) -> Table:
+    """Return a table with one more column, after that of the methods; without texts the table itself."""
+    if not texts:
+        return table
+    at = list(table.columns).index("method") + 1
+    rows = [[*row[:at], texts.get(row[at - 1], "-"), *row[at:]] for row in table.rows]
+    return table._replace(columns=[*table.columns[:at], heading, *table.columns[at:]], rows=rows)
+
+
 class Estimate(NamedTuple):
     """Mean, standard error of the mean (None for one value) and number of values."""
 

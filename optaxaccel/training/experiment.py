@@ -20,7 +20,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from optaxaccel import registry
@@ -150,6 +150,22 @@ class Panel(NamedTuple):
     equal: bool = False
 
 
+class Reported(NamedTuple):
+    """What the paper reports, to stand beside what was measured: texts by the contender's label.
+
+    Attributes:
+      what: the quantity and its unit, a heading.
+      outcome: the number that each contender ended with.
+      training: the heading and texts beside the table of training times.
+      accuracies: accuracies at epochs 0, 1, ... of every published run, drawn behind the measured curves.
+    """
+
+    what: str
+    outcome: Mapping[str, str]
+    training: tuple[str, Mapping[str, str]] = ("", {})
+    accuracies: Mapping[str, Sequence[Sequence[float]]] = MappingProxyType({})
+
+
 class Definition(NamedTuple):
     """A loaded definition.
 
@@ -160,6 +176,7 @@ class Definition(NamedTuple):
       runs: plans by scale.
       panels: how a study's points are drawn, by the points' "panel".
       verdict: what was concluded, by scale: (one of VERDICTS, the reason).
+      reported: what the paper reports of the contenders, if it gives numbers.
     """
 
     name: str
@@ -168,6 +185,7 @@ class Definition(NamedTuple):
     runs: Mapping[str, AnyPlan]
     panels: Mapping[str, Panel]
     verdict: Mapping[str, tuple[str, str]]
+    reported: Reported | None = None
 
     @property
     def results(self) -> Path:
@@ -209,7 +227,9 @@ def load(path: Path) -> Definition:
         registry.lookup("verdict", word, dict.fromkeys(VERDICTS))
     claim = inspect.cleandoc(module.__doc__ or "")
     name = f"{path.resolve().parent.name}-{path.stem}"
-    return Definition(name, path, claim, runs, getattr(module, "PANELS", {}), verdict)
+    return Definition(
+        name, path, claim, runs, getattr(module, "PANELS", {}), verdict, getattr(module, "REPORTED", None)
+    )
 
 
 def find(root: Path) -> list[Definition]:

@@ -97,6 +97,31 @@ def test_a_page_is_rebuilt_from_results_alone_and_says_what_was_not_run(tmp_path
         pages.rebuild(tmp_path)
 
 
+@pytest.mark.parametrize("fields", [PLAN, GRID], ids=["plan", "grid"])
+def test_what_the_paper_reports_stands_beside_what_was_measured(tmp_path, fields):
+    made, phase = definition(tmp_path, **fields), "grid" if fields is GRID else "final"
+    for label in "ab":
+        record(tmp_path / "runs" / f"{label}.jsonl", label, [3.0, 2.0, 1.0], phase=phase)
+    pages.publish(made, "small", tmp_path / "runs")
+    alone = pages.section(made, "small")
+    assert "paper:" not in alone
+    told = experiment.Reported("error %", {"b": "4.5 (n = 3)"}, ("hours", {"a": "7"}), {"a": [(0.1, 0.9, 0.95)]})
+    made = made._replace(reported=told)
+    text = pages.section(made, "small")
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
+    (head, *_) = (row for row in rows if "paper: error %" in row)
+    beside = {row[head.index("method")]: row[head.index("paper: error %")] for row in rows if len(row) == len(head)}
+    assert (beside["a"], beside["b"]) == ("-", "4.5 (n = 3)")
+    if fields is PLAN:
+        assert "| a | 7 |" in text
+        assert "| b | - |" in text
+        found = published.read(pages.result_path(made, "small")).records
+        with_curves, without = (tmp_path / f"{name}.png" for name in ("with", "without"))
+        figures.draw(found, with_curves, reported=told.accuracies)
+        figures.draw(found, without)
+        assert with_curves.read_bytes() != without.read_bytes()
+
+
 def test_the_first_steps_are_published_as_one_row_an_experiment(tmp_path):
     made = definition(tmp_path, **PLAN)
     for label, seconds, compiling in (("a", 0.75, 61.4), ("b", 1.5, 59.6)):
