@@ -1,9 +1,14 @@
-"""Baselines that optax offers in parts: put together here so that a run can name them, as `optax.sgd` names SGD."""
+"""What comes in parts, put together so that a run can name it, as `optax.sgd` names SGD.
+
+Two of optax's baselines, and PAL's line search along the directions of Adam and INDIAN.
+"""
 
 from typing import Any, NamedTuple
 
 import optax
 from optax import contrib
+
+from optaxaccel import methods
 
 
 def backtracking_sgd(
@@ -56,4 +61,57 @@ def schedule_free_sgd(learning_rate: float = 1.0, *, b1: float = 0.9) -> optax.G
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-BASELINES = {"backtracking_sgd": backtracking_sgd, "schedule_free_sgd": schedule_free_sgd}
+def parabola_adam(
+    measuring_step_size: optax.ScalarOrSchedule = 0.1,
+    max_step_size: optax.ScalarOrSchedule = 1.0,
+    *,
+    loose_approximation: float = 0.6,
+    b1: float = 0.9,
+    b2: float = 0.999,
+) -> optax.GradientTransformationExtraArgs:
+    """Run PAL's line search along Adam's direction.
+
+    Args:
+      measuring_step_size: as `pal`.
+      max_step_size: as `pal`.
+      loose_approximation: as `pal`.
+      b1: decay of Adam's mean of gradients.
+      b2: decay of Adam's mean of squares.
+    """
+    search = methods.scale_by_parabola(
+        measuring_step_size=measuring_step_size, max_step_size=max_step_size, loose_approximation=loose_approximation
+    )
+    return optax.chain(optax.scale_by_adam(b1, b2), optax.scale(-1.0), search)
+
+
+def parabola_indian(
+    learning_rate: float = 0.1,
+    measuring_step_size: optax.ScalarOrSchedule = 0.1,
+    max_step_size: optax.ScalarOrSchedule = 1.0,
+    *,
+    loose_approximation: float = 0.6,
+    alpha: float = 0.5,
+    beta: float = 0.1,
+) -> optax.GradientTransformationExtraArgs:
+    """Run PAL's line search along INDIAN's direction.
+
+    Args:
+      learning_rate: step of INDIAN, which moves its buffer; the length of its own move is forgotten.
+      measuring_step_size: as `pal`.
+      max_step_size: as `pal`.
+      loose_approximation: as `pal`.
+      alpha: INDIAN's viscous friction.
+      beta: INDIAN's friction along the curvature.
+    """
+    search = methods.scale_by_parabola(
+        measuring_step_size=measuring_step_size, max_step_size=max_step_size, loose_approximation=loose_approximation
+    )
+    return optax.chain(methods.indian(learning_rate, alpha=alpha, beta=beta), search)
+
+
+BASELINES = {
+    "backtracking_sgd": backtracking_sgd,
+    "schedule_free_sgd": schedule_free_sgd,
+    "parabola_adam": parabola_adam,
+    "parabola_indian": parabola_indian,
+}

@@ -21,6 +21,8 @@ from optaxaccel.training.spec import Run, steps_from
 _BASELINE_COSTS = {  # oracle calls of a step of optax's own loss-aware methods, beyond the gradient handed in
     "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
     "optax.contrib.momo": methods.Cost(),
+    "baseline.parabola_adam": methods.Cost(values=1.0),
+    "baseline.parabola_indian": methods.Cost(values=1.0),
     "baseline.backtracking_sgd": methods.Cost(values=2.0),  # at least one trial, and its step grows until one fails
 }
 

@@ -1,5 +1,6 @@
 """Baselines that optax offers in parts, as a run names them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -8,7 +9,7 @@ from optax import contrib
 
 import optaxaccel
 from optaxaccel.training import optimizer
-from optaxaccel.training.baselines import backtracking_sgd, schedule_free_sgd
+from optaxaccel.training.baselines import backtracking_sgd, parabola_adam, parabola_indian, schedule_free_sgd
 from optaxaccel.training.trajectory import follow
 
 START = np.array([3.0, -1.0])
@@ -36,6 +37,18 @@ def test_schedule_free_is_evaluated_at_its_average():
     found = optaxaccel.eval_params(state, params)
     np.testing.assert_array_equal(found, contrib.schedule_free_eval_params(state.inner, params))
     assert not np.allclose(found, params)
+
+
+@pytest.mark.parametrize("make", [parabola_adam, parabola_indian])
+def test_the_parabola_finds_the_minimum_along_the_direction_of_another_method(make):
+    """Of a quadratic, in one step, without loose approximation: the gradient there is perpendicular to the line."""
+    params = jnp.asarray(START)
+    tx = make(loose_approximation=1.0, max_step_size=10.0)
+    value, grad = jax.value_and_grad(valley)(params)
+    updates, _ = tx.update(grad, tx.init(params), params, value=value, grad=grad, value_fn=valley)
+    assert float(jnp.linalg.norm(updates)) > 0.1
+    slope = jnp.vdot(jax.grad(valley)(params + updates), updates) / jnp.vdot(grad, updates)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-3)
 
 
 def test_a_run_names_them_and_a_misspelt_name_is_refused():

@@ -1,0 +1,49 @@
+"""What does PAL's line search gain along the directions of Adam and INDIAN?
+
+Claim:    none of the paper's, which searches along its own momentum only; the question its users ask next.
+Protocol: the line search along the gradient (PAL without momentum), PAL's momentum 0.4, Adam's direction and INDIAN's,
+          beside SGD with momentum 0.9, Adam and INDIAN with learning rates. Measuring step 0.1, largest step 1, no
+          decay. Four settings each (the loose approximation of the searches, for INDIAN's direction the rate that
+          moves its buffer; the learning rate of the others), the best by training loss on a tuning seed is trained
+          again with fresh seeds. small: a perceptron (64 units) on the digits, batch 64, 20 epochs, 5 seeds.
+Command:  optaxaccel run experiments/pal/directions.py --scale small
+Cost:     small: 63 runs of 440 updates, a minute on two cores. paper: the three-convolution network on MNIST, an hour
+          on an accelerator.
+Expected: Adam's direction before the gradient's, as Adam is before SGD without momentum (written before running).
+"""
+
+from optaxaccel.cli import run_definition
+from optaxaccel.training.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.spec import Run
+
+LOOSE, RATES = (0.6, 0.8, 0.4, 1.0), (0.1, 0.03, 0.01, 0.3)
+LENGTHS = {"measuring_step_size": 0.1, "max_step_size": 1.0}
+
+
+def plan(base: Run, seeds: int, count: int = 4) -> Plan:
+    """Four searches, each with four settings, beside three methods with four rates."""
+
+    def settings(method, name, values, **fixed):
+        return tuple(base.replace(method=method, method_args={**fixed, name: value}) for value in values[:count])
+
+    small_rates = tuple(rate / 10 for rate in RATES)
+    found = {
+        "search along the gradient": settings("pal", "loose_approximation", LOOSE, momentum=0.0, **LENGTHS),
+        "search along PAL's momentum": settings("pal", "loose_approximation", LOOSE, momentum=0.4, **LENGTHS),
+        "search along Adam": settings("baseline.parabola_adam", "loose_approximation", LOOSE, **LENGTHS),
+        "search along INDIAN": settings("baseline.parabola_indian", "learning_rate", RATES, **LENGTHS),
+        "SGD momentum": settings("optax.sgd", "learning_rate", RATES, momentum=0.9),
+        "Adam": settings("optax.adam", "learning_rate", small_rates),
+        "INDIAN": settings("indian", "learning_rate", RATES),
+    }
+    return Plan(tuple(Contender(label, runs) for label, runs in found.items()), seeds, by="train loss")
+
+
+RUNS = {
+    "smoke": plan(Run(**SMOKE), seeds=1, count=1),
+    "small": plan(Run(model_args={"hidden": (64,)}, batch_size=64, epochs=20), seeds=5),
+    "paper": plan(Run(model="cnn", data="mnist", batch_size=100, epochs=10), seeds=5),
+}
+
+if __name__ == "__main__":
+    run_definition(__file__)
