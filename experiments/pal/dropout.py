@@ -50,5 +50,16 @@ RUNS = {
     "paper": plan(Run(model="nin", data="cifar10", batch_size=128, epochs=100), nin(), seeds=5),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "It does. With dropout PAL reaches 93.8 ± 0.6 %, as without it (0.4 ± 0.7 less, paired) and with a "
+        "lower test loss (0.26 against 0.41); it stands 1.6 ± 0.7 points above SGD and 1.3 ± 0.6 below Adam, "
+        "without dropout 0.4 ± 0.7 below SGD and 1.1 ± 0.7 below Adam. As expected. SGD without dropout takes "
+        "the lowest of its three rates, so a lower one might do better. Seconds are of a core that other work "
+        "shared.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
