@@ -37,8 +37,10 @@ VERDICT = {
     "small": (
         "not testable here",
         "ImageNet is not at hand. The scaled run, on another data set and network, only shows that the "
-        "definition works: after 20 seconds PAL has the lowest training loss there (1.40 ± 0.05, without "
-        "momentum 1.42 ± 0.03), then SGD (1.49), Adam and RMSProp; on the test images it is last.",
+        "definition works: after 20 seconds PAL has the lowest training loss there (1.37 ± 0.02, without "
+        "momentum 1.39 ± 0.01), then SGD (1.49 ± 0.03), Adam (1.53) and RMSProp (1.55); on the test images it "
+        "is last (39.3 ± 1.4 %, Adam 43.3 ± 0.3). PAL makes 3.1 epochs where SGD makes 4.3, 72 % (the paper: "
+        "69 %).",
     )
 }
 
