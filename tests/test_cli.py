@@ -131,6 +131,15 @@ def test_the_first_steps_of_every_contender_are_tried(tmp_path):
     assert [row["step"] for row in good if row["kind"] == "train"] == [1, 2, 3]
     assert f"{good[0]['compile_seconds']:.1f}" in done.stdout
     assert f"{good[-1]['seconds'] / 2:.3f}" in done.stdout
+    large = (tmp_path / "plan.py").read_text().replace("batch_size=64", "batch_size=400")
+    assert "batch_size=400" in large
+    (tmp_path / "large.py").write_text(large)
+    done = call("run", "large.py", *common[2:], "--out", "large", cwd=tmp_path)
+    assert done.returncode == 0, "of 360 test images there are no 400"
+    (tmp_path / "beyond.py").write_text(PLAN.replace("batch_size=64", "train_split='train[:9999]', batch_size=64"))
+    failed = call("run", "beyond.py", *common[2:], "--out", "beyond", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "failed" in failed.stdout
     refused = call(*common[:-1], "1", "--publish", cwd=tmp_path)
     assert refused.returncode == 2
     assert "--first-steps 2" in refused.stderr

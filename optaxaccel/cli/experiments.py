@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Report, RunFile
-from optaxaccel.cli.terminal import DONE, console, print_table, say, start_jax
+from optaxaccel.cli.terminal import DONE, FAILED, console, print_table, say, start_jax
 
 
 def run_file(command: RunFile) -> int:
@@ -47,11 +47,11 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         return _run_study(definition, plan, command, out)
     seeds = command.seeds or plan.seeds
     if isinstance(plan, experiment.Grid):
-        _run_jobs(list(jobs.grid_jobs(plan, seeds, out)), command, "runs")
+        failed = _run_jobs(list(jobs.grid_jobs(plan, seeds, out)), command, "runs")
     else:
-        _run_jobs(list(jobs.tuning_jobs(plan, out)), command, "tuning")
+        failed = _run_jobs(list(jobs.tuning_jobs(plan, out)), command, "tuning")
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
-        _run_jobs(list(finals), command, "final runs")
+        failed |= _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
         found = jobs.planned(plan, records.read_all(out))
         print_table(tables.costs(found, f"{definition.name}, {command.scale}: the first steps"))
@@ -59,10 +59,11 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
             from optaxaccel.report import pages
 
             _rebuild(definition, pages.publish_first_steps(definition, command.scale, found))
-        return DONE
+        return FAILED if failed else DONE
     if command.publish:
         _publish(definition, command.scale, out)
-    return _show(out, out / "figure.png", title=definition.name, plan=plan)
+    shown = _show(out, out / "figure.png", title=definition.name, plan=plan)
+    return FAILED if failed else shown
 
 
 def report(command: Report) -> int:
@@ -115,18 +116,21 @@ def _rebuild(definition: Any, path: Path) -> None:
         say(f"rebuilt:   {page}")
 
 
-def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> None:
-    """Train every job that is not finished, and count them."""
+def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
+    """Train every job that is not finished, count them, and tell whether one failed; to diverge is a result."""
     from optaxaccel.training import jobs, progress
 
     if not wanted:
-        return
+        return False
+    statuses = []
     with progress.counter(console(), what, len(wanted)) as advance:
 
         def finished(job: Any, status: str) -> None:
+            statuses.append(status)
             advance(f"{job.label} ({status})")
 
         jobs.execute(wanted, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
+    return "failed" in statuses
 
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:

@@ -198,7 +198,8 @@ def costs(records: Sequence[Record], title: str = "") -> Table:
         end, more = record.end, record.end.get("step", 0) - 1
         per_step = f"{end['seconds'] / more:.3f}" if more > 0 else "-"
         memory = f"{end['peak_bytes'] / 2**30:.2f}" if end.get("peak_bytes") else "-"
-        compiled = f"{record.start['compile_seconds']:.1f}"
+        compiling = record.start.get("compile_seconds")  # missing where a run failed before it
+        compiled = "-" if compiling is None else f"{compiling:.1f}"
         rows.append((record.start["label"], compiled, per_step, memory, str(record.status)))
     note = "Runs that share a compiled program share its seconds. Memory: highest of the process so far, in GiB."
     return Table(

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from optaxaccel import registry
+from optaxaccel import data, registry
 from optaxaccel.training.spec import Run
 
 TUNING_SEED = 1000
@@ -257,7 +257,8 @@ def beginning(plan: AnyPlan, steps: int) -> Grid:
         raise ValueError("first_steps is for runs, and a study trains nothing. Leave out --first-steps.")
 
     def first(run: Run) -> Run:
-        split = run.test_split if "[" in run.test_split else f"{run.test_split}[:{run.batch_size}]"
+        images = data.card_of(run.data).splits.get(run.test_split, run.batch_size)
+        split = run.test_split if "[" in run.test_split else f"{run.test_split}[:{min(images, run.batch_size)}]"
         return run.replace(steps=steps, seconds=None, test_split=split, log_every=1, extrapolate={})
 
     contenders = (Contender(contender.label, (first(contender.settings[0]),)) for contender in plan.contenders)
