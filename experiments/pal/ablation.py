@@ -9,7 +9,7 @@ Protocol: the paper's grid as printed: mu {0.1, 0.01, 0.001}, alpha {0, 0.2, ...
           stands for the paper's integral. Slope "exact" (the paper's rule is studied in slopes.py). small is the
           scaled claim: a perceptron (64 units) on the digits, batch 64, 20 epochs, 5 seeds.
 Command:  optaxaccel run experiments/pal/ablation.py --scale small
-Cost:     small: 5,400 runs of 440 updates, half an hour on two cores. paper: 10,800 runs of half an hour on one
+Cost:     small: 5,400 runs of 440 updates, six minutes on one core. paper: 10,800 runs of half an hour on one
           accelerator of 2019.
 Expected: the paper's order of the eight sets.
 """

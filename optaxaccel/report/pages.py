@@ -249,8 +249,12 @@ def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
             start, found = published.read_first_steps(path)
             name, spec = f"{definition.path.parent.name}/{definition.path.stem}", start["spec"]
             compiling, step, memory = (
-                _range([line[what] / unit for line in found], digits)
-                for what, unit, digits in (("compile_seconds", 1, 0), ("step_seconds", 1, 2), ("peak_bytes", 2**30, 1))
+                _range([line[what] / unit for line in found], form)
+                for what, unit, form in (
+                    ("compile_seconds", 1, ".0f"),
+                    ("step_seconds", 1, ".2g"),
+                    ("peak_bytes", 2**30, ".1f"),
+                )
             )
             known = (spec["model"], spec["data"], str(spec["batch_size"]), str(len(found)))
             machine = f"{start['device'].partition(' ')[0]}, {start['machine']}", start["commit"][:9]
@@ -260,8 +264,8 @@ def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
     return Table("The first steps at full size, lowest to highest over the contenders", columns, rows, words).markdown()
 
 
-def _range(values: Sequence[float], digits: int) -> str:
-    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = (format(value, form) for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 

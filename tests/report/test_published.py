@@ -134,7 +134,7 @@ def test_the_first_steps_are_published_as_one_row_an_experiment(tmp_path):
     page = tmp_path / "paper" / "README.md"
     page.write_text("<!-- begin first-steps -->\n<!-- end first-steps -->\n")
     pages.rebuild(tmp_path)
-    row = "| paper/one | mlp | digits | 128 | 2 | 60 to 61 | 0.25 to 0.50 | 1.5 | cpu, m | 012345678 |"
+    row = "| paper/one | mlp | digits | 128 | 2 | 60 to 61 | 0.25 to 0.5 | 1.5 | cpu, m | 012345678 |"
     assert row in page.read_text()
     record(tmp_path / "runs" / "a.jsonl", "a", [1.0], status="diverged")
     with pytest.raises(ValueError, match="a ended as 'diverged'"):
