@@ -91,6 +91,9 @@ def test_published_results_are_those_of_the_definitions():
                 ended = [r for r in found if r.start["label"] == contender.label and r.start["phase"] != "tune"]
                 runs = len(contender.settings) if isinstance(plan, experiment.Grid) else 1
                 assert len(ended) == runs * plan.seeds, f"{path}: {contender.label}"
+                tuned = [r for r in found if r.start["label"] == contender.label and r.start["phase"] == "tune"]
+                asked = len(contender.settings) if isinstance(plan, experiment.Plan) else 1
+                assert len(tuned) == (asked if asked > 1 else 0), f"{path}: {contender.label}, tuning"
 
 
 def test_published_first_steps_are_those_of_all_contenders():
