@@ -7,7 +7,7 @@ Protocol: Network in Network with dropout 0.5 after its first two blocks, and wi
           approximation; learning rate), the best by accuracy on a fifth of the training images is trained again with
           fresh seeds. small: a quarter of the channels on the digits, batch 64, 20 epochs, 5 seeds.
 Command:  optaxaccel run experiments/pal/dropout.py --scale small
-Cost:     small: 48 runs of seconds, ten minutes on two cores. paper: CIFAR-10, hours on an accelerator.
+Cost:     small: 48 runs of half a minute, 25 minutes on one core. paper: CIFAR-10, hours on an accelerator.
 Expected: with dropout PAL stands to SGD and Adam as without it (written before running).
 """
 

@@ -1,7 +1,7 @@
 """The command line: `optaxaccel list | train | run | report | extrapolate | data`.
 
 Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
-Exit status: 0 done, 1 the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged (recorded),
+Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged,
 128 + N stopped by signal N after saving (130 for Ctrl-C, 143 for SIGTERM).
 """
 

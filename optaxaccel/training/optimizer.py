@@ -18,7 +18,7 @@ from optaxaccel.methods.negative_curvature_descent import attempt_cost
 from optaxaccel.training.baselines import BASELINES
 from optaxaccel.training.spec import Run, steps_from
 
-_BASELINE_COSTS = {  # oracle calls of a step of optax's own loss-aware methods, beyond the gradient handed in
+_BASELINE_COSTS = {  # oracle calls of a step beyond the gradient handed in, where there are any
     "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
     "optax.contrib.momo": methods.Cost(),
     "baseline.parabola_adam": methods.Cost(values=1.0),
