@@ -98,13 +98,16 @@ def test_published_results_are_those_of_the_definitions():
 
 def test_published_first_steps_are_those_of_all_contenders():
     for definition in experiment.find(FOLDER):
-        path = definition.results / f"{definition.path.stem}-paper-first-steps.jsonl"
-        if path.exists():
-            start, found = published.read_first_steps(path)
-            plan = definition.runs["paper"]
-            assert sorted(line["label"] for line in found) == sorted(c.label for c in plan.contenders), path
-            run = plan.contenders[0].settings[0]
-            assert (start["spec"]["model"], start["spec"]["data"]) == (run.model, run.data), path
+        plan = definition.runs["paper"]
+        if isinstance(plan, experiment.Study):
+            continue
+        run, path = plan.contenders[0].settings[0], pages.first_steps_path(definition, "paper")
+        if run.data in ("imagenet2012", "cifar100"):  # not at hand
+            assert not path.exists()
+            continue
+        start, found = published.read_first_steps(path)
+        assert sorted(line["label"] for line in found) == sorted(c.label for c in plan.contenders), path
+        assert (start["spec"]["model"], start["spec"]["data"]) == (run.model, run.data), path
 
 
 def test_published_results_name_no_place_of_the_machine_they_come_from():

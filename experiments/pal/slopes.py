@@ -21,6 +21,7 @@ from optaxaccel.training.trajectory import follow
 
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 OURS = "float64 twin of the rule"
+LOWEST = 1e-16  # lower losses, which 1,000 steps reach, are rounding in float64 and count as this
 
 
 def measure(steps: int, seeds: int, momenta: list[float]) -> Measured:
@@ -45,7 +46,7 @@ def measure(steps: int, seeds: int, momenta: list[float]) -> Measured:
         for momentum in momenta:
             for slope in SLOPES:
                 path = follow(lambda m=momentum, s=slope: pal(momentum=m, slope=s), loss, start, steps)
-                ends.setdefault((momentum, slope), []).append(path.values)
+                ends.setdefault((momentum, slope), []).append(np.maximum(path.values, LOWEST))
                 moved = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
                 steps_taken.setdefault((momentum, slope), []).append(moved)
     values = {}

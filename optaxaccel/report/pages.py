@@ -58,17 +58,21 @@ def publish_first_steps(definition: Definition, scale: str, found: Sequence[Reco
     """Write what the first steps of all contenders cost beside the definition's results.
 
     Raises:
-      ValueError: a contender did not end.
+      ValueError: a contender diverged or failed.
     """
     for record in found:
         if record.status != "done":
-            raise ValueError(f"{record.start['label']} ended as {record.status!r}; only runs that start are published.")
-    path = _first_steps_path(definition, scale)
+            raise ValueError(
+                f"{record.start['label']} ended as {record.status!r}, and only runs that start are published. Mend it, "
+                "and go on with --resume."
+            )
+    path = first_steps_path(definition, scale)
     published.write_first_steps(path, definition.name, scale, found)
     return path
 
 
-def _first_steps_path(definition: Definition, scale: str) -> Path:
+def first_steps_path(definition: Definition, scale: str) -> Path:
+    """Return where what an experiment's first steps at a scale cost is published."""
     return definition.results / f"{definition.path.stem}-{scale}-first-steps.jsonl"
 
 
@@ -244,12 +248,12 @@ def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
     columns = ("experiment", "network", "images", "batch", "contenders", "compiling (s)", "a step (s)", "memory (GiB)")
     rows = []
     for definition in definitions:
-        path = _first_steps_path(definition, scale)
+        path = first_steps_path(definition, scale)
         if path.exists():
             start, found = published.read_first_steps(path)
             name, spec = f"{definition.path.parent.name}/{definition.path.stem}", start["spec"]
             compiling, step, memory = (
-                _range([line[what] / unit for line in found], form)
+                _range([line[what] and line[what] / unit for line in found], form)
                 for what, unit, form in (
                     ("compile_seconds", 1, ".0f"),
                     ("step_seconds", 1, ".2g"),
@@ -264,8 +268,11 @@ def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
     return Table("The first steps at full size, lowest to highest over the contenders", columns, rows, words).markdown()
 
 
-def _range(values: Sequence[float], form: str) -> str:
-    low, high = (format(value, form) for value in (min(values), max(values)))
+def _range(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:  # memory, where the device does not tell
+        return "-"
+    low, high = (format(value, form) for value in (min(known), max(known)))
     return low if low == high else f"{low} to {high}"
 
 

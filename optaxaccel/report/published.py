@@ -95,7 +95,7 @@ def write_first_steps(path: Path, experiment: str, scale: str, records: Iterable
     for record in records:
         step_seconds = record.end["seconds"] / (record.end["step"] - 1)  # of the steps after the first
         measured = {"compile_seconds": record.start["compile_seconds"], "step_seconds": _short(step_seconds)}
-        lines.append({"label": record.start["label"], **measured, "peak_bytes": record.end["peak_bytes"]})
+        lines.append({"label": record.start["label"], **measured, "peak_bytes": record.end.get("peak_bytes")})
     _write(path, lines)
 
 

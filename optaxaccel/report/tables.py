@@ -1,6 +1,7 @@
 """Tables: one line a contender, from records alone; mean and standard error over runs, best first."""
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
                 best=estimate(_best(record, "eval") for record in done),
                 extrapolated=estimate(_best(r, "extrapolation") for r in done if r.last("extrapolation")),
                 epochs=max((row["epoch"] for row in finals), default=0.0),
-                calls=max((calls(row) for row in finals), default=0.0),
+                calls=statistics.fmean(map(calls, finals)) if finals else 0.0,
                 diverged=sum(record.status == "diverged" for record in members),
                 data=spec["data"],
                 model=spec["model"],

@@ -66,22 +66,16 @@ def parabola_adam(
     max_step_size: optax.ScalarOrSchedule = 1.0,
     *,
     loose_approximation: float = 0.6,
-    b1: float = 0.9,
-    b2: float = 0.999,
 ) -> optax.GradientTransformationExtraArgs:
-    """Run PAL's line search along Adam's direction.
+    """Run PAL's line search along Adam's direction, with optax's decay rates.
 
     Args:
       measuring_step_size: as `pal`.
       max_step_size: as `pal`.
       loose_approximation: as `pal`.
-      b1: decay of Adam's mean of gradients.
-      b2: decay of Adam's mean of squares.
     """
-    search = methods.scale_by_parabola(
-        measuring_step_size=measuring_step_size, max_step_size=max_step_size, loose_approximation=loose_approximation
-    )
-    return optax.chain(optax.scale_by_adam(b1, b2), optax.scale(-1.0), search)
+    direction = optax.chain(optax.scale_by_adam(), optax.scale(-1.0))
+    return _search_along(direction, measuring_step_size, max_step_size, loose_approximation)
 
 
 def parabola_indian(
@@ -90,23 +84,21 @@ def parabola_indian(
     max_step_size: optax.ScalarOrSchedule = 1.0,
     *,
     loose_approximation: float = 0.6,
-    alpha: float = 0.5,
-    beta: float = 0.1,
 ) -> optax.GradientTransformationExtraArgs:
-    """Run PAL's line search along INDIAN's direction.
+    """Run PAL's line search along INDIAN's direction, with INDIAN's default alpha and beta.
 
     Args:
       learning_rate: step of INDIAN, which moves its buffer; the length of its own move is forgotten.
       measuring_step_size: as `pal`.
       max_step_size: as `pal`.
       loose_approximation: as `pal`.
-      alpha: INDIAN's viscous friction.
-      beta: INDIAN's friction along the curvature.
     """
-    search = methods.scale_by_parabola(
-        measuring_step_size=measuring_step_size, max_step_size=max_step_size, loose_approximation=loose_approximation
-    )
-    return optax.chain(methods.indian(learning_rate, alpha=alpha, beta=beta), search)
+    return _search_along(methods.indian(learning_rate), measuring_step_size, max_step_size, loose_approximation)
+
+
+def _search_along(direction: optax.GradientTransformation, measuring: Any, longest: Any, loose: float) -> Any:
+    search = methods.scale_by_parabola(measuring_step_size=measuring, max_step_size=longest, loose_approximation=loose)
+    return optax.chain(direction, search)
 
 
 BASELINES = {

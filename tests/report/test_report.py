@@ -24,6 +24,14 @@ def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
     assert "2 (+1 diverged)" in tables.cells(a, 2)
 
 
+def test_oracle_calls_are_the_mean_over_the_runs(tmp_path):
+    """Seconds end runs at different steps, and searches are not as many with every seed."""
+    for seed, steps in ((1, 1), (2, 4)):
+        record(tmp_path / f"{seed}.jsonl", "a", [1.0] * steps, seed=seed)
+    (line,) = tables.lines(records.read_all(tmp_path))
+    assert line.calls == (1.5 + 6.0) / 2
+
+
 def test_a_contender_that_always_diverges_stays_in_the_table(tmp_path):
     record(tmp_path / "a.jsonl", "a", [], status="diverged")
     (line,) = tables.lines(records.read_all(tmp_path))
