@@ -21,7 +21,6 @@ from optaxaccel.training.trajectory import follow
 
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 OURS = "float64 twin of the rule"
-LOWEST = 1e-16  # lower losses, which 1,000 steps reach, are rounding in float64 and count as this
 
 
 def measure(steps: int, seeds: int, momenta: list[float]) -> Measured:
@@ -46,7 +45,7 @@ def measure(steps: int, seeds: int, momenta: list[float]) -> Measured:
         for momentum in momenta:
             for slope in SLOPES:
                 path = follow(lambda m=momentum, s=slope: pal(momentum=m, slope=s), loss, start, steps)
-                ends.setdefault((momentum, slope), []).append(np.maximum(path.values, LOWEST))
+                ends.setdefault((momentum, slope), []).append(path.values)
                 moved = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
                 steps_taken.setdefault((momentum, slope), []).append(moved)
     values = {}
@@ -95,7 +94,7 @@ def expected(steps: int) -> dict[str, Expect]:
 RUNS = {
     "smoke": Study(measure, {"steps": 10, "seeds": 1, "momenta": [0.0, 0.6]}),
     "small": Study(measure, {"steps": 100, "seeds": 5, "momenta": [0.0, 0.4, 0.6]}, expected(100)),
-    "paper": Study(measure, {"steps": 1000, "seeds": 10, "momenta": [0.0, 0.4, 0.6]}, expected(1000)),
+    "paper": Study(measure, {"steps": 200, "seeds": 10, "momenta": [0.0, 0.4, 0.6]}, expected(200)),
 }
 PANELS = {
     "none": Panel("without momentum", "steps", "training loss (nats)", log="y"),
