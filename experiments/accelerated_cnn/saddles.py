@@ -143,7 +143,12 @@ VERDICT = {
         "and AGD never leave. From a start 1e-6 beside the saddle momentum leaves as well within the budget, "
         "so what counts is the exact saddle. The published finder's 16 power iterations find no negative "
         "curvature; 70 would.",
-    )
+    ),
+    "paper": (
+        "reproduced",
+        "As at the small scale, now with as many parameters as the 3-conv network for CIFAR-10 has: the "
+        "published finder would need 70 products, Lanczos 9.",
+    ),
 }
 
 if __name__ == "__main__":

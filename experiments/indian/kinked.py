@@ -78,7 +78,11 @@ VERDICT = {
         "start and hyperparameters are not printed, so nothing closer can be tested. The damping by beta "
         "shows in the distance from the floor (half as large with beta 0.5), not in the number of crossings: "
         "along a kink the discrete path crosses at almost every other step.",
-    )
+    ),
+    "paper": (
+        "partly reproduced",
+        "The same plan: the small scale has the size of the figure already.",
+    ),
 }
 
 if __name__ == "__main__":

@@ -97,7 +97,13 @@ VERDICT = {
         "Extrapolation offline and online helps, adaptive is never worse. Online stays above a tenth of "
         "gradient descent's gap (0.15), which we had expected it to pass, and Nesterov's method with untuned "
         "momentum 0.9 does as well (0.11) at the same cost.",
-    )
+    ),
+    "paper": (
+        "reproduced",
+        "Over 300 rounds and all 1,437 images everything holds: continued online the gap is 77,000 times "
+        "smaller than gradient descent's and 1,800 times smaller than that of Nesterov's method with untuned "
+        "momentum; offline it is a third, and the adaptive choice is never worse.",
+    ),
 }
 
 if __name__ == "__main__":

@@ -112,7 +112,12 @@ VERDICT = {
         "from pairs it is 50 times lower than gradient descent. Our own expectation that a history of raw "
         "iterates gains nothing online did not hold on this quadratic: it gains less than pairs (15 times), "
         "but it gains.",
-    )
+    ),
+    "paper": (
+        "partly reproduced",
+        "In 1,000 dimensions, over 40 rounds, the same: offline never worse than 0.54 of the last iterate's "
+        "value, continued from pairs 37 times lower than gradient descent, from raw iterates 12 times.",
+    ),
 }
 
 if __name__ == "__main__":
