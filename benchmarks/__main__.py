@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from benchmarks import group
-from optaxaccel.training.records import provenance
+from optaxaccel.training.keeping.records import provenance
 
 GROUPS = ("updates", "peers", "extrapolation", "curvature", "networks", "engine", "cards", "scaling", "startup")
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")

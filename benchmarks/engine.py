@@ -14,9 +14,12 @@ import jax
 import numpy as np
 
 from benchmarks.measure import Row, alternate, rows_of
-from optaxaccel.training import feed, loop, optimizer, parallel, program, records
-from optaxaccel.training.keep import Keep
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.keep import Keep
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import feed, parallel, program
 
 METHOD = {"method": "optax.sgd", "method_args": {"learning_rate": 1e-3, "momentum": 0.9}}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from benchmarks.measure import Row, alternate, rows_of
 from optaxaccel import data
-from optaxaccel.training import loop, records
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run.spec import Run
 
 MOMENTUM = {"learning_rate": 0.02, "momentum": 0.9}
 BASES = {  # each method after its base, with its goal

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Row
-from optaxaccel.training import allocation, parallel
+from optaxaccel.training import allocation
+from optaxaccel.training.steps import parallel
 
 
 def measure(name: str, rounds: int, processes: int) -> list[Row]:

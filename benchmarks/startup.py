@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import Row, alternate, rows_of
-from optaxaccel.training import records
+from optaxaccel.training.keeping import records
 
 STEP = (
     "from optaxaccel import cli; "

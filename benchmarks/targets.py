@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks.measure import Row
 from optaxaccel import data
-from optaxaccel.training import loop, records
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run.spec import Run
 
 TARGETS = {"mnist": (0.97, 1.0), "cifar10": (0.45, 1.0)}  # accuracy, and epochs at most
 SETTINGS = {

@@ -13,8 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from optaxaccel.training import loop, records
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run.spec import Run
 
 OUT = Path(__file__).parent / "_static" / "sensitivity.json"
 SEEDS = (1, 2, 3)

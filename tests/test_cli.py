@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from optaxaccel.training import interrupt
+from optaxaccel.training.keeping import interrupt
 
 ROOT = Path(__file__).parents[1]
 PLAN = """
 \"\"\"A small experiment.\"\"\"
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 def contender(label, rates):
     run = Run(method="optax.sgd", batch_size=64, steps=4, model_args={"hidden": (8,)})

@@ -10,7 +10,8 @@ import pytest
 
 from optaxaccel import cli, data, models
 from optaxaccel.report import pages, published
-from optaxaccel.training import experiment, jobs, optimizer
+from optaxaccel.training.many import experiment, jobs
+from optaxaccel.training.run import optimizer
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "experiments"

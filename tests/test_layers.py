@@ -68,18 +68,20 @@ def test_import_alone_does_not_start_jax():
     assert packages(loaded) & {"jax", "jaxlib", "optax", "numpy"} == set()
 
 
-def test_methods_and_numerics_see_nothing_above_them(touched):
+def test_the_public_names_see_nothing_above_them(touched):
     inside = {name.split(".")[1] for name in touched if name.startswith("optaxaccel.")}
-    assert inside <= {"methods", "numerics", "registry"}
+    assert inside <= {"methods", "solvers", "numerics", "registry"}
 
 
-def test_the_surface_is_that_of_methods():
+def test_the_surface_is_that_of_methods_and_solvers():
     import optaxaccel
-    from optaxaccel import methods
+    from optaxaccel import methods, solvers
 
-    assert set(optaxaccel.__all__) == set(methods.__all__) <= set(dir(optaxaccel))
-    assert list(methods.__all__) == sorted(set(methods.__all__), key=methods.__all__.index), "a name twice"
-    assert all(getattr(optaxaccel, name) is getattr(methods, name) for name in methods.__all__)
+    homes = {name: home for home in (methods, solvers) for name in home.__all__}
+    assert len(homes) == len(methods.__all__) + len(solvers.__all__), "a name twice"
+    assert sorted(optaxaccel.__all__) == sorted(homes)
+    assert set(homes) <= set(dir(optaxaccel))
+    assert all(getattr(optaxaccel, name) is getattr(home, name) for name, home in homes.items())
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'.*METHODS"):
         getattr(optaxaccel, "nothing")  # noqa: B009
 

@@ -16,8 +16,8 @@ Expected: differences below the spread between seeds, AGD and optax's Nesterov a
 from cnn_methods import CIFAR10, contenders, reported
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Plan
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="cifar10", normalise="half", batch_size=128, epochs=3)
 PAPER = Run(model="cnn", data="cifar10", normalise="half", batch_size=128, epochs=6)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from optaxaccel.training.experiment import Contender, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import Contender, Reported
+from optaxaccel.training.run.spec import Run
 
 # Test accuracies at epochs 0 to 6 of the report's runs (Figs. 5 and 6), as its public repository
 # PatriciaXiao/AcceleratedSGDMethods has them (commit 5449352, folder result/).

@@ -13,8 +13,8 @@ Expected: the training loss reaches rounding, the accuracy stays where it is, an
 from cnn_methods import contenders
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Plan
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(
     model="cnn", model_args={"width": 0.25}, data="digits", batch_size=64, epochs=500, eval_every=5, log_every=110

@@ -18,8 +18,8 @@ Expected: differences below the spread between seeds; GOSE about as fast as stan
 from cnn_methods import MNIST, contenders, reported
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Plan
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="mnist", batch_size=128, epochs=3)
 PAPER = Run(model="cnn", data="mnist", batch_size=128, epochs=6)

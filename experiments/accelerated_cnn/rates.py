@@ -13,8 +13,8 @@ Expected: 0.2 fails for all methods, by chance level if not by infinity.
 from cnn_methods import contenders
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Grid
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Grid
+from optaxaccel.training.run.spec import Run
 
 METHODS = ("standard", "AGD", "GOSE", "ANCM", "combined")
 RATES = (0.2, 0.02, 0.002, 0.0002)

@@ -21,8 +21,8 @@ import optax
 
 from optaxaccel import agd, ancm, gose_agd, gose_sgd, lanczos, shifted_power
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study, about
-from optaxaccel.training.trajectory import Trajectory, follow
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study, about
+from optaxaccel.training.many.trajectory import Trajectory, follow
 
 THEORY = "Carmon et al. 2018; Yu et al. 2017"
 BUDGET = 400  # gradients, of which a Hessian product counts as two and a loss as a third

@@ -17,7 +17,7 @@ Expected: momentum, Adam and PAL near the top; short runs favour what is fast ea
 from arena_methods import plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(model="cnn", model_args={"width": 0.25}, data="cifar10", train_split="train[:10000]", epochs=3)
 RUNS = {

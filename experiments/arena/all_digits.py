@@ -15,7 +15,7 @@ Expected: tuned, most methods lie within a percent; untuned they do not.
 from arena_methods import plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 BASE = Run(model="mlp", model_args={"hidden": (64,)}, data="digits", batch_size=64, epochs=20)
 RUNS = {

@@ -15,7 +15,7 @@ Expected: tuned, most methods lie within half a percent.
 from arena_methods import plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 RUNS = {
     "smoke": smoke(),

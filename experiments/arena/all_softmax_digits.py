@@ -16,7 +16,7 @@ Expected: L-BFGS first, then methods with momentum; PAL near the top without tun
 from arena_methods import plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 BASE = Run(model="mlp", model_args={"hidden": ()}, data="digits", normalise="none", batch_size=1436, steps=300)
 RUNS = {

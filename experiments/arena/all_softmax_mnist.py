@@ -15,7 +15,7 @@ Expected: Adam, AdaGrad and momentum ahead of plain gradient descent.
 from arena_methods import plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 BASE = Run(model="mlp", model_args={"hidden": ()}, data="mnist", normalise="none", batch_size=128, epochs=1)
 RUNS = {

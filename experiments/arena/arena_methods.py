@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 HALF_DECADES = (1.0, 3.0)
 

@@ -9,8 +9,8 @@ Expected: test accuracies within a few tenths of a percent of each other; the or
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 BASE = Run(model="mlp", data="digits", batch_size=64, epochs=30)
 

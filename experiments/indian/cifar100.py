@@ -16,8 +16,8 @@ Expected: Adam and INDIAN close in training loss.
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 ROOT = {"learning_rate": {"name": "inverse_power_schedule", "power": 0.5}}
 

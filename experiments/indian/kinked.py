@@ -15,8 +15,8 @@ import numpy as np
 
 from optaxaccel import indian
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study
+from optaxaccel.training.many.trajectory import follow
 
 PAIRS = ((0.5, 0.1), (0.5, 0.5), (1.3, 0.1))
 FIGURE = "paper, Fig. 1"

@@ -14,8 +14,8 @@ Expected: two steps first in the early epochs.
 from interpolatron_plans import plan
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 RATES = {"SGD": 0.2, "Adam": 1e-3, "momentum": 0.2, "2 steps": 0.1, "3 steps": 0.1, "Anderson": 0.1}
 TWO = (0.1, 0.9)

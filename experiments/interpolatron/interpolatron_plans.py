@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from optaxaccel.training.experiment import Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 
 def falling(base: Run, method: str, drops: tuple[int, ...], **arguments: Any) -> Run:

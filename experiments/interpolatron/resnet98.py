@@ -16,8 +16,8 @@ Expected: if the claim carries over to a shallow network: both Interpolatrons lo
 from interpolatron_plans import plan
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 RATES = {
     "SGD": 0.25,

@@ -16,8 +16,8 @@ Expected: on noisy problems the slow modes go as SGD with beta / sum(i alpha_i):
 from interpolatron_plans import falling
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Grid
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Grid
+from optaxaccel.training.run.spec import Run
 
 ALPHAS, BETAS = (0.05, 0.1, 0.25, 0.5), (0.05, 0.1, 0.25)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from optaxaccel import interpolatron
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study, about
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study, about
+from optaxaccel.training.many.trajectory import follow
 
 APPENDIX = "paper, Lemma 3"
 COEFFICIENTS = {"k=2 (0.05, 0.95)": (0.05, 0.95), "k=2 (0.1, 0.9)": (0.1, 0.9), "k=3 (0.1, 0.3, 0.6)": (0.1, 0.3, 0.6)}

@@ -18,8 +18,8 @@ import optax
 
 from optaxaccel import interpolatron
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Measured, Panel, Study, about
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.experiment import Measured, Panel, Study, about
+from optaxaccel.training.many.trajectory import follow
 
 PAPER = "paper, Fig. 2"
 

@@ -19,8 +19,8 @@ from itertools import product
 from pal_grids import RATES, pal
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Grid, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Grid, Reported
+from optaxaccel.training.run.spec import Run
 
 MU, S_MAX = (0.1, 0.01, 0.001), (0.1, 1.0)
 ALPHA, LAMBDA = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)

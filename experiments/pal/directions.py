@@ -14,8 +14,8 @@ Expected: Adam's direction before the gradient's, as Adam is before SGD without 
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 LOOSE, RATES = (0.6, 0.8, 0.4, 1.0), (0.1, 0.03, 0.3, 1.0)
 LENGTHS = {"measuring_step_size": 0.1, "max_step_size": 1.0}

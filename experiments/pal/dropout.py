@@ -12,8 +12,8 @@ Expected: with dropout PAL stands to SGD and Adam as without it (written before 
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 METHODS = {
     "PAL": ("pal", "loose_approximation", (0.6, 0.8, 0.4), {"momentum": 0.4}),

@@ -15,8 +15,8 @@ Expected: PAL makes about 60 % of SGD's epochs (two forward passes and one backw
 from pal_grids import equal_time
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Reported
+from optaxaccel.training.run.spec import Run
 
 NET = {"blocks": (1, 1, 1), "width": 0.5}
 SMALL = Run(

@@ -14,8 +14,8 @@ Expected: PAL makes about 60 % of SGD's epochs (two forward passes and one backw
 from pal_grids import equal_time
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(model="cnn", model_args={"width": 0.25}, data="mnist", batch_size=100, epochs=100)
 PAPER = Run(model="cnn", data="mnist", batch_size=100, epochs=400)

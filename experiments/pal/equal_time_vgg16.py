@@ -15,8 +15,8 @@ Expected: PAL makes about 60 % of SGD's epochs (two forward passes and one backw
 from pal_grids import equal_time
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Reported
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(
     model="cnn", model_args={"width": 0.5}, data="cifar10", train_split="train[:10000]", batch_size=100, epochs=200

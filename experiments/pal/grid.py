@@ -17,8 +17,8 @@ Expected: PAL first and lowest box, if the paper's claim carries over to a small
 from pal_grids import adam_120, pal_108, rmsprop_80, sgd_100
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Grid, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Grid, Reported
+from optaxaccel.training.run.spec import Run
 
 GRIDS = {"PAL": pal_108, "SGD": sgd_100, "Adam": adam_120, "RMSProp": rmsprop_80}
 

@@ -13,8 +13,8 @@ Expected: the paper's order.
 from pal_grids import best_on_imagenet
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Reported
+from optaxaccel.training.run.spec import Run
 
 NET = {"blocks": (1, 1, 1), "width": 0.5}
 SMALL = Run(

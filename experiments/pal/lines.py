@@ -17,7 +17,7 @@ import numpy as np
 
 from optaxaccel import line_profile, pal
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study
 
 FIGURE = "paper, Fig. 5"
 

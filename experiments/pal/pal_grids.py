@@ -2,8 +2,8 @@
 
 from itertools import product
 
-from optaxaccel.training.experiment import Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 MU, ALPHA, LAMBDA, S_MAX, RATE = (0.1, 0.01), (0.0, 0.4, 0.6), (0.4, 0.6, 0.8), (0.1, 1.0), (0.85, 0.9, 0.95)
 RATES = (0.8, 0.85, 0.9, 0.95, 1.0)

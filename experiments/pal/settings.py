@@ -14,8 +14,8 @@ Expected: half of all settings within three percent of the best one's accuracy, 
 from pal_grids import pal_108
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Grid
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Grid
+from optaxaccel.training.run.spec import Run
 
 
 def grid(base: Run, seeds: int, every: int = 1) -> Grid:

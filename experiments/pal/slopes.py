@@ -16,8 +16,8 @@ import numpy as np
 
 from optaxaccel import pal
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study, about
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study, about
+from optaxaccel.training.many.trajectory import follow
 
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 OURS = "float64 twin of the rule"

@@ -18,8 +18,8 @@ Expected: as for ResNet-18.
 from rna_plans import lowest_error, plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(
     model="densenet40", model_args={"blocks": (2, 2, 2)}, data="cifar10", train_split="train[:10000]", epochs=24

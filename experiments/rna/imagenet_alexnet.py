@@ -15,8 +15,8 @@ Expected: no gain for AlexNet, half a percent for ResNet-18.
 from rna_plans import lowest_error, plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="cifar10", train_split="train[:10000]", epochs=12)
 RUNS = {

@@ -15,8 +15,8 @@ import optax
 
 from optaxaccel import agd, extrapolate, extrapolate_adaptive, rna_sgd
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import Expect, Measured, Panel, Study
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study
+from optaxaccel.training.many.trajectory import follow
 
 THEORY = "paper, section 2"
 

@@ -10,8 +10,8 @@ Expected: faster early, no better in the end: residuals of minibatches are noise
 """
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE, Contender, Plan
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
+from optaxaccel.training.run.spec import Run
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 

@@ -19,8 +19,8 @@ Expected: smaller error than the network's for most epochs before a drop, hardly
 from rna_plans import lowest_error, plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 NET = {"blocks": (1, 1, 1), "width": 0.5}
 SMALL = Run(model="resnet20_cifar", model_args=NET, data="cifar10", train_split="train[:10000]", epochs=16)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from optaxaccel.training.experiment import Contender, Plan, Reported
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import Contender, Plan, Reported
+from optaxaccel.training.run.spec import Run
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # how the copy is extrapolated; lambda 1e-8 is the paper's
     "combined": {"K": 10},

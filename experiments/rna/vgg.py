@@ -20,8 +20,8 @@ Expected: as for ResNet-18.
 from rna_plans import ONLINE, lowest_error, plan, smoke
 
 from optaxaccel.cli import run_definition
-from optaxaccel.training.experiment import SMOKE
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import SMOKE
+from optaxaccel.training.run.spec import Run
 
 PLAIN = ("combined", "lambda 1e-4", "adaptive", *ONLINE)
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="cifar10", train_split="train[:10000]", epochs=24)

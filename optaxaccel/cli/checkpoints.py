@@ -6,7 +6,7 @@ from optaxaccel.cli.terminal import DONE, say, table
 
 def extrapolate(command: Extrapolate) -> int:
     """Extrapolate a folder of checkpoints, and return the exit status."""
-    from optaxaccel.training import offline
+    from optaxaccel.training.histories import offline
 
     done = offline.extrapolate_folder(
         command.folder,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 
 @dataclasses.dataclass(frozen=True)

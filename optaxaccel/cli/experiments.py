@@ -10,7 +10,7 @@ from optaxaccel.cli.terminal import DONE, FAILED, console, print_table, say, sta
 
 def run_file(command: RunFile) -> int:
     """Run a definition at a scale, show what came out, and return the exit status."""
-    from optaxaccel.training import experiment
+    from optaxaccel.training.many import experiment
 
     definition = experiment.load(command.file)
     plan = experiment.scale_of(definition, command.scale)
@@ -32,7 +32,7 @@ def run_file(command: RunFile) -> int:
 
         for contender in plan.contenders:
             loop.check(contender.settings[0].replace(data_dir=command.data_dir or contender.settings[0].data_dir))
-    from optaxaccel.training import interrupt
+    from optaxaccel.training.keeping import interrupt
 
     say(definition.headline or definition.name)
     with interrupt.locked(out):
@@ -41,7 +41,8 @@ def run_file(command: RunFile) -> int:
 
 def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
     from optaxaccel.report import tables
-    from optaxaccel.training import experiment, jobs, records
+    from optaxaccel.training.keeping import records
+    from optaxaccel.training.many import experiment, jobs
 
     if isinstance(plan, experiment.Study):
         return _run_study(definition, plan, command, out)
@@ -87,7 +88,7 @@ def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
     import jax
 
     from optaxaccel.report import figures, tables
-    from optaxaccel.training import jobs
+    from optaxaccel.training.many import jobs
 
     path, device = out / "study.jsonl", jax.devices()[0]
     if not (command.resume and path.exists() and '"kind": "end"' in path.read_text(encoding="utf-8")):
@@ -118,7 +119,8 @@ def _rebuild(definition: Any, path: Path) -> None:
 
 def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
     """Train every job that is not finished, count them, and tell whether one failed; to diverge is a result."""
-    from optaxaccel.training import jobs, progress
+    from optaxaccel.training.keeping import progress
+    from optaxaccel.training.many import jobs
 
     if not wanted:
         return False
@@ -135,7 +137,8 @@ def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.report import figures, grids, tables
-    from optaxaccel.training import jobs, records
+    from optaxaccel.training.keeping import records
+    from optaxaccel.training.many import jobs
 
     found = records.read_all(path)
     if plan is not None:

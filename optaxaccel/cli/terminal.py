@@ -50,7 +50,8 @@ def print_table(table: Any) -> None:
 
 def start_jax(command: Any = None) -> None:
     """Keep freed memory, and compiled programs between processes; count CPU cores as devices; join other processes."""
-    from optaxaccel.training import allocation, parallel
+    from optaxaccel.training import allocation
+    from optaxaccel.training.steps import parallel
 
     allocation.keep_freed_memory()
     import jax

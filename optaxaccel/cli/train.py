@@ -5,7 +5,7 @@ from typing import Any
 
 from optaxaccel.cli.commands import Train
 from optaxaccel.cli.terminal import DIVERGED, DONE, FAILED, console, say, start_jax
-from optaxaccel.training.spec import Run, differences
+from optaxaccel.training.run.spec import Run, differences
 
 
 def train(command: Train) -> int:
@@ -24,7 +24,8 @@ def train(command: Train) -> int:
     if command.resume and earlier is not None and earlier.status != "unfinished":
         say(f"{path}: the run is {earlier.status} already, so there is nothing to resume.")
         return DONE if earlier.status == "done" else DIVERGED
-    from optaxaccel.training import keep, parallel, progress, sinks, trace
+    from optaxaccel.training.keeping import keep, progress, sinks, trace
+    from optaxaccel.training.steps import parallel
 
     options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
     if command.profile is not None:
@@ -54,7 +55,8 @@ def train(command: Train) -> int:
 
 def _train_many(command: Train) -> int:
     """Train a grid; runs that diverge are results, and only those that failed make the status one of failure."""
-    from optaxaccel.training import interrupt, progress, sweep
+    from optaxaccel.training.keeping import interrupt, progress
+    from optaxaccel.training.many import sweep
 
     for name in ("log", "profile", "devices", "distributed"):
         if getattr(command, name):
@@ -68,7 +70,7 @@ def _train_many(command: Train) -> int:
         )
     start_jax(command)
     paths = [out / f"{one.digest()}.jsonl" for one in runs]
-    labels = [sweep.setting(one, run) for one in runs]
+    labels = [sweep.label(one, run) for one in runs]
     with interrupt.locked(out), progress.counter(console(), "runs", len(runs)) as advance:
 
         def ended(index: int, status: str) -> None:
@@ -90,7 +92,7 @@ def _earlier(path: Path, run: Run, resume: bool) -> Any:
     """Return the record that is there, or None; refuse to write over another run or over one that can go on."""
     if not path.exists():
         return None
-    from optaxaccel.training import records
+    from optaxaccel.training.keeping import records
 
     try:
         earlier = records.read(path)

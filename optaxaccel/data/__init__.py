@@ -3,8 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from optaxaccel.data.cards import DATASETS, DataCard
 from optaxaccel.data.images import Dataset, Images, card_of, check, load, normalisation
+from optaxaccel.data.sets import DATASETS, DataCard
 
 if TYPE_CHECKING:
     from optaxaccel.data.augment import prepare

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optaxaccel.data import cache, images, prepared, records
-from optaxaccel.data.cards import DATASETS, DataCard
+from optaxaccel.data import array_records, cache, images, prepared
+from optaxaccel.data.sets import DATASETS, DataCard
 from optaxaccel.registry import suggestion
 
 Directory = str | os.PathLike[str] | None
@@ -250,15 +250,15 @@ def _balance(card: DataCard, split: str, label: np.ndarray) -> Finding:
 
 def _survey(found: prepared.Prepared, split: str, progress: Callable[[int, int], None] | None) -> np.ndarray:
     """Decode every image of a split of photographs and return the labels."""
-    records.check_counts(found, split)
-    source, n = records.open_split(found, split), found.splits[split]
+    array_records.check_counts(found, split)
+    source, n = array_records.open_split(found, split), found.splits[split]
     label = np.empty(n, np.int32)
 
     def read(start: int) -> int:
         stop = min(start + 64, n)
-        for index, record in enumerate(records.read_records(found, split, source, range(start, stop)), start):
-            label[index] = records.check_label(found, split, index, record[found.label])
-            records.open_image(found, split, index, record[found.image])
+        for index, record in enumerate(array_records.read_records(found, split, source, range(start, stop)), start):
+            label[index] = array_records.check_label(found, split, index, record[found.label])
+            array_records.open_image(found, split, index, record[found.image])
         return stop
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

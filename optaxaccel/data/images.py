@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optaxaccel.data import cache, digits, prepared, records, splits, synthetic
-from optaxaccel.data.cards import DATASETS, DataCard
+from optaxaccel.data import array_records, cache, digits, prepared, splits, synthetic
+from optaxaccel.data.sets import DATASETS, DataCard
 from optaxaccel.registry import unknown
 
 NORMALISATIONS = ("channel", "half", "pixel", "none")
@@ -147,7 +147,7 @@ def read(
         images, encoding = reader.read(split)
         return images.image, images.label, encoding
     found = prepared.find(name, directory=data_dir)
-    image, label, encoding = records.decode(found, split, progress=progress)
+    image, label, encoding = array_records.decode(found, split, progress=progress)
     cache.store(_cache_path(found, split), image, label, {"encoding": encoding})
     return image, label, encoding
 
@@ -206,7 +206,7 @@ def _read_cached(found: prepared.Prepared, split: str) -> tuple[Images, str]:
     path = _cache_path(found, split)
     stored = cache.load(path)
     if stored is None:
-        image, label, encoding = records.decode(found, split, progress=progress_line(f"{found.name} {split}"))
+        image, label, encoding = array_records.decode(found, split, progress=progress_line(f"{found.name} {split}"))
         cache.store(path, image, label, {"encoding": encoding})
         return Images(image, label), encoding
     image, label, facts = stored

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from optaxaccel.data.cards import DataCard
+from optaxaccel.data.sets import DataCard
 
 _MOST_CLASSES = 1_000_000  # a network has an output for each: more are identifiers, not class numbers
 _WRITE = "Write it by np.savez({path!r}, x_train=..., y_train=..., x_test=..., y_test=...)."

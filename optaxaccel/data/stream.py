@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from optaxaccel.data import prepared, records, splits
+from optaxaccel.data import array_records, prepared, splits
 from optaxaccel.data.prepared import Prepared
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ def _recipe(
         crop_range(crop, size)
         if n < batch_size:
             raise ValueError(f"batch_size={batch_size} exceeds the {n:,} images of {split!r}. Pass at most {n}.")
-    sources = tuple(records.open_split(found, part.split) for part in parts)
+    sources = tuple(array_records.open_split(found, part.split) for part in parts)
     return _Recipe(found, parts, sources, n, batch_size, train, seed, size, crop, flip)
 
 
@@ -178,9 +178,9 @@ def _batch(recipe: _Recipe, process: int, processes: int, step: int) -> Batch:
     label = np.empty(len(positions), np.int32)
     for row, (position, (split, index, record)) in enumerate(zip(positions, images, strict=True)):
         draw = np.random.Generator(np.random.Philox(key=[recipe.seed, position])) if recipe.train else None
-        opened = records.open_image(recipe.found, split, index, record[recipe.found.image])
+        opened = array_records.open_image(recipe.found, split, index, record[recipe.found.image])
         image[row] = crop_image(opened, size=recipe.size, crop=recipe.crop, flip=recipe.flip, draw=draw)
-        label[row] = records.check_label(recipe.found, split, index, record[recipe.found.label])
+        label[row] = array_records.check_label(recipe.found, split, index, record[recipe.found.label])
     real = [recipe.train or position < recipe.n for position in positions]
     return Batch(image, label, np.array(real, np.float32))
 
@@ -202,7 +202,7 @@ def _read(recipe: _Recipe, indices: list[int]) -> list[tuple[str, int, Any]]:
         rows = [row for row, index in enumerate(indices) if first <= index < last]
         wanted = [indices[row] - first + part.start for row in rows]
         if wanted:
-            read = records.read_records(recipe.found, part.split, source, wanted)
+            read = array_records.read_records(recipe.found, part.split, source, wanted)
             for row, index, record in zip(rows, wanted, read, strict=True):
                 found[row] = (part.split, index, record)
         first = last

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from optaxaccel.data.cards import DATASETS, DataCard
+from optaxaccel.data.sets import DATASETS, DataCard
 
 _NAME = re.compile(r"synthetic(?:/(\d+)x(\d+)x(\d+)(?:/(\d+))?)?")
 _COARSE = 4  # a class is a random image of 4 x 4 points, enlarged: something that convolutions can learn

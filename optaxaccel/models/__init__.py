@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from optaxaccel.models import overrides as _overrides
-from optaxaccel.models.cards import CARDS
-from optaxaccel.models.contract import Model, ModelCard
+from optaxaccel.models.model import Model, ModelCard
+from optaxaccel.models.zoo import CARDS
 from optaxaccel.registry import lookup, unknown
 
 __all__ = ["MODELS", "Model", "ModelCard", "check", "make", "overrides_of"]

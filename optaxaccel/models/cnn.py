@@ -6,8 +6,8 @@ import jax
 from flax import linen as nn
 
 from optaxaccel.models import layers
-from optaxaccel.models.contract import Model
 from optaxaccel.models.linen import from_linen
+from optaxaccel.models.model import Model
 
 
 class CNN(nn.Module):

@@ -7,8 +7,8 @@ import jax
 from flax import linen as nn
 
 from optaxaccel.models import layers
-from optaxaccel.models.contract import Model
 from optaxaccel.models.linen import from_linen
+from optaxaccel.models.model import Model
 
 
 class DeepLinear(nn.Module):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from optaxaccel.models import layers
-from optaxaccel.models.contract import Model
 from optaxaccel.models.convolution import avg_pool, max_pool
 from optaxaccel.models.linen import from_linen
+from optaxaccel.models.model import Model
 
 
 class Layer(nn.Module):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import errors
 from flax import linen as nn
 
-from optaxaccel.models.contract import Model
+from optaxaccel.models.model import Model
 
 
 def from_linen(module: nn.Module) -> Model:

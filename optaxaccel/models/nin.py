@@ -6,9 +6,9 @@ import jax
 from flax import linen as nn
 
 from optaxaccel.models import layers
-from optaxaccel.models.contract import Model
 from optaxaccel.models.convolution import max_pool
 from optaxaccel.models.linen import from_linen
+from optaxaccel.models.model import Model
 
 
 class NiN(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from optaxaccel.report import tables
 from optaxaccel.report.tables import Table, estimate
-from optaxaccel.training.records import Record
+from optaxaccel.training.keeping.records import Record
 
 Found = Mapping[str, tuple[Sequence[Record], str]]  # experiment -> (its records, what it ranks by)
 LEAST = {"accuracy": 0.01}  # a share of errors below which differences count no more: a few images

@@ -13,8 +13,8 @@ import numpy as np
 
 from optaxaccel.report import grids, tables
 from optaxaccel.report.tables import calls, group
-from optaxaccel.training.experiment import Panel
-from optaxaccel.training.records import Record, Row
+from optaxaccel.training.keeping.records import Record, Row
+from optaxaccel.training.many.experiment import Panel
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles help in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -25,7 +25,7 @@ AXES: Mapping[str, tuple[str, Callable[[Row], float]]] = {
     "calls": ("oracle calls", calls),
     "seconds": ("training seconds", lambda row: row["seconds"]),
 }
-POINTS = 200
+DRAWN = 200
 PALETTE = 96  # colours of a file; antialiased lines need no more
 FLOOR = 1e-13  # losses below are drawn here, as in PAL's figures
 
@@ -50,7 +50,7 @@ def curves(
     if not series:
         return np.zeros(0), np.zeros((0, 0))
     low, high = max(s[0][0] for s in series), min(s[0][-1] for s in series)
-    count = min(POINTS, max(len(s[0]) for s in series))
+    count = min(DRAWN, max(len(s[0]) for s in series))
     grid = np.linspace(low, high, count)
     return grid, np.array([np.interp(grid, s[0], s[1]) for s in series])
 

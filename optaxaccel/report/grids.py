@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from optaxaccel.report.published import mean_log_loss
 from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, group, note_on, outcome, setting
-from optaxaccel.training.records import Record
+from optaxaccel.training.keeping.records import Record
 
 
 class Setting(NamedTuple):

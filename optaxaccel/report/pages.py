@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from optaxaccel.report import across, figures, grids, published, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
-from optaxaccel.training import experiment, jobs, records
-from optaxaccel.training.experiment import AnyPlan, Definition, Grid, Plan, Reported, Study
-from optaxaccel.training.records import Record
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.records import Record
+from optaxaccel.training.many import experiment, jobs
+from optaxaccel.training.many.experiment import AnyPlan, Definition, Grid, Plan, Reported, Study
 
 NOT_RUN = "not run yet"
 _NO_BRACKETS = str.maketrans("[]", "()")  # which would end the alternative text of an image

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optaxaccel.training.records import Record, Row
+from optaxaccel.training.keeping.records import Record, Row
 
 POINTS = 200
 MOST, FEWEST = 6000, 40  # points of all curves of one kind together, unless that would leave fewer than 40 of each

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optaxaccel.training.experiment import Expect
-from optaxaccel.training.records import Record
+from optaxaccel.training.keeping.records import Record
+from optaxaccel.training.many.experiment import Expect
 
 
 class Table(NamedTuple):

@@ -10,12 +10,15 @@ import numpy as np
 
 from optaxaccel import data, models
 from optaxaccel.data import stream
-from optaxaccel.training import extrapolation, feed, optimizer, parallel, program, records
-from optaxaccel.training.journal import Journal, NotFiniteError, Progress
-from optaxaccel.training.keep import Keep, Keeper
-from optaxaccel.training.spec import Run
-from optaxaccel.training.state import TrainState, counts
-from optaxaccel.training.trace import Trace
+from optaxaccel.training.histories.beside import extrapolation
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
+from optaxaccel.training.keeping.keep import Keep, Keeper
+from optaxaccel.training.keeping.trace import Trace
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import feed, parallel, program
+from optaxaccel.training.steps.state import TrainState, counts
 
 
 class Outcome(NamedTuple):
@@ -67,7 +70,7 @@ def train(
       progress: told of every row.
       keep: checkpoints, and whether to begin with the last one; None keeps nothing and leaves signals alone.
       trace: which steps to profile.
-      also: further takers of rows, see `optaxaccel.training.sinks`.
+      also: further takers of rows, see `optaxaccel.training.keeping.sinks`.
 
     Raises:
       ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
@@ -80,7 +83,7 @@ def train(
         recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
         compiled = program.program(run, recipe, made, layout, next(made.open(0)))
         numbers = program.numbers_of(run, recipe)
-        beside = extrapolation.extrapolation(run, compiled, made, steps_per_epoch)
+        beside = extrapolation(run, compiled, made, steps_per_epoch)
         state = compiled.init(np.uint32(run.seed), numbers)
         histories = beside.begin(state) if beside else ()
         found = keeper.restore({"state": state, "histories": histories})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from optaxaccel import data
-from optaxaccel.data import prepared, records
+from optaxaccel.data import array_records, prepared
 
 from .sets import encode, pixels
 
@@ -48,10 +48,12 @@ def test_the_newest_version_is_taken(prepared_set):
 
 def test_many_chunks_and_threads(prepared_set, monkeypatch):
     prepared_set(sizes={"train": 30, "test": 12}, shards=4)
-    monkeypatch.setattr(records, "_CHUNK_RECORDS", 7)
-    monkeypatch.setattr(records, "_THREADED_PIXELS", 1)
+    monkeypatch.setattr(array_records, "_CHUNK_RECORDS", 7)
+    monkeypatch.setattr(array_records, "_THREADED_PIXELS", 1)
     seen = []
-    image, label, encoding = records.decode(prepared.find("tiny"), "train", progress=lambda *done: seen.append(done))
+    image, label, encoding = array_records.decode(
+        prepared.find("tiny"), "train", progress=lambda *done: seen.append(done)
+    )
     np.testing.assert_array_equal(image, pixels(30, (6, 5, 3), seed=len("train")))
     np.testing.assert_array_equal(label, np.arange(30) % 3)
     assert encoding == "png"
@@ -70,7 +72,7 @@ def test_progress_is_for_terminals(prepared_set, monkeypatch, capsys):
 def test_second_load_reads_the_cache_alone(prepared_set, monkeypatch):
     prepared_set()
     first = data.load("tiny")
-    monkeypatch.setattr(records, "decode", None)
+    monkeypatch.setattr(array_records, "decode", None)
     second = data.load("tiny")
     np.testing.assert_array_equal(first.train.image, second.train.image)
     np.testing.assert_array_equal(first.test.label, second.test.label)

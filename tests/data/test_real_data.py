@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optaxaccel import data
-from optaxaccel.data import DATASETS, catalogue, prepared, records, stream
+from optaxaccel.data import DATASETS, array_records, catalogue, prepared, stream
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "imagenet_sample"])
@@ -17,12 +17,12 @@ def test_descriptions_agree_with_the_registry(real_data, name):
         card.version,
     )
     for split in found.splits:
-        records.check_counts(found, split)
+        array_records.check_counts(found, split)
 
 
 @pytest.mark.slow
 def test_mnist_is_the_original(real_data):
-    image, label, encoding = records.decode(prepared.find("mnist", directory=real_data("mnist")), "test")
+    image, label, encoding = array_records.decode(prepared.find("mnist", directory=real_data("mnist")), "test")
     assert encoding == "png"
     assert catalogue.digest(image, label) == DATASETS["mnist"].checksums["test"]
     assert np.bincount(label).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -37,7 +37,7 @@ def test_cifar10_says_what_copy_it_is_and_slices_as_tfds(real_data):
     assert dataset.train.image.shape == (9000, 32, 32, 3)
     labels = np.concatenate([dataset.train.label, dataset.test.label])
     assert np.bincount(labels).tolist() == [1000] * 10
-    lossy = records.encoding(records.open_split(found, "test")[0]["image"]).startswith("jpeg")
+    lossy = array_records.encoding(array_records.open_split(found, "test")[0]["image"]).startswith("jpeg")
     assert ("not the original pixels" in dataset.note) == lossy
     theirs = tfds.builder_from_directory(found.folder).as_data_source("test[9000:9020]").__getitems__(list(range(20)))
     assert dataset.test.label[:20].tolist() == [record["label"] for record in theirs]
@@ -60,4 +60,4 @@ def test_photographs_stream_at_full_size(real_data):
 
 def _labels(folder):
     found = prepared.find("imagenet_sample", directory=folder)
-    return records.read_records(found, "train", records.open_split(found, "train"), range(20))
+    return array_records.read_records(found, "train", array_records.open_split(found, "train"), range(20))

@@ -1,7 +1,7 @@
 """Records made by hand."""
 
-from optaxaccel.training import records
-from optaxaccel.training.spec import Run
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run.spec import Run
 
 VERSIONS = {"jax": "0.10.2"}
 

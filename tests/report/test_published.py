@@ -5,8 +5,9 @@ import pytest
 from made import record
 
 from optaxaccel.report import across, figures, grids, pages, published, tables
-from optaxaccel.training import experiment, jobs, records
-from optaxaccel.training.experiment import about
+from optaxaccel.training.keeping import records
+from optaxaccel.training.many import experiment, jobs
+from optaxaccel.training.many.experiment import about
 
 DEFINITION = '''"""Is one better than two?
 
@@ -16,8 +17,8 @@ Command:  optaxaccel run experiments/paper/one.py
 Cost:     nothing.
 Expected: one is.
 """
-from optaxaccel.training.experiment import {kind}, Contender, Measured, Panel, Study, about
-from optaxaccel.training.spec import Run
+from optaxaccel.training.many.experiment import {kind}, Contender, Measured, Panel, Study, about
+from optaxaccel.training.run.spec import Run
 
 def measure():
     points = [{{"panel": "p", "series": "s", "x": k, "y": k / 7}} for k in range(500)]

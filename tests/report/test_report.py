@@ -5,7 +5,7 @@ import pytest
 from made import record
 
 from optaxaccel.report import figures, tables
-from optaxaccel.training import records
+from optaxaccel.training.keeping import records
 
 
 def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
@@ -43,7 +43,7 @@ def test_curves_meet_on_one_grid_and_are_thinned(tmp_path):
     record(tmp_path / "a1.jsonl", "a", list(np.linspace(1, 0, 1000)))
     record(tmp_path / "a2.jsonl", "a", list(np.linspace(3, 2, 1000)))
     grid, values = figures.curves(records.read_all(tmp_path), "train", "loss", lambda row: row["step"])
-    assert values.shape == (2, figures.POINTS)
+    assert values.shape == (2, figures.DRAWN)
     np.testing.assert_allclose(values[1] - values[0], 2.0, rtol=1e-9)
     np.testing.assert_allclose(values[0], 1 - (grid - 1) / 999, atol=1e-9)
 

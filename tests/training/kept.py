@@ -5,10 +5,11 @@ import json
 import jax
 import numpy as np
 
-from optaxaccel.training import loop, records
-from optaxaccel.training.checkpoint import Checkpoints
-from optaxaccel.training.keep import Keep
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.checkpoint import Checkpoints
+from optaxaccel.training.keeping.keep import Keep
+from optaxaccel.training.run.spec import Run
 
 RUN = Run(
     method="pal",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from training import kept
 
-from optaxaccel.training import records
+from optaxaccel.training.keeping import records
 
 RUN = kept.RUN.replace(steps=60, log_every=1, eval_every=4, extrapolate={"K": 3, "every": 20})
 

@@ -8,9 +8,9 @@ import pytest
 from optax import contrib
 
 import optaxaccel
-from optaxaccel.training import optimizer
-from optaxaccel.training.baselines import backtracking_sgd, parabola_adam, parabola_indian, schedule_free_sgd
-from optaxaccel.training.trajectory import follow
+from optaxaccel.training.many.trajectory import follow
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.baselines import backtracking_sgd, parabola_adam, parabola_indian, schedule_free_sgd
 
 START = np.array([3.0, -1.0])
 

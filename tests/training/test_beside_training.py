@@ -9,8 +9,10 @@ from training.kept import RUN, rows
 
 import optaxaccel
 from optaxaccel import data, models
-from optaxaccel.training import feed, loop, optimizer, program
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import feed, program
 
 
 def train(run, folder):
@@ -76,7 +78,7 @@ def centred(name, *, classes, input_shape, **overrides):
 
 def test_statistics_are_combined_or_refreshed(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "make", centred)
-    monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
     common = {"method": "optax.sgd", "method_args": {"learning_rate": 0.05}, "normalise": "none", "steps": 6}
     base = RUN.replace(**common, extrapolate={})
     states = {steps: loop.train(base.replace(steps=steps), tmp_path / f"{steps}.jsonl").state for steps in (2, 4, 6)}
@@ -157,7 +159,7 @@ def initial(run):
 
 def test_the_loss_may_choose_for_a_network_with_statistics_if_they_are_refreshed(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "make", centred)
-    monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
     asked = {"K": 2, "every": 2, "regularization": "adaptive"}
     run = RUN.replace(method="optax.sgd", method_args={"learning_rate": 0.05}, normalise="none", steps=6)
     with pytest.raises(ValueError, match="statistics='refreshed'"):

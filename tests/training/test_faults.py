@@ -10,9 +10,9 @@ from training.kept import RUN, assert_equal_states, rows
 import optaxaccel
 from optaxaccel import models
 from optaxaccel.training import loop
-from optaxaccel.training.loss import Batch, Options
-from optaxaccel.training.state import init_state
-from optaxaccel.training.step import train_step
+from optaxaccel.training.steps.loss import Batch, Options
+from optaxaccel.training.steps.state import init_state
+from optaxaccel.training.steps.step import train_step
 
 BATCH = Batch(jnp.linspace(-1, 1, 12).reshape(4, 3), jnp.array([0, 1, 0, 1]))
 
@@ -105,7 +105,7 @@ def poisoned(monkeypatch):
             return models.Model(init, apply)
 
         monkeypatch.setattr(models, "make", made)
-        monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+        monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
 
     return plant
 
@@ -135,9 +135,9 @@ def test_skipping_drops_the_step_counts_it_and_gives_up_in_the_end(tmp_path, poi
 
 def test_skipping_survives_a_batch_of_garbage(tmp_path, monkeypatch):
     """One bad batch among good ones: the run goes on, and ends at parameters that the bad one did not touch."""
-    from optaxaccel.training import program
+    from optaxaccel.training.steps import program
 
-    monkeypatch.setattr("optaxaccel.training.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
     prepare = program.data.prepare
 
     def garbage(images, *, train=False, **options):

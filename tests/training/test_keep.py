@@ -14,8 +14,8 @@ from training import kept
 from training.kept import RUN, Stopping, rows, train
 
 from optaxaccel import METHODS
-from optaxaccel.training import interrupt
-from optaxaccel.training.spec import Run
+from optaxaccel.training.keeping import interrupt
+from optaxaccel.training.run.spec import Run
 
 # Where reading or writing fails, orbax leaves event loops behind, of which the interpreter complains later: do it here.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -172,7 +172,7 @@ def test_a_clock_that_is_set_back_does_not_matter(tmp_path, monkeypatch):
 
 def test_a_folder_has_one_owner_and_a_dead_one_owns_nothing(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from optaxaccel.training import interrupt\n"
+        "import sys, time; from pathlib import Path; from optaxaccel.training.keeping import interrupt\n"
         "with interrupt.locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -6,8 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from optaxaccel import data, models
-from optaxaccel.training import feed, loop, optimizer, program, records
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import feed, program
 
 RUN = Run(method="optax.sgd", method_args={"learning_rate": 0.1}, batch_size=64, steps=30, model_args={"hidden": (16,)})
 

@@ -10,7 +10,7 @@ import pytest
 
 import optaxaccel
 from optaxaccel import cli
-from optaxaccel.training.offline import extrapolate_folder, find
+from optaxaccel.training.histories.offline import extrapolate_folder, find
 
 
 def iterate(k):

@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from optaxaccel.training import optimizer
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
 
 
 def recipe(**fields):

@@ -8,9 +8,12 @@ from training.kept import rows
 
 import optaxaccel
 from optaxaccel.methods import contract
-from optaxaccel.training import loop, optimizer, records, sweep
-from optaxaccel.training.journal import Journal
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.journal import Journal
+from optaxaccel.training.many import sweep
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
 
 RUN = Run(model_args={"hidden": (8,)}, batch_size=128, steps=8, log_every=2)
 

@@ -7,12 +7,14 @@ import pytest
 from flax import linen as nn
 
 from optaxaccel import METHODS, models
-from optaxaccel.training import loop, parallel, records
-from optaxaccel.training.loss import Batch, Options
-from optaxaccel.training.parallel import AXIS
-from optaxaccel.training.spec import Run
-from optaxaccel.training.state import init_state
-from optaxaccel.training.step import train_step
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import parallel
+from optaxaccel.training.steps.loss import Batch, Options
+from optaxaccel.training.steps.parallel import AXIS
+from optaxaccel.training.steps.state import init_state
+from optaxaccel.training.steps.step import train_step
 
 SLACK = 1e-9  # of the largest entry of a leaf, in float64: line searches amplify the rounding of float32
 

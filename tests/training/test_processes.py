@@ -14,7 +14,7 @@ from pathlib import Path
 import compilation
 import pytest
 
-from optaxaccel.training import records
+from optaxaccel.training.keeping import records
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ["train", "--method", "pal", "--model-args", "hidden=(8,)", "--batch-size", "64", "--out", "out"]

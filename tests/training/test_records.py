@@ -1,6 +1,6 @@
 import pytest
 
-from optaxaccel.training import records
+from optaxaccel.training.keeping import records
 
 
 def written(path):

@@ -6,7 +6,8 @@ import types
 import pytest
 from training.kept import RUN
 
-from optaxaccel.training import loop, sinks, trace
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import sinks, trace
 
 
 class Session:

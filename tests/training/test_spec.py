@@ -1,6 +1,6 @@
 import pytest
 
-from optaxaccel.training.spec import Run, differences, parse_arguments, steps_from
+from optaxaccel.training.run.spec import Run, differences, parse_arguments, steps_from
 
 
 def test_a_run_is_one_epoch_unless_told_otherwise():

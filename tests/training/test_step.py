@@ -6,9 +6,9 @@ import pytest
 
 import optaxaccel
 from optaxaccel import models
-from optaxaccel.training.loss import Batch, Options, objective
-from optaxaccel.training.state import init_state
-from optaxaccel.training.step import train_step
+from optaxaccel.training.steps.loss import Batch, Options, objective
+from optaxaccel.training.steps.state import init_state
+from optaxaccel.training.steps.step import train_step
 
 
 def linear_model():

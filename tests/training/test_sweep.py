@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from optaxaccel import cli
-from optaxaccel.training import loop, records, sweep, together
-from optaxaccel.training.spec import Run
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.many import sweep, together
+from optaxaccel.training.run.spec import Run
 
 RUN = Run(method="optax.sgd", method_args={"learning_rate": 0.1}, model_args={"hidden": (8,)}, batch_size=256, steps=13)
 SGD = RUN.replace(log_every=2, weight_decay=1e-3, validation=0.1)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax import lax
 
-from optaxaccel.training.spec import Run, differences
+from optaxaccel.training.run.spec import Run, differences
 
 Tree = Any
 

@@ -20,13 +20,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from optaxaccel import data
-from optaxaccel.training import feed, optimizer, parallel, program, records
-from optaxaccel.training.feed import Feed
-from optaxaccel.training.journal import Journal, NotFiniteError
-from optaxaccel.training.optimizer import Recipe
-from optaxaccel.training.parallel import AXIS, Layout
-from optaxaccel.training.spec import Run
-from optaxaccel.training.state import counts
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.journal import Journal, NotFiniteError
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.optimizer import Recipe
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import feed, parallel, program
+from optaxaccel.training.steps.feed import Feed
+from optaxaccel.training.steps.parallel import AXIS, Layout
+from optaxaccel.training.steps.state import counts
 
 Tree = Any
 CHUNK = 64  # steps in one call; few enough that a signal is heard soon

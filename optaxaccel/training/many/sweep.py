@@ -12,9 +12,12 @@ import jax
 import numpy as np
 
 from optaxaccel import data, registry
-from optaxaccel.training import loop, optimizer, program, records
-from optaxaccel.training.spec import Run, parse_arguments
-from optaxaccel.training.together import Group, Job
+from optaxaccel.training import loop
+from optaxaccel.training.keeping import records
+from optaxaccel.training.many.together import Group, Job
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run, parse_arguments
+from optaxaccel.training.steps import program
 
 Vectorize = bool | Literal["auto"]
 
@@ -99,13 +102,13 @@ def axes(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def setting(run: Run, base: Run) -> str:
+def label(run: Run, base: Run) -> str:
     """Return in words in what a run differs from the one that its grid was made from, but for the seed.
 
     Example:
       >>> base = Run(method="optax.sgd", method_args={"momentum": 0.9})
       >>> slope = {"learning_rate": {"name": "cosine_decay_schedule", "decay_steps": 9}}
-      >>> setting(base.replace(batch_size=32, schedule=slope, seed=3), base)
+      >>> label(base.replace(batch_size=32, schedule=slope, seed=3), base)
       'schedule.learning_rate=cosine_decay_schedule(decay_steps=9) batch_size=32'
     """
     words = []

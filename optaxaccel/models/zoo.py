@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optaxaccel.models.contract import ModelCard
+from optaxaccel.models.model import ModelCard
 
 _MNIST, _CIFAR, _IMAGENET = (28, 28, 1), (32, 32, 3), (224, 224, 3)
 

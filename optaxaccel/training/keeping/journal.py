@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from optaxaccel.training import records
-from optaxaccel.training.optimizer import Recipe
-from optaxaccel.training.records import Writer
-from optaxaccel.training.spec import Run
-from optaxaccel.training.step import METRICS
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.records import Writer
+from optaxaccel.training.run.optimizer import Recipe
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps.step import METRICS
 
 Metrics = Any  # METRICS of one step: an array on its way from the device, or numbers
 

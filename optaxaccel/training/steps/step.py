@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.models.contract import Model
-from optaxaccel.training import loss as losses
-from optaxaccel.training.loss import Batch, Options
-from optaxaccel.training.state import TrainState
+from optaxaccel.models.model import Model
+from optaxaccel.training.steps import loss as losses
+from optaxaccel.training.steps.loss import Batch, Options
+from optaxaccel.training.steps.state import TrainState
 
 METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed", "search_attempts")
 

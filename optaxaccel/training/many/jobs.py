@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from optaxaccel.training import records, sweep
-from optaxaccel.training.experiment import TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
-from optaxaccel.training.records import Record
-from optaxaccel.training.spec import Run
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.records import Record
+from optaxaccel.training.many import sweep
+from optaxaccel.training.many.experiment import TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
+from optaxaccel.training.run.spec import Run
 
 
-class Job(NamedTuple):
+class Planned(NamedTuple):
     """One run of a plan and the record it writes."""
 
     run: Run
@@ -19,7 +20,7 @@ class Job(NamedTuple):
     path: Path
 
 
-def tuning_jobs(plan: Plan, out: Path) -> Iterator[Job]:
+def tuning_jobs(plan: Plan, out: Path) -> Iterator[Planned]:
     """Yield the runs that choose each contender's setting; none where there is nothing to choose."""
     for contender in plan.contenders:
         if len(contender.settings) > 1:
@@ -27,10 +28,10 @@ def tuning_jobs(plan: Plan, out: Path) -> Iterator[Job]:
                 share = 0.0 if plan.by == "train loss" else TUNING_SHARE
                 rare = float(setting.epochs or 1e9)
                 run = setting.replace(seed=TUNING_SEED, validation=share, eval_every=rare, extrapolate={})
-                yield Job(run, contender.label, "tune", out / "tune" / f"{run.digest()}.jsonl")
+                yield Planned(run, contender.label, "tune", out / "tune" / f"{run.digest()}.jsonl")
 
 
-def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path, str], tuple[float, ...]]) -> Iterator[Job]:
+def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path, str], tuple[float, ...]]) -> Iterator[Planned]:
     """Yield the runs of each contender's best setting, seed by seed across contenders.
 
     Args:
@@ -50,16 +51,18 @@ def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path, str], t
     for seed in range(1, seeds + 1):
         for label, setting in best.items():
             run = setting.replace(seed=seed)
-            yield Job(run, label, "final", out / "final" / f"{_slug(label)}-{run.digest()}.jsonl")
+            yield Planned(run, label, "final", out / "final" / f"{_slug(label)}-{run.digest()}.jsonl")
 
 
-def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Job]:
+def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Planned]:
     """Yield the runs of all settings, contender by contender."""
     for contender in grid.contenders:
         for setting in contender.settings:
             for seed in range(1, seeds + 1):
                 run = setting.replace(seed=seed)
-                yield Job(run, contender.label, "grid", out / "grid" / f"{_slug(contender.label)}-{run.digest()}.jsonl")
+                yield Planned(
+                    run, contender.label, "grid", out / "grid" / f"{_slug(contender.label)}-{run.digest()}.jsonl"
+                )
 
 
 def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
@@ -92,11 +95,11 @@ def validation_score(path: Path, by: str) -> tuple[float, ...]:
 
 
 def execute(
-    jobs: Sequence[Job],
+    jobs: Sequence[Planned],
     *,
     data_dir: str | None = None,
     vectorize: bool = True,
-    advance: Callable[[Job, str], None] = lambda job, status: None,
+    advance: Callable[[Planned, str], None] = lambda job, status: None,
 ) -> None:
     """Train every job that is not finished; a run that diverges or fails is recorded and the others go on.
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from optaxaccel.training import interrupt, parallel
-from optaxaccel.training.spec import Run
+from optaxaccel.training.keeping import interrupt
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import parallel
 
 Tree = Any
 
@@ -72,7 +73,7 @@ class Keeper:
         """
         found = None
         if self.keep is not None:
-            from optaxaccel.training.checkpoint import Checkpoints  # loads orbax
+            from optaxaccel.training.keeping.checkpoint import Checkpoints  # loads orbax
 
             self._checkpoints = Checkpoints(self.keep.folder / "checkpoints", self.run)
             if self.keep.resume:

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel import methods
-from optaxaccel.training.feed import Feed
-from optaxaccel.training.program import Program
-from optaxaccel.training.spec import EXTRAPOLATE, Run, steps_from
-from optaxaccel.training.state import TrainState
+from optaxaccel.training.run.spec import EXTRAPOLATE, Run, steps_from
+from optaxaccel.training.steps.feed import Feed
+from optaxaccel.training.steps.program import Program
+from optaxaccel.training.steps.state import TrainState
 
 Tree = Any
 JUDGES = 1024  # at least so many training images, those of the first steps, judge where the loss chooses

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel import registry
-from optaxaccel.training.records import Sink
-from optaxaccel.training.spec import Run
+from optaxaccel.training.keeping.records import Sink
+from optaxaccel.training.run.spec import Run
 
 
 def sink(name: str, run: Run, folder: Path) -> Sink:

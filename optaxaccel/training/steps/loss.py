@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxaccel.models.contract import Model
-from optaxaccel.training.state import TrainState
+from optaxaccel.models.model import Model
+from optaxaccel.training.steps.state import TrainState
 
 Tree = Any
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from optaxaccel import methods
-from optaxaccel.training import formats
+from optaxaccel.training.histories import formats
 
 Tree = Any
 STATISTICS = ("batch_stats", "net_state")  # what Flax and this package call the running statistics

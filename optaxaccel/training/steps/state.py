@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxaccel.models.contract import Model
+from optaxaccel.models.model import Model
 
 Tree = Any
 

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from optaxaccel import data, models
-from optaxaccel.training.evaluate import evaluate_batch
-from optaxaccel.training.feed import Feed, Source
-from optaxaccel.training.loss import Batch, Options, objective
-from optaxaccel.training.optimizer import Recipe
-from optaxaccel.training.parallel import AXIS, Layout
-from optaxaccel.training.spec import Run
-from optaxaccel.training.state import TrainState, init_state
-from optaxaccel.training.step import packed, train_step
+from optaxaccel.training.run.optimizer import Recipe
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps.evaluate import evaluate_batch
+from optaxaccel.training.steps.feed import Feed, Source
+from optaxaccel.training.steps.loss import Batch, Options, objective
+from optaxaccel.training.steps.parallel import AXIS, Layout
+from optaxaccel.training.steps.state import TrainState, init_state
+from optaxaccel.training.steps.step import packed, train_step
 
 Numbers = Mapping[str, Any]
 

@@ -24,7 +24,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from optaxaccel import data, registry
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
 
 TUNING_SEED = 1000
 TUNING_SHARE = 0.2

@@ -11,9 +11,9 @@ import numpy as np
 
 from optaxaccel import data
 from optaxaccel.data import stream
-from optaxaccel.training import parallel
-from optaxaccel.training.parallel import Layout
-from optaxaccel.training.spec import Run
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import parallel
+from optaxaccel.training.steps.parallel import Layout
 
 EVAL_BATCH = 512
 Source = tuple[jax.Array, ...]

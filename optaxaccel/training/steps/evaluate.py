@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel.methods import eval_params
-from optaxaccel.models.contract import Model
-from optaxaccel.training.loss import Batch, cross_entropy
-from optaxaccel.training.state import TrainState
+from optaxaccel.models.model import Model
+from optaxaccel.training.steps.loss import Batch, cross_entropy
+from optaxaccel.training.steps.state import TrainState
 
 
 def evaluate_batch(model: Model, state: TrainState, batch: Batch, weight: jax.Array) -> dict[str, jax.Array]:

@@ -1,0 +1,8 @@
+"""What stays of a run. Read `journal` first: it turns measurements into rows.
+
+records     JSON lines: written, cut off where a run was stopped, read again
+journal     what is measured, when it is fetched, how it is written and told
+checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
+interrupt   signals and the lock of a folder
+sinks       TensorBoard, wandb;  trace  a profile of some steps;  progress  lines on a terminal
+"""

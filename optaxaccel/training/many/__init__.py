@@ -1,0 +1,8 @@
+"""Many runs. Read `experiment` first: what a definition holds.
+
+together    runs of one program that differ in seed and numbers, as one vmapped program
+sweep       a grid of runs: together where that pays, one after the other elsewhere, finished ones skipped
+experiment  `Plan`, `Grid`, `Study`: what a file under experiments/ says
+jobs        the runs that a plan asks for, and how they are executed
+trajectory  a method on a function, step by step, for studies
+"""

@@ -1,0 +1,6 @@
+"""What a run is. Read `spec` first: `Run` is a frozen dataclass of literals that everything else is made from.
+
+spec       `Run`, its fields and their checks; the standard library alone, since the command line is made from it
+optimizer  `recipe(run)`: the transformation, its numbers (traced) and its oracle calls
+baselines  what a method is compared with that optax does not have in this form
+"""

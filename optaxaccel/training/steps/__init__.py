@@ -1,0 +1,9 @@
+"""One step and its program. Read `step` first: loss, gradient and update, the same for every method.
+
+state     `TrainState`: parameters, batch statistics, state of the optimiser, key
+loss      the objective of a batch, as value_and_grad and as `value_fn`
+step      one training step;  evaluate  one batch of an evaluation
+parallel  devices: how a batch is laid out over them
+feed      batches: resident on the device, or streamed
+program   all of these compiled, once for all runs that differ in numbers only
+"""
