@@ -1,3 +1,6 @@
 """Whole loops for deterministic problems, one `while_loop` each: `minimize` and `fixed_point`."""
 
-__all__: list[str] = []
+from optaxaccel.solvers._fixed_point import anderson_init, anderson_update, fixed_point
+from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
+
+__all__: list[str] = ["FixedPoint", "FixedPointStatus", "anderson_init", "anderson_update", "fixed_point"]

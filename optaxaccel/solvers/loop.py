@@ -1,0 +1,110 @@
+"""The loop around every method: one evaluation a turn, the best point kept, and why it ended."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from optaxaccel.numerics import trees
+from optaxaccel.solvers import acx, anderson_steps, plain
+from optaxaccel.solvers.domain import Domain
+from optaxaccel.solvers.evaluation import Products, evaluate
+from optaxaccel.solvers.outcome import FixedPointStatus
+
+METHODS = ("anderson", "acx", "plain")
+PROGRESS = 0.5  # a residual below this part of the last one that was progress is progress
+PATIENCE = 100  # maps without progress, at the rounding of the unknowns, after which nothing is to come
+ROUNDING = 4.0  # that rounding, in units of eps |F(x)|
+STALE = 50  # maps without progress, if they are half of all: then the limit is not what is in the way
+
+
+class Rule(NamedTuple):
+    """What does not change from call to call, and a compiled solver can be found by."""
+
+    method: str = "anderson"
+    history: int = 10
+    domain: Domain = Domain()
+    axis_name: Any = None
+    callback: Callable[[Any, Any], Any] | None = None
+
+
+class Limits(NamedTuple):
+    """Numbers that may change without a new compilation."""
+
+    rtol: jax.typing.ArrayLike
+    atol: jax.typing.ArrayLike
+    max_maps: jax.typing.ArrayLike
+
+
+class Solved(NamedTuple):
+    """The point found, and what the search says, as floats: `lax.custom_root` takes no integers."""
+
+    status: jax.Array
+    residual: jax.Array
+    maps: jax.Array
+    rejected: jax.Array
+    backward: jax.Array
+
+
+class _Carry(NamedTuple):
+    candidate: Any
+    state: Any
+    best: Any
+    least: jax.Array
+    mark: jax.Array
+    stale: jax.Array
+    maps: jax.Array
+
+
+def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limits) -> tuple[Any, Solved]:
+    """Return a fixed point of `image` found from x0, and what the search says.
+
+    Args:
+      image: F, from a tree of arrays to one of the same structure, shapes and dtypes.
+      x0: where to start.
+      rule: the method.
+      limits: tolerances and the number of maps.
+    """
+    products = Products(rule.axis_name)
+    coarse = max((float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(x0)), default=0.0)
+
+    def turn(carry: _Carry) -> _Carry:
+        found = evaluate(image(carry.candidate), carry.candidate, products, limits.rtol, limits.atol)
+        candidate, state = _step(rule)(found, carry.state, rule.domain, products)
+        better = found.finite & ((found.residual < carry.least) | found.converged)
+        progress = found.finite & (found.residual < PROGRESS * carry.mark)
+        stale = jnp.where(progress, 0, carry.stale + 1)
+        over = found.finite & (stale >= PATIENCE) & (found.residual <= ROUNDING * coarse * found.size)
+        over = over & (state.status == FixedPointStatus.RUNNING.value)
+        state = state._replace(status=jnp.where(over, FixedPointStatus.STALLED.value, state.status))
+        maps = carry.maps + 1
+        if rule.callback is not None:
+            jax.debug.callback(rule.callback, maps, found.residual)
+        best = trees.where(better, found.point, carry.best)
+        least = jnp.where(better, found.residual, carry.least)
+        return _Carry(candidate, state, best, least, jnp.where(progress, found.residual, carry.mark), stale, maps)
+
+    def unfinished(carry: _Carry) -> jax.Array:
+        return (carry.state.status == FixedPointStatus.RUNNING.value) & (carry.maps < limits.max_maps)
+
+    none = jnp.zeros((), jnp.int32)
+    state = _start(rule)(x0)
+    begin = _Carry(trees.fresh_copy(x0), state, trees.fresh_copy(x0), state.residual, state.residual, none, none)
+    end = lax.while_loop(unfinished, turn, begin)
+    still = (end.stale >= STALE) & (2 * end.stale >= end.maps)
+    ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
+    status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)
+    numbers = (status, end.least, end.maps, end.state.rejected, end.state.backward)
+    return end.best, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers))
+
+
+def _start(rule: Rule) -> Callable[[Any], Any]:
+    if rule.method == "anderson":
+        return lambda x0: anderson_steps.start(x0, rule.history)
+    return acx.start if rule.method == "acx" else plain.start
+
+
+def _step(rule: Rule) -> Callable[..., Any]:
+    return {"anderson": anderson_steps.step, "acx": acx.step, "plain": plain.step}[rule.method]
