@@ -210,7 +210,7 @@ def anderson_update(
       ValueError: the image has another structure or shape.
 
     Example:
-      The cosine's fixed point; plain iteration takes 34 evaluations:
+      The cosine's fixed point; plain iteration takes 35 evaluations:
 
       >>> import math, optaxaccel
       >>> x, state = 1.0, optaxaccel.anderson_init(1.0)
