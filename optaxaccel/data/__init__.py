@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from optaxaccel.data.images import Dataset, Images, card_of, check, load, normalisation
+from optaxaccel.data.images import Dataset, Images, card_of, check, contents_key, load, normalisation
 from optaxaccel.data.sets import DATASETS, DataCard
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "Images",
     "card_of",
     "check",
+    "contents_key",
     "epoch_order",
     "load",
     "normalisation",

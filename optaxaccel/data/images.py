@@ -134,6 +134,22 @@ def card_of(name: str, data_dir: str | os.PathLike[str] | None = None) -> DataCa
     return _reader(name, data_dir).card
 
 
+def contents_key(name: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """Return what changes when the files of a set do, so that what was read of them once may be kept in memory.
+
+    Raises:
+      ValueError, FileNotFoundError: as `load` does.
+    """
+    if name.endswith(".npz"):
+        path = Path(name).expanduser().resolve()
+        stat = path.stat()
+        return (str(path), f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
+    if _reader(name, data_dir).card.kind != "tfds":
+        return (name,)
+    found = prepared.find(name, directory=data_dir)
+    return (str(found.folder.resolve()), *(_cache_path(found, split).name for split in sorted(found.shards)))
+
+
 def read(
     name: str,
     split: str,

@@ -161,9 +161,8 @@ class _Running:
         return {"state": self.compiled.collect(self.held), "histories": self.histories}
 
     def evaluates_after(self, step: int) -> bool:
-        """Return whether the interval of evaluations, which need not be whole steps, ends here."""
-        interval = self.run.eval_every * self.journal.epoch
-        return step == self.journal.total or step // interval > (step - 1) // interval
+        """Return whether an interval between evaluations, or the run, ends here."""
+        return step == self.journal.total or step == self.run.next_evaluation(step - 1, self.journal.epoch)
 
     def measure(self, step: int, state: TrainState, evaluates: bool = True, pushes: bool = True) -> None:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""

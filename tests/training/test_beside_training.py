@@ -78,7 +78,7 @@ def centred(name, *, classes, input_shape, **overrides):
 
 def test_statistics_are_combined_or_refreshed(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "make", centred)
-    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.remember._RESULTS", {})
     common = {"method": "optax.sgd", "method_args": {"learning_rate": 0.05}, "normalise": "none", "steps": 6}
     base = RUN.replace(**common, extrapolate={})
     states = {steps: loop.train(base.replace(steps=steps), tmp_path / f"{steps}.jsonl").state for steps in (2, 4, 6)}
@@ -135,7 +135,8 @@ def test_the_loss_chooses_where_it_is_asked_to(tmp_path):
     ]
     history = [initial(run), *(state.params for state in states)]
     made, layout = feed.feed(run, None)
-    model = program.model_of(run, made, layout)
+    recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
+    model = program.model_of(program.blueprint(run, recipe, made, layout))
     order = data.epoch_order(np.uint32(run.seed), np.uint32(0), made.examples)[: 4 * run.batch_size]
     images, labels = (array[order] for array in data.load("digits").train)
 
@@ -159,7 +160,7 @@ def initial(run):
 
 def test_the_loss_may_choose_for_a_network_with_statistics_if_they_are_refreshed(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "make", centred)
-    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.remember._RESULTS", {})
     asked = {"K": 2, "every": 2, "regularization": "adaptive"}
     run = RUN.replace(method="optax.sgd", method_args={"learning_rate": 0.05}, normalise="none", steps=6)
     with pytest.raises(ValueError, match="statistics='refreshed'"):

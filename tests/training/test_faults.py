@@ -105,7 +105,7 @@ def poisoned(monkeypatch):
             return models.Model(init, apply)
 
         monkeypatch.setattr(models, "make", made)
-        monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
+        monkeypatch.setattr("optaxaccel.training.steps.remember._RESULTS", {})
 
     return plant
 
@@ -137,7 +137,7 @@ def test_skipping_survives_a_batch_of_garbage(tmp_path, monkeypatch):
     """One bad batch among good ones: the run goes on, and ends at parameters that the bad one did not touch."""
     from optaxaccel.training.steps import program
 
-    monkeypatch.setattr("optaxaccel.training.steps.program._PROGRAMS", {})
+    monkeypatch.setattr("optaxaccel.training.steps.remember._RESULTS", {})
     prepare = program.data.prepare
 
     def garbage(images, *, train=False, **options):

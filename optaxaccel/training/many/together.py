@@ -28,6 +28,7 @@ from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import feed, parallel, program
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.parallel import AXIS, Layout
+from optaxaccel.training.steps.remember import is_remembered, remembered
 from optaxaccel.training.steps.state import counts
 
 Tree = Any
@@ -50,7 +51,7 @@ class _Compiled(NamedTuple):
 
     Attributes:
       init: ((), (seeds, numbers)) -> states.
-      order: ((epoch, indices that train), seeds) -> the order of the epoch.
+      order: ((epoch, labels, indices that train), seeds) -> the order of the epoch, as long as the labels.
       advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, METRICS
         [members, CHUNK, 5]).
       evaluate: ((images, labels, weight), states) -> sums over one batch.
@@ -90,7 +91,9 @@ class Group:
         """Train up to `width` runs at once and return their statuses."""
         recipes = [self._recipe(job.run) for job in jobs]
         started = time.perf_counter()
-        compiled, new = self._compiled(jobs[0].run, recipes[0])
+        facts = self._facts(jobs[0].run, recipes[0])
+        new = not is_remembered(_compile, *facts)
+        compiled = remembered(_compile, *facts)
         with ExitStack() as closing:
             members = [
                 _Member(closing.enter_context(records.Writer(job.path)), job.run, recipe, self)
@@ -107,16 +110,10 @@ class Group:
     def _recipe(self, run: Run) -> Recipe:
         return optimizer.recipe(run, total_steps=self.total, steps_per_epoch=self.steps_per_epoch)
 
-    def _compiled(self, run: Run, recipe: Recipe) -> tuple[_Compiled, bool]:
-        numbers = program.numbers_of(run, recipe)
-        key = f"{self.width} members {_one_at_a_time()} {program.key_of(run, recipe, self.layout, numbers)}"
-        found: list[bool] = []
-
-        def compile() -> _Compiled:
-            found.append(True)
-            return _compile(run, recipe, self.feed, self.layout)
-
-        return program.remembered(key, compile), bool(found)
+    def _facts(self, run: Run, recipe: Recipe) -> tuple[program.Blueprint, bool]:
+        """Return all that the compiled functions depend on: a member's batch is whole on its device."""
+        plan = program.blueprint(run, recipe, self.feed, self.layout)
+        return plan._replace(select=feed.Resident(run.batch_size, None)), _one_at_a_time()
 
 
 def _one_at_a_time() -> bool:
@@ -126,32 +123,27 @@ def _one_at_a_time() -> bool:
 
 def _has_kernels(run: Run, made: Feed, layout: Layout) -> bool:
     """Return whether a network has convolutions, whose kernels have more than two axes."""
-    model = program.model_of(run, made, layout)
+    recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
+    model = program.model_of(program.blueprint(run, recipe, made, layout))
     x = jax.ShapeDtypeStruct((1, *made.shape), jnp.float32)
     params, _ = jax.eval_shape(model.init, jax.ShapeDtypeStruct((), jax.random.key(0).dtype), x)
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
 
 
-def _over_members(function: Callable) -> Callable:
+def _over_members(function: Callable, one_at_a_time: bool) -> Callable:
     """Return a function of (what is common, what each member has) over the members of one device."""
-    if _one_at_a_time():
+    if one_at_a_time:
         return lambda common, own: jax.lax.map(partial(function, common), own)
     return jax.vmap(function, in_axes=(None, 0))
 
 
-def _compile(run: Run, recipe: Recipe, made: Feed, layout: Layout) -> _Compiled:
-    """Return the functions of a group; they are compiled when they are called first."""
-
-    def select(source, step, share, size):
-        del share  # a member's batch is whole on its device
-        return made.select(source, step, jnp.int32(0), size)
-
-    init, step, evaluate, *_ = program.functions(run, recipe, made._replace(select=select), layout)
-    pad = 0 if made.resident is None else made.resident[0].shape[0] - made.examples
+def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
+    """Return the functions of a group; they are compiled when they are called first, for the shapes of its data."""
+    init, step, evaluate, *_ = program.functions(plan)
 
     def order(common, own):
-        epoch, indices = common
-        return jnp.pad(indices[data.epoch_order(own, epoch, made.examples)], (0, pad))
+        epoch, labels, indices = common
+        return jnp.pad(indices[data.epoch_order(own, epoch, indices.size)], (0, labels.size - indices.size))
 
     def advance(common, own):
         images, labels, period, steps = common
@@ -168,8 +160,8 @@ def _compile(run: Run, recipe: Recipe, made: Feed, layout: Layout) -> _Compiled:
 
     def cut(function, **options):
         whole, part = PartitionSpec(), PartitionSpec(AXIS)
-        specs = {"mesh": layout.mesh, "in_specs": (whole, part), "out_specs": part, "check_vma": False}
-        return jax.jit(jax.shard_map(_over_members(function), **specs), **options)
+        specs = {"mesh": plan.layout.mesh, "in_specs": (whole, part), "out_specs": part, "check_vma": False}
+        return jax.jit(jax.shard_map(_over_members(function, one_at_a_time), **specs), **options)
 
     return _Compiled(
         init=cut(lambda common, own: init(*own)),
@@ -224,14 +216,14 @@ class _Training:
         self.states = compiled.init((), (self.seeds, self.numbers))
         self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in group.feed.held_out()]
         self.period = group.layout.put(np.int32(group.steps_per_epoch))
-        self.every = jobs[0].run.eval_every * group.steps_per_epoch
+        self.run = jobs[0].run
         assert group.feed.resident is not None  # streams were left out
         self.images, self.labels, self.indices = group.feed.resident
         self.call(self.order(0), 0)  # compiles
 
     def order(self, epoch: int) -> jax.Array:
         """Return the members' orders of an epoch."""
-        return self.compiled.order((np.uint32(epoch), self.indices), self.seeds)
+        return self.compiled.order((np.uint32(epoch), self.labels, self.indices), self.seeds)
 
     def call(self, order: jax.Array, steps: int) -> jax.Array:
         """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, 5]."""
@@ -244,7 +236,7 @@ class _Training:
         step, total = 0, self.group.total
         self.evaluate(0)
         while step < total and any(not member.status for member in self.members):
-            until = min(total, max(step + 1, math.ceil((step // self.every + 1) * self.every)))
+            until = min(total, self.run.next_evaluation(step, self.group.steps_per_epoch))
             metrics, seconds = self.advance(step, until)
             for place, member in enumerate(self.members):
                 if not member.status:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Literal
 
 from optaxaccel import registry
@@ -145,6 +146,20 @@ class Run:
         if self.epochs is None and self.seconds is not None:
             return UNLIMITED
         return max(1, round((1.0 if self.epochs is None else self.epochs) * steps_per_epoch))
+
+    def next_evaluation(self, step: int, steps_per_epoch: int) -> int:
+        """Return the first number of updates after `step` that ends an interval between evaluations.
+
+        Intervals need not be whole steps: the k-th one ends with the first update at or behind k * eval_every epochs.
+        It is exact: 0.1 epochs of 22 steps are 2.2 steps, five of them 11 and not 11.000000000000002.
+
+        Example:
+          >>> run, step = Run(eval_every=0.1), 0
+          >>> [step := run.next_evaluation(step, 22) for _ in range(6)]
+          [3, 5, 7, 9, 11, 14]
+        """
+        interval = Fraction(str(self.eval_every)) * steps_per_epoch
+        return max(step + 1, math.ceil((step // interval + 1) * interval))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON-ready values."""

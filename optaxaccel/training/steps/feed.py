@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from optaxaccel import data
 from optaxaccel.data import stream
@@ -17,6 +18,42 @@ from optaxaccel.training.steps.parallel import Layout
 
 EVAL_BATCH = 512
 Source = tuple[jax.Array, ...]
+
+
+class Resident(NamedTuple):
+    """(source, step, share, size) -> images uint8 and labels, from a whole data set and the order of an epoch.
+
+    `share` is None, or the device's index under `pmap`, and `size` the number of images wanted.
+
+    Attributes:
+      batch_size: images a step, on all devices.
+      cut: where the batch's indices are cut over devices; None where they are whole on each.
+    """
+
+    batch_size: int
+    cut: NamedSharding | None
+
+    def __call__(self, source: Source, step: jax.Array, share: jax.Array | None, size: int):
+        """Return the images and labels of a step."""
+        images, labels, order, period = source
+        start = (step % period) * self.batch_size
+        chosen = jax.lax.dynamic_slice_in_dim(order, start if share is None else start + share * size, size)
+        if share is None and self.cut is not None:
+            chosen = jax.lax.with_sharding_constraint(chosen, self.cut)
+        return images[chosen], labels[chosen]
+
+
+class Streamed(NamedTuple):
+    """(source, step, share, size) -> images uint8 and labels, which a stream brings batch by batch."""
+
+    def __call__(self, source: Source, step: jax.Array, share: jax.Array | None, size: int):
+        """Return the images and labels of a step."""
+        del step, share, size
+        images, labels = source
+        return images, labels
+
+
+Select = Resident | Streamed
 
 
 class Feed(NamedTuple):
@@ -31,8 +68,7 @@ class Feed(NamedTuple):
       examples: number of training images.
       open: (first step) -> iterator over what the compiled step takes, step after step, for ever.
       resident: (images, labels, members) on the devices, where `members` are the indices that train; None for streams.
-      select: (source, step, share, size) -> images uint8 and labels, inside the compiled step; `share` is None, or the
-        device's index under `pmap`, and `size` the number of images wanted.
+      select: how the compiled step takes its batch from what it receives.
       held_out: () -> batches of one size (images, labels, weight 1 or 0 for padding).
       held_out_size: number of held-out images.
       held_out_name: "test" or "validation".
@@ -46,7 +82,7 @@ class Feed(NamedTuple):
     examples: int
     open: Callable[[int], Iterator[Source]]
     resident: Source | None
-    select: Callable[..., tuple[jax.Array, jax.Array]]
+    select: Select
     held_out: Callable[[], Iterator[Source]]
     held_out_size: int
     held_out_name: str
@@ -67,7 +103,7 @@ def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Fe
         layout = parallel.layout(run.parallel, run.batch_size, devices)
         made = _streamed(run, layout)
     else:
-        dataset = _load(run.data, run.train_split, run.test_split, run.data_dir)
+        dataset = _load(*_load_arguments(run))
         values = run.batch_size * math.prod(dataset.train.image.shape[1:])
         devices = parallel.default_devices(values) if devices is None else devices
         layout = whole or parallel.layout(run.parallel, run.batch_size, devices)
@@ -91,8 +127,13 @@ class _Placed(NamedTuple):
     held_out_size: int
 
 
+def _load_arguments(run: Run) -> tuple:
+    """Return what `_load` takes; the files' state is a part of it, since they may be written again."""
+    return data.contents_key(run.data, run.data_dir), run.data, run.train_split, run.test_split, run.data_dir
+
+
 @lru_cache(maxsize=2)
-def _load(name: str, train_split: str, test_split: str, data_dir: str | None) -> data.Dataset:
+def _load(key: tuple, name: str, train_split: str, test_split: str, data_dir: str | None) -> data.Dataset:
     return data.load(name, train_split=train_split, test_split=test_split, data_dir=data_dir)
 
 
@@ -123,21 +164,13 @@ def _batches(images: data.Images, layout: Layout) -> Iterator[Source]:
 
 
 def _resident(run: Run, layout: Layout) -> Feed:
-    load_arguments = (run.data, run.train_split, run.test_split, run.data_dir)
+    load_arguments = _load_arguments(run)
     dataset = _load(*load_arguments)
     placed = _place(load_arguments, run.validation, layout)
     mean, std = data.normalisation(dataset, run.normalise)
     examples = len(placed.members)
     steps_per_epoch = examples // run.batch_size
     spread = layout.stack if layout.mode == "pmap" else lambda tree: tree
-
-    def select(source: Source, step: jax.Array, share: jax.Array | None, size: int):
-        images, labels, order, period = source
-        start = (step % period) * run.batch_size
-        chosen = jax.lax.dynamic_slice_in_dim(order, start if share is None else start + share * size, size)
-        if share is None:
-            chosen = jax.lax.with_sharding_constraint(chosen, layout.batch)
-        return images[chosen], labels[chosen]
 
     def sources(first: int) -> Iterator[Source]:
         order_of = _order(len(dataset.train.label), examples, layout)
@@ -158,7 +191,7 @@ def _resident(run: Run, layout: Layout) -> Feed:
         examples=examples,
         open=sources,
         resident=(*placed.train, placed.members),
-        select=select,
+        select=Resident(run.batch_size, layout.batch),
         held_out=lambda: iter(placed.held_out),
         held_out_size=placed.held_out_size,
         held_out_name="validation" if run.validation > 0 else "test",
@@ -202,11 +235,6 @@ def _streamed(run: Run, layout: Layout) -> Feed:
         read = stream.batches(run.data, split=run.test_split, batch_size=size, train=False, **common)
         return (layout.put_local(tuple(batch)) for batch in read)
 
-    def select(source: Source, step: jax.Array, share: jax.Array | None, size: int):
-        del step, share, size
-        images, labels = source
-        return images, labels
-
     return Feed(
         note=card.note,
         classes=card.classes,
@@ -216,7 +244,7 @@ def _streamed(run: Run, layout: Layout) -> Feed:
         examples=stream.steps_per_epoch(run.data, split=run.train_split, batch_size=1, data_dir=run.data_dir),
         open=sources,
         resident=None,
-        select=select,
+        select=Streamed(),
         held_out=held_out,
         held_out_size=count,
         held_out_name="test",

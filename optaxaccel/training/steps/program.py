@@ -12,13 +12,15 @@ from optaxaccel import data, models
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps.evaluate import evaluate_batch
-from optaxaccel.training.steps.feed import Feed, Source
+from optaxaccel.training.steps.feed import Feed, Select, Source
 from optaxaccel.training.steps.loss import Batch, Options, objective
 from optaxaccel.training.steps.parallel import AXIS, Layout
+from optaxaccel.training.steps.remember import remembered
 from optaxaccel.training.steps.state import TrainState, init_state
 from optaxaccel.training.steps.step import packed, train_step
 
 Numbers = Mapping[str, Any]
+_DECAYS = {"loss": "penalty", "decoupled": "shrinkage"}  # the number's name, by where the decay acts
 
 
 class Program(NamedTuple):
@@ -49,48 +51,94 @@ class Program(NamedTuple):
 
 def numbers_of(run: Run, recipe: Recipe) -> Numbers:
     """Return the numbers that the compiled step takes as an argument."""
-    decay = {"loss": "penalty", "decoupled": "shrinkage"}[run.decay]
     numbers: dict[str, Any] = {"method": recipe.numbers}
     if run.weight_decay:
-        numbers[decay] = np.float32(run.weight_decay)
+        numbers[_DECAYS[run.decay]] = np.float32(run.weight_decay)
     return numbers
 
 
-_PROGRAMS: dict[str, Any] = {}
+class Blueprint(NamedTuple):
+    """All that compiled functions may depend on, beside what they are called with; an array or a name, never a run.
+
+    Attributes:
+      recipe: the method and what shapes its program; without numbers.
+      decay: "penalty" or "shrinkage", or empty where there is no weight decay.
+      network: the model's card.
+      model_args: its overrides, precision and mapped axis included.
+      classes: number of classes.
+      shape: (height, width, channels) of an image.
+      mean: normalisation, see `data.prepare`.
+      std: likewise.
+      augment: the run's.
+      batch_size: images a step, on all devices.
+      micro_batches: the run's.
+      remat: the run's.
+      skip: whether steps with a fault are dropped.
+      select: how a batch is taken from what the step receives, see `Feed`.
+      layout: where arrays live.
+    """
+
+    recipe: Recipe
+    decay: str
+    network: models.ModelCard
+    model_args: Mapping[str, Any]
+    classes: int
+    shape: tuple[int, ...]
+    mean: Any
+    std: Any
+    augment: str
+    batch_size: int
+    micro_batches: int
+    remat: bool
+    skip: bool
+    select: Select
+    layout: Layout
+
+
+def blueprint(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Blueprint:
+    """Return what the compiled functions of a run may depend on."""
+    return Blueprint(
+        recipe=recipe._replace(numbers={}),
+        decay=_DECAYS[run.decay] if run.weight_decay else "",
+        network=models.MODELS[run.model],
+        model_args=_overrides(run, layout),
+        classes=feed.classes,
+        shape=feed.shape,
+        mean=feed.mean,
+        std=feed.std,
+        augment=run.augment,
+        batch_size=run.batch_size,
+        micro_batches=run.micro_batches,
+        remat=run.remat,
+        skip=run.on_fault == "skip",
+        select=feed.select,
+        layout=layout,
+    )
 
 
 def program(run: Run, recipe: Recipe, feed: Feed, layout: Layout, source: Source) -> Program:
     """Return the run's compiled functions, from earlier runs if they shared them."""
-    numbers = numbers_of(run, recipe)
-    key = key_of(run, recipe, layout, (numbers, source))
-    return remembered(key, lambda: _compile(run, recipe, feed, layout, numbers, source))
+    shapes = jax.tree.map(_shape_of, (numbers_of(run, recipe), source))
+    return remembered(_compile, blueprint(run, recipe, feed, layout), *shapes)
 
 
-def key_of(run: Run, recipe: Recipe, layout: Layout, arguments: Any) -> str:
-    """Return what two runs have in common that share their compiled functions."""
-    shapes = jax.tree.map(np.shape, arguments)
-    key = repr((run.method, sorted(recipe.static.items()), shapes, run.model, run.model_args, run.augment, layout))
-    key += repr((run.data, run.data_dir, run.train_split, run.batch_size, run.image_size, run.normalise))
-    return key + repr((run.precision, run.micro_batches, run.remat, run.on_fault))
+def _shape_of(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(np.shape(array), array.dtype, sharding=getattr(array, "sharding", None))
 
 
-def remembered(key: str, compile: Callable[[], Any]) -> Any:
-    """Return what was compiled under this key before, or compile it; the last sixteen are remembered."""
-    if key not in _PROGRAMS:
-        while len(_PROGRAMS) >= 16:
-            _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[key] = compile()
-    return _PROGRAMS[key]
-
-
-def model_of(run: Run, feed: Feed, layout: Layout) -> models.Model:
-    """Return the run's network; batch statistics are averaged over a mapped axis where there is one."""
+def _overrides(run: Run, layout: Layout) -> dict[str, Any]:
+    """Return the model's overrides; batch statistics are averaged over a mapped axis where there is one."""
     overrides = dict(run.model_args)
     if run.precision != "float32":
         overrides["dtype"] = run.precision
     if layout.mode == "pmap" and "axis_name" in models.overrides_of(run.model):
         overrides["axis_name"] = AXIS
-    return models.make(run.model, classes=feed.classes, input_shape=feed.shape, **overrides)
+    return overrides
+
+
+def model_of(plan: Blueprint) -> models.Model:
+    """Return the network."""
+    return models.make(plan.network.name, classes=plan.classes, input_shape=plan.shape, **plan.model_args)
 
 
 class Functions(NamedTuple):
@@ -103,37 +151,39 @@ class Functions(NamedTuple):
     value: Callable[..., jax.Array]
 
 
-def functions(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Functions:
+def functions(plan: Blueprint) -> Functions:
     """Return the functions of a run; of its numbers and its seed, which they take, they know nothing."""
-    model = model_of(run, feed, layout)
+    model, recipe = model_of(plan), plan.recipe
+    scale = {"mean": plan.mean, "std": plan.std}
 
     def init(seed, numbers):
-        x = data.prepare(jnp.zeros((1, *feed.shape), jnp.uint8), mean=feed.mean, std=feed.std)
+        x = data.prepare(jnp.zeros((1, *plan.shape), jnp.uint8), **scale)
         return init_state(model, recipe.build(numbers["method"]), seed, x)
 
     def evaluate(state, images, labels, weight):
-        x = data.prepare(images, mean=feed.mean, std=feed.std)
+        x = data.prepare(images, **scale)
         return evaluate_batch(model, state, Batch(x, labels), weight)
 
     def refresh(state, *source):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        images, _ = feed.select(source, state.step, None, run.batch_size)
-        x = data.prepare(images, key=key, mean=feed.mean, std=feed.std, augment=run.augment, train=True)
+        images, _ = plan.select(source, state.step, None, plan.batch_size)
+        x = data.prepare(images, key=key, augment=plan.augment, train=True, **scale)
         return state.replace(net_state=model.apply(state.params, state.net_state, x, key=key, train=True)[1])
 
     def value(params, *, net_state, key, images, labels):
         def of_batch(batch):
-            x = data.prepare(batch[0], mean=feed.mean, std=feed.std)
+            x = data.prepare(batch[0], **scale)
             return objective(model, params, net_state, Batch(x, batch[1]), key=key, penalty=None)[0]
 
         return jnp.mean(jax.lax.map(of_batch, (images, labels)))
 
-    return Functions(init, _step(run, recipe, feed, layout, model), evaluate, refresh, value)
+    return Functions(init, _step(plan, model), evaluate, refresh, value)
 
 
-def _compile(run: Run, recipe: Recipe, feed: Feed, layout: Layout, numbers: Numbers, source: Source) -> Program:
-    init, step, evaluate, refresh, value = functions(run, recipe, feed, layout)
-    started = time.perf_counter()
+def _compile(plan: Blueprint, numbers: Numbers, source: Source) -> Program:
+    """Compile the functions for numbers and batches of these shapes."""
+    init, step, evaluate, refresh, value = functions(plan)
+    layout, started = plan.layout, time.perf_counter()
     compiled_init = jax.jit(init, out_shardings=layout.replicated).lower(np.uint32(0), numbers).compile()
     state = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=layout.replicated),
@@ -155,27 +205,26 @@ def _same(tree: Any) -> Any:
     return tree
 
 
-def _step(run: Run, recipe: Recipe, feed: Feed, layout: Layout, model: models.Model) -> Callable:
+def _step(plan: Blueprint, model: models.Model) -> Callable:
     """Return the step on its part of the batch: all of it under jit, a device's share under pmap."""
-    mapped = layout.mode == "pmap"
-    size = run.batch_size // layout.count if mapped else run.batch_size
+    mapped = plan.layout.mode == "pmap"
+    size = plan.batch_size // plan.layout.count if mapped else plan.batch_size
 
     def step(state, numbers, *source):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step), 1)
         share = jax.lax.axis_index(AXIS) if mapped else None
         if share is not None:
             key = jax.random.fold_in(key, share)
-        images, labels = feed.select(source, state.step, share, size)
-        x = data.prepare(images, key=key, mean=feed.mean, std=feed.std, augment=run.augment, train=True)
+        images, labels = plan.select(source, state.step, share, size)
+        x = data.prepare(images, key=key, mean=plan.mean, std=plan.std, augment=plan.augment, train=True)
         options = Options(
-            penalty=numbers.get("penalty"),
-            shrinkage=numbers.get("shrinkage"),
-            micro_batches=run.micro_batches,
-            remat=run.remat,
-            skip=run.on_fault == "skip",
+            **({plan.decay: numbers[plan.decay]} if plan.decay else {}),
+            micro_batches=plan.micro_batches,
+            remat=plan.remat,
+            skip=plan.skip,
             axis_name=AXIS if mapped else None,
         )
-        state, metrics = train_step(model, recipe.build(numbers["method"]), state, Batch(x, labels), options)
+        state, metrics = train_step(model, plan.recipe.build(numbers["method"]), state, Batch(x, labels), options)
         return state, packed(metrics)
 
     return step
