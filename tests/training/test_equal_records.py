@@ -1,4 +1,4 @@
-"""A run's record is its own, whatever the process did before: alone, among others, after others, stopped and resumed."""
+"""A record is its run's own, whatever the process did before: alone, among others, after others, resumed."""
 
 import os
 import random
