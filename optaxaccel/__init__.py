@@ -1,7 +1,7 @@
 """Accelerated optimisers for JAX as optax transformations.
 
 Every public name comes from `optaxaccel.methods` or `optaxaccel.solvers` and is imported when it is first used, so that
-the command line can answer `--help` without starting JAX.
+the command line can answer `--help` without starting JAX. From then on it is an ordinary attribute of this module.
 """
 
 import importlib
@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+_HOMES = ("methods", "solvers")
+
 if TYPE_CHECKING:
     from optaxaccel.methods import *  # noqa: F403
     from optaxaccel.solvers import *  # noqa: F403
+else:  # a type checker that saw this function would take every misspelt name for one that exists
 
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_") and name != "__all__":
+            raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}")
+        if importlib.util.find_spec(f"optaxaccel.{name}") is not None:  # `from optaxaccel import data` asks here first
+            return importlib.import_module(f"optaxaccel.{name}")
+        homes = [importlib.import_module(f"optaxaccel.{home}") for home in _HOMES]
+        public = {name: home for home in homes for name in home.__all__}
+        if name != "__all__" and name not in public:
+            raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}. It has: {', '.join(sorted(public))}.")
+        found = list(public) if name == "__all__" else getattr(public[name], name)
+        globals()[name] = found  # the next access does not come here
+        return found
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_") and name != "__all__":
-        raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}")
-    if importlib.util.find_spec(f"optaxaccel.{name}") is not None:  # `from optaxaccel import data` asks here first
-        return importlib.import_module(f"optaxaccel.{name}")
-    homes = [importlib.import_module(f"optaxaccel.{home}") for home in ("methods", "solvers")]
-    names = [public for home in homes for public in home.__all__]
-    if name == "__all__":
-        return names
-    for home in homes:
-        if name in home.__all__:
-            return getattr(home, name)
-    known = ", ".join(sorted(names))
-    raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}. It has: {known}.")
-
-
-def __dir__() -> list[str]:
-    return sorted([*__getattr__("__all__"), "__version__"])
+    def __dir__() -> list[str]:
+        return sorted([*__getattr__("__all__"), "__version__"])

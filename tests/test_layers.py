@@ -2,8 +2,10 @@
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
+import timeit
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,39 @@ def test_the_surface_is_that_of_methods_and_solvers():
     assert all(getattr(optaxaccel, name) is getattr(home, name) for name, home in homes.items())
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'.*METHODS"):
         getattr(optaxaccel, "nothing")  # noqa: B009
+
+
+def test_no_public_name_hides_a_module():
+    """`import optaxaccel.methods.pal as m` must not be a function: modules of a method are called `_name`."""
+    from optaxaccel import methods, solvers
+
+    for home in (methods, solvers):
+        modules = {module.name for module in pkgutil.iter_modules(home.__path__)}
+        assert modules & set(home.__all__) == set()
+
+
+def test_an_access_costs_no_more_than_an_attribute():
+    import optaxaccel
+
+    assert optaxaccel.pal is optaxaccel.pal
+    assert "pal" in vars(optaxaccel)
+    seconds = min(timeit.repeat("optaxaccel.pal", globals={"optaxaccel": optaxaccel}, number=10_000, repeat=20)) / 1e4
+    assert seconds < 1e-7
+
+
+def test_a_type_checker_knows_the_public_names(tmp_path):
+    """What `from optaxaccel import ...` gives is known statically, so editors complete it."""
+    import optaxaccel
+
+    probe = tmp_path / "probe.py"
+    wanted = ", ".join(sorted(optaxaccel.__all__))
+    probe.write_text(f"from optaxaccel import {wanted}\nfrom optaxaccel import nothing\npal(misspelt=1)\n")
+    command = [Path(sys.executable).with_name("basedpyright"), "--outputjson", "--level", "error", probe]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    found = json.loads(run.stdout)["generalDiagnostics"]
+    told = [f["message"].partition(" (")[0] for f in found]
+    assert told == ['"nothing" is unknown import symbol', 'No parameter named "misspelt"']
 
 
 def test_import_contracts_hold():

@@ -1,1 +1,12 @@
-"""Numerics that know no method: trees, histories, mixing coefficients, curvature."""
+"""Numerics that know no method, one concept a file.
+
+trees          linear algebra over pytrees, as far as optax.tree lacks it
+ring           the last k trees; `History` for a user's own
+sums           weighted sums, distances and inner products over a ring, in one pass
+gram_weights   weights of sum one from a small matrix of squared distances
+sequences      the last iterates in whichever form a caller keeps them, as columns
+columns        the matrix whose columns are trees, read block by block
+least_squares  weights of sum one from such columns, safe in float32
+curvature      products with a Hessian and its lowest eigenpair
+packing        a tree as a few long vectors;  sharding  which leaves may be split over devices
+"""

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
-from optaxaccel.numerics import history, trees
+from optaxaccel.numerics import ring, sums, trees
 from optaxaccel.numerics.packing import packing
 from optaxaccel.numerics.trees import Tree
 
@@ -127,28 +126,6 @@ def random_unit(key: jax.Array, like: Tree) -> Tree:
     return jax.tree.unflatten(structure, parts)
 
 
-def inner_products(stack: Tree, tree: Tree) -> jax.Array:
-    """Return the real inner products of a tree with each of the trees in a stack, shape (length,)."""
-    dtype = trees.accumulation_dtype()
-
-    def leaf(s, x):
-        if jnp.iscomplexobj(s):
-            return leaf(jnp.real(s), jnp.real(x)) + leaf(jnp.imag(s), jnp.imag(x))
-        # A contraction is three times as fast as a sum of products here. Over an explicitly sharded axis it has to be
-        # told that every device shall have the result; and accelerators must not round its factors.
-        sharding = jax.typeof(x).sharding
-        explicit = any(axis is not None for axis in sharding.spec)
-        return jax.lax.dot_general(
-            s.astype(dtype),
-            x.astype(dtype),
-            ((tuple(range(1, s.ndim)), tuple(range(x.ndim))), ((), ())),
-            precision=jax.lax.Precision.HIGHEST,
-            out_sharding=NamedSharding(sharding.mesh, PartitionSpec(None)) if explicit else None,
-        )
-
-    return sum(jax.tree.leaves(jax.tree.map(leaf, stack, tree)), start=jnp.zeros((), dtype))
-
-
 def repeat(num_steps: int, body: Callable[[jax.Array, Carry], Carry], carry: Carry, *, host_driven: bool) -> Carry:
     """Return carry after body(0, .), body(1, .), ..., as a compiled loop or as a Python loop."""
     if not host_driven:
@@ -186,7 +163,7 @@ def lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool 
 
 def _lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool) -> EigenPair:
     zeros = jnp.zeros(num_steps, trees.accumulation_dtype())
-    krylov = Krylov(history.write(history.stack_zeros(start, num_steps + 1), 0, start), zeros, zeros)
+    krylov = Krylov(ring.write(ring.stack_zeros(start, num_steps + 1), 0, start), zeros, zeros)
 
     def body(step, krylov):
         return _extend(krylov, step, product(_vector(krylov.basis, step)))
@@ -194,20 +171,20 @@ def _lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool
     return _lowest(repeat(num_steps, body, krylov, host_driven=host_driven))
 
 
-_vector = jax.jit(history.read)
+_vector = jax.jit(ring.read)
 
 
 @jax.jit
 def _extend(krylov: Krylov, step: jax.Array, image: Tree) -> Krylov:
     """Orthogonalise the image of vector `step` against all vectors so far; what is left is the next one."""
     last = jnp.maximum(step - 1, 0)
-    current, previous = history.read(krylov.basis, step), history.read(krylov.basis, last)
+    current, previous = ring.read(krylov.basis, step), ring.read(krylov.basis, last)
     before = jnp.where(step > 0, krylov.coupling[last], 0.0)
     diagonal = trees.vdot(current, image)
     # In exact arithmetic these three terms are all. What rounding leaves along older vectors grows with every step
     # unless it is removed at once, and after this it is small enough for one removal.
     rest = jax.tree.map(lambda r, q, p: (r - diagonal * q - before * p).astype(r.dtype), image, current, previous)
-    rounding = history.combine(krylov.basis, inner_products(krylov.basis, rest), len(krylov.diagonal) + 1)
+    rounding = sums.combine(krylov.basis, sums.inner_products(krylov.basis, rest), len(krylov.diagonal) + 1)
     rest = jax.tree.map(lambda r, c: r - c, rest, rounding)
     coupling = trees.norm(rest)
     # Of an image inside the space so far, the two removals leave far less than its own rounding.
@@ -216,7 +193,7 @@ def _extend(krylov: Krylov, step: jax.Array, image: Tree) -> Krylov:
     following = trees.scale(jnp.where(goes_on, 1.0 / jnp.where(goes_on, coupling, 1.0), 0.0), rest)
     # The stack is read first and written with what the reading gave: so it is never copied.
     return Krylov(
-        history.write(krylov.basis, step + 1, following),
+        ring.write(krylov.basis, step + 1, following),
         krylov.diagonal.at[step].set(diagonal),
         krylov.coupling.at[step].set(coupling),
     )
@@ -232,7 +209,7 @@ def _lowest(krylov: Krylov) -> EigenPair:
     tridiagonal = jnp.diag(jnp.where(reached, diagonal, above))
     tridiagonal += jnp.diag(coupling[:-1], 1) + jnp.diag(coupling[:-1], -1)
     eigenvalues, vectors = jnp.linalg.eigh(tridiagonal)
-    vector = history.combine(krylov.basis, vectors[:, 0], len(diagonal))
+    vector = sums.combine(krylov.basis, vectors[:, 0], len(diagonal))
     return EigenPair(eigenvalues[0], vector, jnp.abs(coupling[-1] * vectors[-1, 0]))
 
 

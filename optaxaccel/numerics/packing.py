@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optaxaccel.numerics.iterates import may_be_sharded
+from optaxaccel.numerics.sharding import may_be_sharded
 from optaxaccel.numerics.trees import Tree
 
 

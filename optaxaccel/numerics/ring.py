@@ -1,7 +1,15 @@
-"""A history of parameters: a ring that holds the last trees that were pushed.
+"""A ring of trees: the last k trees, every leaf with a leading axis of k slots, as optax's L-BFGS keeps its memory.
 
-All functions are pure and can be used inside `jax.jit`, checkpointed and sharded: a slot is sharded as the leaf is,
-behind a leading axis that is not.
+Step `count` writes slot `count % length` and the tree of `age` steps ago lies in `slot_of(count, age, length)`. Methods
+keep stacks in their states; `History` is the same for a user's own parameters. Two rules keep a donated ring in place,
+because XLA copies a buffer whose old value has two readers:
+
+* The ring is WRITTEN FIRST and afterwards only read. A reduction may read the old ring before that, if whether
+  something is written depends on its result (`write(..., when=...)`).
+* A reduction reads the whole stack (`sums.square_distances`): XLA on CPU fuses sums of products into one pass over it,
+  but no slices and no selections, which it would write out first.
+
+A stack's sharding is the leaf's own behind a leading None.
 """
 
 import functools
@@ -13,8 +21,55 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from optaxaccel.numerics import history as stacks
-from optaxaccel.numerics import trees
+from optaxaccel.numerics.trees import Tree, leaf_dtype, zeros_like
+
+# --- Slots ------------------------------------------------------------------------------------------------------------
+
+
+def stack_copies(tree: Tree, length: int) -> Tree:
+    """Return `length` copies of each leaf along a new leading axis, in fresh buffers; shapes alone give zeros."""
+
+    def stack(x):
+        if isinstance(x, jax.ShapeDtypeStruct):
+            x = jnp.zeros_like(x, dtype=x.dtype)
+        x = jnp.asarray(x, leaf_dtype(x))
+        return jnp.array(jnp.broadcast_to(x[None], (length, *x.shape)), copy=True)
+
+    return jax.tree.map(stack, tree)
+
+
+def stack_zeros(tree: Tree, length: int) -> Tree:
+    """Return a stack of zeros with `length` slots for trees like `tree`."""
+    return stack_copies(zeros_like(tree), length)
+
+
+def slot_of(count: jax.typing.ArrayLike, age: jax.typing.ArrayLike, length: int) -> jax.Array:
+    """Return the slot of a ring that step `count` - `age` wrote; before step 0 the slots count backwards."""
+    return (jnp.asarray(count) - jnp.asarray(age)) % length
+
+
+def write(stack: Tree, slot: jax.typing.ArrayLike, tree: Tree, *, when: jax.typing.ArrayLike = True) -> Tree:
+    """Return the stack with `tree` in the given slot, or unchanged where the scalar `when` is false.
+
+    Only a scatter that drops what lies outside is both in place and conditional: a `jnp.where` of the old and the new
+    slot is written out first, a `lax.cond` becomes a copy of the stack under `vmap`.
+    """
+
+    def leaf(s, x):
+        if when is True:
+            return jax.lax.dynamic_update_index_in_dim(s, x.astype(s.dtype), slot, 0)
+        place = jnp.where(when, slot, s.shape[0])
+        return s.at[place].set(x.astype(s.dtype), mode="drop", unique_indices=True)
+
+    return jax.tree.map(leaf, stack, tree)
+
+
+def read(stack: Tree, slot: jax.typing.ArrayLike) -> Tree:
+    """Return the tree in the given slot."""
+    return jax.tree.map(lambda s: jax.lax.dynamic_index_in_dim(s, slot, 0, keepdims=False), stack)
+
+
+# --- A history of parameters ------------------------------------------------------------------------------------------
 
 
 class History(NamedTuple):
@@ -25,11 +80,11 @@ class History(NamedTuple):
       count: trees pushed so far, int32; the next one goes to slot `count % length`.
     """
 
-    slots: trees.Tree
+    slots: Tree
     count: jax.Array
 
 
-def history_init(params: trees.Tree, *, length: int = 11, dtype: Any = None, offload: bool = False) -> History:
+def history_init(params: Tree, *, length: int = 11, dtype: Any = None, offload: bool = False) -> History:
     """Make an empty history for trees like `params`.
 
     Args:
@@ -59,18 +114,18 @@ def history_init(params: trees.Tree, *, length: int = 11, dtype: Any = None, off
         )
 
     def stored(x):
-        kept = trees.leaf_dtype(x)
+        kept = leaf_dtype(x)
         if dtype is not None and jnp.issubdtype(kept, jnp.floating):
             kept = dtype
         return jax.ShapeDtypeStruct(x.shape, kept) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, kept)
 
-    slots = stacks.stack_copies(jax.tree.map(stored, params), length)
+    slots = stack_copies(jax.tree.map(stored, params), length)
     if offload:
         slots = jax.device_put(slots, jax.memory.Space.Host)
     return History(slots, jnp.zeros((), jnp.int32))
 
 
-def history_push(history: History, params: trees.Tree) -> History:
+def history_push(history: History, params: Tree) -> History:
     """Return the history with `params` in the place of its oldest tree.
 
     Only the one slot is written: the buffers of the history passed in are taken over (donated), so use the one that is
@@ -85,7 +140,7 @@ def history_push(history: History, params: trees.Tree) -> History:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _push(history: History, params: trees.Tree) -> History:
+def _push(history: History, params: Tree) -> History:
     number = length(history)
 
     def moved(slot, x):
@@ -95,10 +150,10 @@ def _push(history: History, params: trees.Tree) -> History:
 
     slot = history.count % number
     params = jax.tree.map(moved, history.slots, params)
-    return History(stacks.write(history.slots, slot, params), jnp.asarray(optax.safe_increment(history.count)))
+    return History(write(history.slots, slot, params), jnp.asarray(optax.safe_increment(history.count)))
 
 
-def history_list(history: History) -> list[trees.Tree]:
+def history_list(history: History) -> list[Tree]:
     """Return the trees in the history, oldest first.
 
     Their number is needed now, so this cannot be used inside `jax.jit`; `extrapolate` takes a history as it is.
@@ -109,7 +164,7 @@ def history_list(history: History) -> list[trees.Tree]:
             "jax.jit, or hand the history itself to extrapolate."
         )
     count, number = int(history.count), length(history)
-    return [stacks.read(history.slots, slot % number) for slot in range(max(0, count - number), count)]
+    return [read(history.slots, slot % number) for slot in range(max(0, count - number), count)]
 
 
 def length(history: History) -> int:
@@ -125,7 +180,7 @@ def order(history: History) -> tuple[jax.Array, jax.Array]:
     return (history.count + places) % number, places >= number - history.count
 
 
-def _check_same(history: History, params: trees.Tree) -> None:
+def _check_same(history: History, params: Tree) -> None:
     slots = jax.tree.map(lambda s: s.shape[1:], history.slots)
     shapes = jax.tree.map(np.shape, params)
     if slots != shapes:

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from optaxaccel.numerics import differences, trees
-from optaxaccel.numerics import history as ring
+from optaxaccel.numerics import differences, ring, sums, trees
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
 from optaxaccel.solvers.evaluation import Evaluation, Products
 from optaxaccel.solvers.outcome import FixedPointStatus
@@ -99,7 +98,7 @@ def step(
 
     def extrapolate():
         gamma = differences.weights(gram, along, jnp.arange(history) < pairs)
-        total = ring.combine(images, gamma, history)
+        total = sums.combine(images, gamma, history)
         ahead = jax.tree.map(jnp.subtract, y, total)
         ahead, allowed, cuts = domain.enter(ahead, c, due)
         agreement = products.dot(jax.tree.map(jnp.subtract, ahead, c), q)

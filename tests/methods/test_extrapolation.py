@@ -10,7 +10,7 @@ from methods import histories
 from methods.histories import decaying, descent, objective, optimum, residuals
 
 import optaxaccel
-from optaxaccel.methods import extrapolation
+from optaxaccel.methods import _extrapolation as extrapolation
 
 CASES = [(problem, k, ridge) for problem in problems.ALL for k in (1, 3, 5) for ridge in (1e-2, 1e-5, 1e-8)]
 

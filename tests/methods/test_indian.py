@@ -9,7 +9,7 @@ import pytest
 from compilation import SHIPPED
 
 import optaxaccel
-from optaxaccel.methods.indian import _new_phase_first, _new_phase_last
+from optaxaccel.methods._indian import _new_phase_first, _new_phase_last
 
 
 def paper(problem, gammas, alpha, beta, velocity=None):

@@ -8,7 +8,7 @@ import problems
 import pytest
 
 import optaxaccel
-from optaxaccel.methods.nesterov import _next_theta
+from optaxaccel.methods._nesterov import _next_theta
 
 
 def none(x, t):

@@ -13,7 +13,7 @@ from compilation import SHIPPED
 
 import optaxaccel
 from optaxaccel import ParabolaCase
-from optaxaccel.methods.parabola import SLOPES
+from optaxaccel.methods._parabola import SLOPES
 
 MU, MAX, LAMBDA = 0.1, 1.0, 0.6
 

@@ -9,7 +9,7 @@ import pytest
 
 import optaxaccel
 from optaxaccel import ParabolaCase
-from optaxaccel.methods.parabola import SLOPES
+from optaxaccel.methods._parabola import SLOPES
 
 
 def one_step(loss, w, direction, grad=None, **settings):

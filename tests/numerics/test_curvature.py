@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from optaxaccel.numerics import curvature, history, trees
+from optaxaccel.numerics import curvature, ring, trees
 
 
 class Bowl:
@@ -198,7 +198,7 @@ def test_orthogonalisation_is_full():
         return curvature._extend(krylov, step, product(curvature._vector(krylov.basis, step)))
 
     steps, start = 60, curvature.random_unit(jax.random.key(0), bowl.params)
-    basis = history.write(history.stack_zeros(bowl.params, steps + 1), 0, start)
+    basis = ring.write(ring.stack_zeros(bowl.params, steps + 1), 0, start)
     krylov = curvature.Krylov(basis, jnp.zeros(steps), jnp.zeros(steps))
     for step in range(steps):
         krylov = extend(krylov, step)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
-from optaxaccel.methods.negative_curvature_descent import attempt_cost
+from optaxaccel.methods._negative_curvature_descent import attempt_cost
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run, steps_from
 

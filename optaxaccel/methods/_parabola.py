@@ -2,7 +2,7 @@ r"""The line search of PAL: fit a parabola to two losses and one slope, and go t
 
 Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019, sections 2.2-2.4.
 `scale_by_parabola` searches along any descent direction, `line_profile` draws the loss that the parabola approximates;
-`optaxaccel.methods.pal` searches along its own momentum with the same functions.
+`optaxaccel.methods._pal` searches along its own momentum with the same functions.
 """
 
 import enum

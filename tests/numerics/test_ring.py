@@ -8,7 +8,8 @@ from compilation import SHIPPED
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from optaxaccel.numerics import history
+from optaxaccel.methods._interpolatron import mixed_step
+from optaxaccel.numerics import ring, sums
 
 DTYPES = {"a": jnp.float32, "b": jnp.bfloat16, "c": jnp.complex64, "d": jnp.float16}
 SHAPES = {"a": (4, 3), "b": (8,), "c": (), "d": (2, 0)}
@@ -39,47 +40,47 @@ def wide(x):
 
 def test_stacks_hold_copies_or_zeros_in_buffers_of_their_own():
     one = tree(0)
-    copies, zeros = history.stack_copies(one, 3), history.stack_zeros(one, 3)
+    copies, zeros = ring.stack_copies(one, 3), ring.stack_zeros(one, 3)
     assert_same(copies, stacked(one, one, one))
     assert_same(zeros, jax.tree.map(jnp.zeros_like, copies))
     leaves = jax.tree.leaves((copies, zeros))
     assert not any(leaf.weak_type for leaf in leaves)
     assert len({leaf.unsafe_buffer_pointer() for leaf in leaves if leaf.size}) == sum(leaf.size > 0 for leaf in leaves)
     shapes = jax.eval_shape(lambda: one)
-    assert_same(history.stack_copies(shapes, 2), history.stack_zeros(one, 2))
+    assert_same(ring.stack_copies(shapes, 2), ring.stack_zeros(one, 2))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
 def test_a_ring_finds_what_it_was_told(length):
-    ring = history.stack_zeros(jnp.zeros(()), length)
+    slots = ring.stack_zeros(jnp.zeros(()), length)
     for count in range(12):
-        ring = history.write(ring, history.slot_of(count, 0, length), jnp.asarray(float(count)))
+        slots = ring.write(slots, ring.slot_of(count, 0, length), jnp.asarray(float(count)))
         ages = range(min(count + 1, length))
-        found = [float(history.read(ring, history.slot_of(count, age, length))) for age in ages]
+        found = [float(ring.read(slots, ring.slot_of(count, age, length))) for age in ages]
         assert found == [count - age for age in ages]
-    assert [int(history.slot_of(0, age, 3)) for age in (1, 2)] == [2, 1]
+    assert [int(ring.slot_of(0, age, 3)) for age in (1, 2)] == [2, 1]
 
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_write_can_be_called_off(jit):
-    ring, new = stacked(tree(0), tree(1), tree(2)), tree(3)
-    write = jax.jit(history.write) if jit else history.write
-    assert_same(write(ring, jnp.int32(1), new), stacked(tree(0), new, tree(2)))
-    assert_same(write(ring, jnp.int32(1), new, when=jnp.array(True)), stacked(tree(0), new, tree(2)))
-    assert_same(write(ring, jnp.int32(1), new, when=jnp.array(False)), ring)
+    slots, new = stacked(tree(0), tree(1), tree(2)), tree(3)
+    write = jax.jit(ring.write) if jit else ring.write
+    assert_same(write(slots, jnp.int32(1), new), stacked(tree(0), new, tree(2)))
+    assert_same(write(slots, jnp.int32(1), new, when=jnp.array(True)), stacked(tree(0), new, tree(2)))
+    assert_same(write(slots, jnp.int32(1), new, when=jnp.array(False)), slots)
 
 
 def test_vmapped_writes_choose_one_by_one():
-    ring, new = jnp.zeros((2, 3, 4)), jnp.ones((2, 4))
-    got = jax.vmap(lambda r, s, x, w: history.write(r, s, x, when=w))(
-        ring, jnp.array([0, 2]), new, jnp.array([True, False])
+    slots, new = jnp.zeros((2, 3, 4)), jnp.ones((2, 4))
+    got = jax.vmap(lambda r, s, x, w: ring.write(r, s, x, when=w))(
+        slots, jnp.array([0, 2]), new, jnp.array([True, False])
     )
-    np.testing.assert_array_equal(got, ring.at[0, 0].set(1.0))
+    np.testing.assert_array_equal(got, slots.at[0, 0].set(1.0))
 
 
 def test_combine_is_a_weighted_sum():
     given, weights = [tree(i) for i in range(3)], jnp.array([0.5, -1.0, 2.0])
-    got = history.combine(stacked(*given), weights, 3)
+    got = sums.combine(stacked(*given), weights, 3)
     for name, dtype in DTYPES.items():
         want = 0.5 * wide(given[0][name]) - wide(given[1][name]) + 2.0 * wide(given[2][name])
         assert got[name].dtype == dtype
@@ -89,16 +90,16 @@ def test_combine_is_a_weighted_sum():
 def test_square_distances_are_global_and_wide():
     given, new = [tree(i) for i in range(3)], tree(9)
     want = [sum(np.sum(np.abs(wide(one[n]) - wide(new[n])) ** 2) for n in DTYPES) for one in given]
-    got = history.square_distances(stacked(*given), new, 3)
+    got = sums.square_distances(stacked(*given), new, 3)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, want, rtol=1e-6)
-    np.testing.assert_array_equal(history.square_distances({}, {}, 3), np.zeros(3, np.float32))
+    np.testing.assert_array_equal(sums.square_distances({}, {}, 3), np.zeros(3, np.float32))
 
 
 def test_square_distances_do_not_lose_digits_in_long_sums():
     """A million terms one after the other would lose three of seven digits."""
     leaf = jnp.ones((2, 1000, 1000)) * jnp.array([1.1, 3.0])[:, None, None]
-    got = history.square_distances(leaf, jnp.zeros((1000, 1000)), 2)
+    got = sums.square_distances(leaf, jnp.zeros((1000, 1000)), 2)
     np.testing.assert_allclose(got, np.array([np.float32(1.1), 3.0], np.float64) ** 2 * 1e6, rtol=2e-6)
 
 
@@ -107,7 +108,7 @@ def test_a_mixed_step_leads_to_the_mixture(weights):
     xs, gs = [tree(i) for i in range(3)], [tree(10 + i) for i in range(3)]
     iterates, gradients = stacked(xs[2], xs[1], xs[0]), stacked(gs[1], gs[0], gs[2])
     older = [(jnp.int32(1), jnp.int32(0)), (jnp.int32(0), jnp.int32(2))]
-    got = history.mixed_step(xs[0], gs[0], iterates, gradients, weights, older, 0.1)
+    got = mixed_step(xs[0], gs[0], iterates, gradients, weights, older, 0.1)
     for name, dtype in DTYPES.items():
         mixture = sum(
             w * (wide(x[name]) - 0.1 * wide(g[name])) for w, x, g in zip(np.asarray(weights), xs, gs, strict=True)
@@ -125,17 +126,17 @@ def test_explicitly_sharded_leaves_keep_their_sharding():
     with jax.set_mesh(mesh):
         place = NamedSharding(mesh, P("data", None))
         xs, gs, old = (jax.device_put(leaf, place) for leaf in (x, g, older))
-        fresh = history.stack_zeros(xs, 3)
+        fresh = ring.stack_zeros(xs, 3)
 
         @jax.jit
-        def step(ring, x, g, old):
-            distances = history.square_distances(ring, g, 3)
-            ring = history.write(ring, jnp.int32(2), old, when=jnp.all(jnp.isfinite(distances)))
+        def step(slots, x, g, old):
+            distances = sums.square_distances(slots, g, 3)
+            slots = ring.write(slots, jnp.int32(2), old, when=jnp.all(jnp.isfinite(distances)))
             slot = jnp.int32(2)
-            return distances, ring, history.mixed_step(x, g, ring, ring, (0.5, 0.5), [(slot, slot)], 0.1)
+            return distances, slots, mixed_step(x, g, slots, slots, (0.5, 0.5), [(slot, slot)], 0.1)
 
-        distances, ring, moved = step(fresh, xs, gs, old)
-        assert jax.typeof(ring) == jax.typeof(fresh)
+        distances, slots, moved = step(fresh, xs, gs, old)
+        assert jax.typeof(slots) == jax.typeof(fresh)
         assert jax.typeof(fresh).sharding.spec == P(None, "data", None)
         assert jax.typeof(moved) == jax.typeof(xs)
     np.testing.assert_allclose(distances, np.sum(g**2), rtol=1e-6)
@@ -143,16 +144,16 @@ def test_explicitly_sharded_leaves_keep_their_sharding():
 
 
 def test_reading_then_writing_a_donated_ring_is_in_place():
-    """Distances from the old ring, a write that depends on them, a read of the new ring; two leaves of one shape."""
+    """Distances from the old slots, a write that depends on them, a read of the new slots; two leaves of one shape."""
     leaf = 64 * 1024
     params = {"a": jnp.ones((64, 1024)), "b": jnp.ones((64, 1024)), "c": jnp.ones(leaf)}
-    ring = history.stack_zeros(params, 3)
+    slots = ring.stack_zeros(params, 3)
 
-    def step(params, ring, slot):
-        finite = jnp.all(jnp.isfinite(history.square_distances(ring, params, 3)))
-        ring = history.write(ring, slot, params, when=finite)
-        moves = history.mixed_step(params, params, ring, ring, (0.5, 0.5), [(slot, slot)], 0.1)
-        return jax.tree.map(jnp.add, params, moves), ring
+    def step(params, slots, slot):
+        finite = jnp.all(jnp.isfinite(sums.square_distances(slots, params, 3)))
+        slots = ring.write(slots, slot, params, when=finite)
+        moves = mixed_step(params, params, slots, slots, (0.5, 0.5), [(slot, slot)], 0.1)
+        return jax.tree.map(jnp.add, params, moves), slots
 
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, ring, jnp.int32(1)).compile(SHIPPED)
+    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, slots, jnp.int32(1)).compile(SHIPPED)
     assert compiled.memory_analysis().temp_size_in_bytes < leaf

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import history
+from optaxaccel.numerics import ring
+from optaxaccel.numerics.trees import Tree
 
 HistoryInit = Literal["copy", "zero"] | tuple[Literal["normal"], float, int] | tuple[Sequence[Any], Sequence[Any]]
 
@@ -121,15 +122,15 @@ def interpolatron(
         contract.require_params("interpolatron", params)
         finite, count = contract.loss_is_finite(value), state.count
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), updates, params)
-        iterates = history.write(state.iterates, count % length, params, when=finite)
-        gradients = history.write(state.gradients, count % length, gradient, when=finite)
+        iterates = ring.write(state.iterates, count % length, params, when=finite)
+        gradients = ring.write(state.gradients, count % length, gradient, when=finite)
 
         def slot(age, clamp):
-            return history.slot_of(count, jnp.minimum(age, count) if clamp else age, length)
+            return ring.slot_of(count, jnp.minimum(age, count) if clamp else age, length)
 
         older = [(slot(age, first_iterate), slot(age, first_gradient)) for age in range(1, length)]
         rate = contract.at_step(learning_rate, count)
-        moves = history.mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
+        moves = mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
         if finite is not True:
             moves = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), moves)
         made = jnp.where(finite, optax.safe_increment(count), count)
@@ -161,10 +162,47 @@ def _check_coefficients(coefficients: Any) -> None:
 # --- The pairs before the first step ----------------------------------------------------------------------------------
 
 
+def mixed_step(
+    params: Tree,
+    gradient: Tree,
+    iterates: Tree,
+    gradients: Tree,
+    weights: jax.Array | Sequence[jax.typing.ArrayLike],
+    older: Sequence[tuple[jax.Array, jax.Array]],
+    rate: jax.typing.ArrayLike,
+) -> Tree:
+    r"""Return the step from x_1 = `params` to sum_i w_i (x_i - rate g_i), in float32 at least.
+
+    Args:
+      params: the newest iterate.
+      gradient: the newest gradient.
+      iterates: stack of the older iterates.
+      gradients: stack of the older gradients.
+      weights: w, newest first, of sum one: the step is a sum of differences from x_1, which do not cancel.
+      older: for w_2, w_3, ... the slots of the iterate and of the gradient.
+      rate: the learning rate.
+
+    Returns:
+      The step, with the dtypes of `params`.
+    """
+
+    def leaf(p, g, xs, gs):
+        wide: Any = jnp.promote_types(p.dtype, jnp.float32)
+        here = p.astype(wide)
+        total = -jnp.multiply(weights[0], rate) * g.astype(wide)
+        for i, (x_slot, g_slot) in enumerate(older, start=1):
+            x = jax.lax.dynamic_index_in_dim(xs, x_slot, 0, keepdims=False).astype(wide)
+            h = jax.lax.dynamic_index_in_dim(gs, g_slot, 0, keepdims=False).astype(wide)
+            total = total + weights[i] * ((x - here) - rate * h)
+        return total.astype(p.dtype)
+
+    return jax.tree.map(leaf, params, gradient, iterates, gradients)
+
+
 def _start(history_init: Any, length: int):
     """Return the function from parameters to the fresh rings of iterates and gradients."""
     if history_init in ("copy", "zero"):
-        return lambda params: (history.stack_zeros(params, length), history.stack_zeros(params, length))
+        return lambda params: (ring.stack_zeros(params, length), ring.stack_zeros(params, length))
     if isinstance(history_init, tuple) and len(history_init) == 3 and history_init[0] == "normal":
         _, scale, seed = history_init
         contract.check_number("history_init scale", scale, "it is a standard deviation", at_least=0.0, below=math.inf)
@@ -194,15 +232,15 @@ def _draw(params: optax.Params, length: int, scale: jax.typing.ArrayLike, seed: 
         flat = jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype)
         return flat.reshape(shape)  # the same numbers; XLA takes seconds to compile a draw in four dimensions
 
-    def leaf(ring):
-        real = jnp.finfo(ring.dtype).dtype
-        noise = normal(ring.shape, real)
-        if jnp.iscomplexobj(ring):
-            noise = jax.lax.complex(noise, normal(ring.shape, real))
-        return ring + (scale * noise).astype(ring.dtype)
+    def leaf(slots):
+        real = jnp.finfo(slots.dtype).dtype
+        noise = normal(slots.shape, real)
+        if jnp.iscomplexobj(slots):
+            noise = jax.lax.complex(noise, normal(slots.shape, real))
+        return slots + (scale * noise).astype(slots.dtype)
 
     def draw():
-        return jax.tree.map(leaf, history.stack_zeros(params, length))
+        return jax.tree.map(leaf, ring.stack_zeros(params, length))
 
     return draw(), draw()
 
@@ -212,19 +250,19 @@ def _arrange(params: optax.Params, given: Sequence[Any], length: int) -> Any:
     numbers = itertools.count()
     leaves = [jax.tree.leaves(tree) for tree in given]
 
-    def leaf(ring):
+    def leaf(slots):
         number = next(numbers)
         for age, tree in enumerate(leaves, start=1):
-            if number >= len(tree) or jnp.shape(tree[number]) != ring.shape[1:]:
+            if number >= len(tree) or jnp.shape(tree[number]) != slots.shape[1:]:
                 raise ValueError(
                     f"history_init: leaf {number} of the tree {age} steps before the first is "
                     f"{jnp.shape(tree[number]) if number < len(tree) else 'missing'}, that of the parameters has shape "
-                    f"{ring.shape[1:]}. Pass trees like the parameters."
+                    f"{slots.shape[1:]}. Pass trees like the parameters."
                 )
-            ring = ring.at[length - age].set(jnp.asarray(tree[number], ring.dtype))
-        return ring
+            slots = slots.at[length - age].set(jnp.asarray(tree[number], slots.dtype))
+        return slots
 
-    return jax.tree.map(leaf, history.stack_zeros(params, length))
+    return jax.tree.map(leaf, ring.stack_zeros(params, length))
 
 
 CARD = contract.Card(

@@ -13,8 +13,7 @@ from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
-from optaxaccel.numerics import history as stacks
-from optaxaccel.numerics import iterates, least_squares, trees
+from optaxaccel.numerics import least_squares, ring, sequences, trees
 
 
 class RnaState(NamedTuple):
@@ -122,7 +121,7 @@ def rna(
         def zero():
             return jnp.zeros((), jnp.int32)
 
-        starts, ends = stacks.stack_copies(params, history), stacks.stack_copies(params, history)
+        starts, ends = ring.stack_copies(params, history), ring.stack_copies(params, history)
         return RnaState(zero(), zero(), zero(), starts, ends, base.init(params))
 
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
@@ -136,13 +135,13 @@ def rna(
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         # The newest point is written in every step, so that the updates are not an operand of the loop below: those
         # would have to lie in memory, which takes twice as long as this.
-        ends = stacks.write(state.ends, state.num_pairs % history, jax.tree.map(jnp.add, params, updates))
+        ends = ring.write(state.ends, state.num_pairs % history, jax.tree.map(jnp.add, params, updates))
         due = finite & (count % period == 0)
 
         def end_period(carry):
             due, num_pairs, starts, old_base_state = carry
             num_pairs, new = _next_start(num_pairs, starts, ends, history, regularization, count > start * period)
-            starts = stacks.write(starts, num_pairs % history, new)
+            starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
                 fresh = trees.where(num_pairs > 0, trees.cast_like(base.init(new), old_base_state), old_base_state)
@@ -151,7 +150,7 @@ def rna(
         # A loop of no or one round. Unlike a branch it costs nothing in other steps under jax.vmap either.
         carry = (due, state.num_pairs, state.starts, base_state if reset_base else ())
         _, num_pairs, starts, fresh = lax.while_loop(lambda carry: carry[0], end_period, carry)
-        new = stacks.read(starts, num_pairs % history)
+        new = ring.read(starts, num_pairs % history)
         updates = jax.tree.map(lambda u, x, p: jnp.where(due, x - p, u), updates, new, params)
         base_state = fresh if reset_base else base_state
         return updates, RnaState(count, notfinite, num_pairs, starts, ends, base_state)
@@ -162,12 +161,12 @@ def rna(
 def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tuple[jax.Array, optax.Params]:
     """Return the number of pairs in the window, which a period that does not count opens anew, and the next start."""
     newest = num_pairs % history
-    pairs = iterates.of_pairs(starts, ends, num_pairs + 1, newest, history)
-    reduced = least_squares.reduce(iterates.columns_of(pairs), pairs.mask)
-    new = iterates.combine(pairs, least_squares.solve(reduced, pairs.mask, regularization), "head")
+    pairs = sequences.of_pairs(starts, ends, num_pairs + 1, newest, history)
+    reduced = least_squares.reduce(sequences.columns_of(pairs), pairs.mask)
+    new = sequences.combine(pairs, least_squares.solve(reduced, pairs.mask, regularization), "head")
     keeps = trees.all_finite(new) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)
-    return num_pairs, trees.where(keeps, new, stacks.read(ends, newest))
+    return num_pairs, trees.where(keeps, new, ring.read(ends, newest))
 
 
 # --- From numbers alone -----------------------------------------------------------------------------------------------

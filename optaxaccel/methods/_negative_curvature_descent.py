@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.negative_curvature import Finder, as_finder, lanczos
+from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.numerics import trees
 from optaxaccel.numerics.packing import packing
 

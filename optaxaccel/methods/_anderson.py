@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import history as ring
-from optaxaccel.numerics import mixing, trees
+from optaxaccel.methods._interpolatron import mixed_step
+from optaxaccel.numerics import gram_weights, ring, sums, trees
 
 
 class AndersonState(NamedTuple):
@@ -123,7 +123,7 @@ def anderson(
     contract.check_count("history", history, "it is the number of pairs kept", at_most=8 if constraint else None)
     why = "it is added to the diagonal of the Gram matrix over its norm"
     contract.check_number("regularization", regularization, why, at_least=0.0, below=float("inf"))
-    weigh = mixing.affine_weights if constraint is None else mixing.simplex_weights
+    weigh = gram_weights.affine_weights if constraint is None else gram_weights.simplex_weights
     ages = np.arange(history, dtype=np.int32)
 
     def init(params: optax.Params) -> AndersonState:
@@ -143,7 +143,7 @@ def anderson(
         count = state.count
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), updates, params)
         slots = ring.slot_of(count, ages, history)  # of the pairs, newest first
-        distances = ring.square_distances(state.gradients, gradient, history)
+        distances = sums.square_distances(state.gradients, gradient, history)
         row = distances[slots].at[0].set(trees.vdot(gradient, gradient))
         squares = jnp.roll(state.squares, (1, 1), (0, 1)).at[0].set(row).at[:, 0].set(row)
         coefficients = weigh(squares, ages <= count, regularization)
@@ -154,7 +154,7 @@ def anderson(
         gradients = ring.write(state.gradients, slots[0], gradient, when=finite)
         older = [(slots[age], slots[age]) for age in range(1, history)]
         rate = contract.at_step(learning_rate, count)
-        moves = ring.mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
+        moves = mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
 
         def hold(new, old):
             return jnp.where(finite, new, old)

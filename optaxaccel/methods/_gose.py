@@ -1,7 +1,7 @@
 r"""GOSE: any method, with one jump out of a saddle where the gradient has become small.
 
 Yu, Zou and Gu, "Saving gradient and negative curvature computations: Finding local minima more efficiently", 2017.
-`gose` goes around any transformation; `optaxaccel.methods.combined` builds it around two bases from numbers alone.
+`gose` goes around any transformation; `optaxaccel.methods._combined` builds it around two bases from numbers alone.
 """
 
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.negative_curvature import Finder, as_finder, lanczos
-from optaxaccel.methods.negative_curvature_descent import check_search, descend, no_descent
+from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
+from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
 from optaxaccel.numerics import trees
 
 
@@ -169,7 +169,7 @@ def gose(
         base_state = jax.tree.map(
             lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state
         )
-        restarted = restart(base_state, trees.add_scaled(params, 1.0, found.displacement))
+        restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, found.displacement))
         moved = trees.where(jumps, found.displacement, trees.cast_like(moved, params))
         return trees.where(finite, moved, trees.zeros_like(params)), GoseState(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
@@ -194,16 +194,3 @@ def _averaged(mean: optax.Updates, updates: optax.Updates, decay: Any, finite: j
 def _chosen(jumps: jax.Array, restarted: optax.OptState, state: optax.OptState) -> optax.OptState:
     """Return the restarted leaves after a jump; those that no restart touched need no choice."""
     return jax.tree.map(lambda r, s: s if r is s else jnp.where(jumps, r, s), restarted, state)
-
-
-def restart(opt_state: optax.OptState, params: optax.Params) -> optax.OptState:
-    """Return the state with its sequences restarted at params, where a state in it has a method `restart(params)`."""
-
-    def knows_how(node: Any) -> bool:
-        return hasattr(type(node), "_fields") and hasattr(type(node), "restart")
-
-    return jax.tree.map(
-        lambda node: node.restart(contract.as_seen_by(node, params)) if knows_how(node) else node,
-        opt_state,
-        is_leaf=knows_how,
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from optaxaccel.numerics import iterates, least_squares
+from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
@@ -74,7 +74,7 @@ def extrapolate_adaptive(
       * Values that are not finite count as the worst, for the grid and for the line.
       * All regularisations use one factorisation, and all runs in one compiled program.
     """
-    number = iterates.check("params_history", params_history, stacked=False)
+    number = sequences.check("params_history", params_history, stacked=False)
     if regularizations is None:
         regularizations = np.concatenate([[1e-16], np.logspace(-15, 1, number - 1)])
     return _extrapolate(
@@ -84,7 +84,7 @@ def extrapolate_adaptive(
         value_fn=value_fn,
         line_search=line_search,
         force_decrease=force_decrease,
-        sharded=iterates.sharded(params_history, stacked=False),
+        sharded=sequences.sharded(params_history, stacked=False),
     )
 
 
@@ -102,21 +102,21 @@ def _grid(regularizations: Any) -> jax.typing.ArrayLike:
 
 @functools.partial(jax.jit, static_argnames=("value_fn", "line_search", "force_decrease", "sharded"))
 def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, sharded):
-    found = iterates.unpack(history, False, sharded)
-    reduced = least_squares.reduce(iterates.columns_of(found), found.mask)
+    found = sequences.unpack(history, False, sharded)
+    reduced = least_squares.reduce(sequences.columns_of(found), found.mask)
     candidates = jax.vmap(lambda r: least_squares.solve(reduced, found.mask, r))(grid)
     value_of = functools.partial(_value, value_fn, data)
-    values = lax.map(lambda c: value_of(iterates.combine(found, c, "tail")), candidates)
+    values = lax.map(lambda c: value_of(sequences.combine(found, c, "tail")), candidates)
     best = jnp.argmin(values)
-    params, value = iterates.combine(found, candidates[best], "tail"), values[best]
+    params, value = sequences.combine(found, candidates[best], "tail"), values[best]
     if force_decrease:
-        newest = iterates.pick(found, found.order[-1])
+        newest = sequences.pick(found, found.order[-1])
         value_newest = value_of(newest)
         better = jnp.isfinite(value) & (value <= value_newest)
         params = jax.tree.map(lambda x, y: jnp.where(better, x, y), params, newest)
         value = jnp.minimum(value, value_newest)
     if line_search:
-        params = _line_search(value_of, iterates.pick(found, found.oldest), params, value)
+        params = _line_search(value_of, sequences.pick(found, found.oldest), params, value)
     return params
 
 

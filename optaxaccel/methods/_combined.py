@@ -7,9 +7,9 @@ import jax
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.agd import agd
-from optaxaccel.methods.gose import gose
-from optaxaccel.methods.negative_curvature import Finder, lanczos
+from optaxaccel.methods._agd import agd
+from optaxaccel.methods._gose import gose
+from optaxaccel.methods._negative_curvature import Finder, lanczos
 
 
 def gose_sgd(

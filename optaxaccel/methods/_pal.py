@@ -1,7 +1,7 @@
 r"""PAL: jump to the minimum of a parabola through two losses and one slope.
 
 Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019. `pal` is their
-Algorithm 1 and `pal_decay_schedule` its decay; the line search itself is in `optaxaccel.methods.parabola`.
+Algorithm 1 and `pal_decay_schedule` its decay; the line search itself is in `optaxaccel.methods._parabola`.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxaccel.methods import contract, parabola
+from optaxaccel.methods import _parabola as parabola
+from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
 

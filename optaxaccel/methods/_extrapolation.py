@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import iterates, least_squares
+from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
@@ -90,9 +90,9 @@ def extrapolate(
     """
     _check(regularization)
     contract.check_choice("iterate", iterate, ("tail", "head"))
-    number = iterates.check("params_history", params_history, stacked)
+    number = sequences.check("params_history", params_history, stacked)
     if statistics is not None:
-        found = iterates.check("statistics", statistics, stacked)
+        found = sequences.check("statistics", statistics, stacked)
         if found != number:
             raise ValueError(
                 f"statistics holds {found} trees and params_history {number}, but each set of statistics belongs to "
@@ -105,7 +105,7 @@ def extrapolate(
         relative=relative,
         iterate=iterate,
         stacked=stacked,
-        sharded=iterates.sharded(params_history, stacked),
+        sharded=sequences.sharded(params_history, stacked),
     )
     return params if statistics is None else (params, combined)
 
@@ -131,8 +131,8 @@ def extrapolation_weights(
       [-1.0, 2.0]
     """
     _check(regularization)
-    iterates.check("params_history", params_history, stacked)
-    sharded = iterates.sharded(params_history, stacked)
+    sequences.check("params_history", params_history, stacked)
+    sharded = sequences.sharded(params_history, stacked)
     return _extrapolation_weights(params_history, regularization, relative=relative, stacked=stacked, sharded=sharded)
 
 
@@ -143,23 +143,23 @@ def _check(regularization: jax.typing.ArrayLike) -> None:
 
 @functools.partial(jax.jit, static_argnames=("relative", "iterate", "stacked", "sharded"))
 def _extrapolate(history, statistics, regularization, *, relative, iterate, stacked, sharded):
-    found = iterates.unpack(history, stacked, sharded)
+    found = sequences.unpack(history, stacked, sharded)
     weights = _weights(found, regularization, relative)
-    params = iterates.combine(found, weights, iterate)
+    params = sequences.combine(found, weights, iterate)
     if statistics is not None:
-        statistics = iterates.unpack(statistics, stacked, iterates.sharded(statistics, stacked))
-        statistics = _clip_variances(iterates.combine(statistics, weights, iterate))
+        statistics = sequences.unpack(statistics, stacked, sequences.sharded(statistics, stacked))
+        statistics = _clip_variances(sequences.combine(statistics, weights, iterate))
     return params, statistics
 
 
 @functools.partial(jax.jit, static_argnames=("relative", "stacked", "sharded"))
 def _extrapolation_weights(history, regularization, *, relative, stacked, sharded):
-    found = iterates.unpack(history, stacked, sharded)
+    found = sequences.unpack(history, stacked, sharded)
     return _weights(found, regularization, relative)[found.order[:-1]]
 
 
-def _weights(found: iterates.Iterates, regularization: jax.typing.ArrayLike, relative: bool) -> jax.Array:
-    reduced = least_squares.reduce(iterates.columns_of(found), found.mask)
+def _weights(found: sequences.Iterates, regularization: jax.typing.ArrayLike, relative: bool) -> jax.Array:
+    reduced = least_squares.reduce(sequences.columns_of(found), found.mask)
     return least_squares.solve(reduced, found.mask, regularization, relative)
 
 

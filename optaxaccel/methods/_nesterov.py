@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.agd import step_ahead
+from optaxaccel.methods._agd import step_ahead
 from optaxaccel.numerics import trees
 
 Prox = Callable[..., trees.Tree]  # prox(params, step_size)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.agd import step_ahead
-from optaxaccel.methods.negative_curvature import Finder, as_finder, lanczos
-from optaxaccel.methods.negative_curvature_descent import check_search, descend, no_descent
+from optaxaccel.methods._agd import step_ahead
+from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
+from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
 from optaxaccel.numerics import trees
 
 

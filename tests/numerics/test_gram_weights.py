@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optaxaccel.numerics import mixing
+from optaxaccel.numerics import gram_weights
 
-affine, simplex = jax.jit(mixing.affine_weights), jax.jit(mixing.simplex_weights)
+affine, simplex = jax.jit(gram_weights.affine_weights), jax.jit(gram_weights.simplex_weights)
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=25, deadline=None, derandomize=True)
 

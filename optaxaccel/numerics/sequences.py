@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 
 from optaxaccel.numerics import ring
 from optaxaccel.numerics.columns import Leaf, fetch
 from optaxaccel.numerics.ring import History
+from optaxaccel.numerics.sharding import may_be_sharded
 from optaxaccel.numerics.trees import Tree
 
 
@@ -83,18 +83,6 @@ def sharded(history: Any, stacked: bool) -> tuple[bool, ...]:
     if stacked:
         return tuple(map(may_be_sharded, jax.tree.leaves(history)))
     return tuple(any(map(may_be_sharded, rows)) for rows in zip(*map(jax.tree.leaves, history), strict=True))
-
-
-def may_be_sharded(array: Any) -> bool:
-    """Tell whether an array may be split over devices, as far as it can be seen here.
-
-    Outside `jax.jit` it is plain. Inside, an explicit mesh shows it, and on an automatic one everything may be.
-    """
-    if not isinstance(array, Tracer):
-        return isinstance(array, jax.Array) and not array.sharding.is_fully_replicated
-    sharding = jax.typeof(array).sharding
-    axes = zip(sharding.mesh.axis_types, sharding.mesh.axis_sizes, strict=True)
-    return any(sharding.spec) or any(kind is jax.sharding.AxisType.Auto and size > 1 for kind, size in axes)
 
 
 def unpack(history: Any, stacked: bool, sharded: tuple[bool, ...]) -> Iterates:

@@ -1,0 +1,101 @@
+"""Checks of what a factory and its `update` are given; every error says the value, why it matters, and the remedy.
+
+Only Python numbers are checked: an array, a tracer or a schedule is left alone, so nothing here waits for a device.
+"""
+
+import math
+from typing import Any, TypeGuard
+
+import jax
+import optax
+
+# --- Arguments of a factory -------------------------------------------------------------------------------------------
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell a Python number, which is checked, from an array, a tracer or a schedule, which are left alone."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    why: str,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
+) -> None:
+    """Raise ValueError unless a Python number lies in the given range; arrays, tracers and schedules pass.
+
+    Args:
+      name: the argument's name, as the caller wrote it.
+      value: what the caller passed.
+      why: what the argument does, so that the error explains the range.
+      above: exclusive lower limit.
+      at_least: inclusive lower limit.
+      below: exclusive upper limit.
+      at_most: inclusive upper limit.
+    """
+    if isinstance(value, (str, bytes, bool)) or value is None:
+        raise ValueError(f"{name}={value!r} is not a number: {why}. Pass {name}=<number>.")
+    if not is_number(value):
+        return
+    if above < value < below and at_least <= value <= at_most:
+        return
+    limits = [f"> {above:g}"] * (above > -math.inf) + [f">= {at_least:g}"] * (at_least > -math.inf)
+    limits += [f"< {below:g}"] * (below < math.inf) + [f"<= {at_most:g}"] * (at_most < math.inf)
+    wanted = " and ".join(limits) or "finite"
+    raise ValueError(f"{name}={value!r} is out of range: {why}. Pass {name} {wanted}.")
+
+
+def check_count(name: str, value: Any, why: str, *, at_least: int = 1, at_most: int | None = None) -> None:
+    """Raise ValueError unless the value is a Python integer in range: it sets a shape or the length of a loop."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and value >= at_least and (at_most is None or value <= at_most):
+        return
+    limit = f" and <= {at_most}" if at_most is not None else ""
+    raise ValueError(
+        f"{name}={value!r} is not an integer >= {at_least}{limit}: {why}. It sets shapes or loops, so it cannot be "
+        f"traced; with optax.inject_hyperparams name it in static_args=('{name}',)."
+    )
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown. Pass one of: {', '.join(map(repr, choices))}.")
+
+
+def check_learning_rate(learning_rate: optax.ScalarOrSchedule, name: str = "learning_rate") -> None:
+    """Raise ValueError unless a rate given as a Python number is finite and not negative."""
+    check_number(name, learning_rate, "a negative step climbs the loss", at_least=0.0, below=math.inf)
+
+
+def at_step(hyperparameter: optax.ScalarOrSchedule, count: jax.typing.ArrayLike) -> Any:
+    """Return the hyperparameter at the 0-based step `count`: a schedule is called, anything else is constant."""
+    return hyperparameter(count) if callable(hyperparameter) else hyperparameter
+
+
+# --- Arguments of an update -------------------------------------------------------------------------------------------
+
+
+def require_params(method: str, params: optax.Params | None) -> None:
+    """Raise ValueError when `update` was called without `params`."""
+    if params is None:
+        raise ValueError(
+            f"{method} needs the current params, got params=None: its update depends on where the parameters are. "
+            "Call tx.update(grads, state, params, ...)."
+        )
+
+
+def require_extra(method: str, name: str, argument: Any) -> None:
+    """Raise ValueError when the extra argument `name` of `update` is missing."""
+    if argument is None:
+        raise ValueError(
+            f"{method} needs {name}, got {name}=None: it looks at the loss itself, not only at the gradient. "
+            "Call tx.update(grads, state, params, value=loss, grad=grads, value_fn=loss_of_params), where "
+            "loss_of_params(params) returns the scalar loss on the batch of this step. In Flax, "
+            "TrainState.apply_gradients does not hand it on: call state.tx.update there."
+        )

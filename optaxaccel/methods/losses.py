@@ -1,0 +1,71 @@
+"""The loss as a method sees it: `value_fn` bound to the data of a step, and whether what it gave is finite."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import arguments, masks
+from optaxaccel.numerics import trees
+
+ValueFn = Callable[..., jax.typing.ArrayLike]
+
+
+def bind_value_fn(
+    method: str, value_fn: ValueFn | None, extra: Mapping[str, Any]
+) -> Callable[[optax.Params], jax.Array]:
+    """Return the loss as a function of the parameters alone.
+
+    Args:
+      method: the method's name, for errors.
+      value_fn: the loss, called as `value_fn(params, **data)`.
+      extra: further keyword arguments of `update`; those that `value_fn` names (all of them if it takes `**data`) are
+        its data, the others are ignored.
+
+    Returns:
+      A function of the parameters that returns the loss as a scalar in float32 or better, not differentiated through.
+
+    Raises:
+      ValueError: `value_fn` is missing, or names data that `update` was not given.
+      TypeError: `value_fn` is not a function, or the parameters hold masked leaves that it cannot know.
+    """
+    arguments.require_extra(method, "value_fn", value_fn)
+    if not callable(value_fn):
+        raise TypeError(f"{method}: value_fn={value_fn!r} is not a function. Pass value_fn=lambda params: loss.")
+    parameters = list(inspect.signature(value_fn).parameters.values())[1:]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [p.name for p in named if p.default is p.empty and p.name not in extra]
+    if missing:
+        given = ", ".join(f"{name}=..." for name in missing)
+        raise ValueError(
+            f"{method}: value_fn needs {', '.join(missing)}, which update was not given. Hand the data of this step on "
+            f"by name: tx.update(grads, state, params, value=loss, grad=grads, value_fn=value_fn, {given})."
+        )
+    data = dict(extra) if takes_all else {p.name: extra[p.name] for p in named if p.name in extra}
+
+    def loss(params: optax.Params) -> jax.Array:
+        masks.refuse_masked(method, params)
+        value = jnp.asarray(value_fn(params, **data))
+        if value.shape != ():
+            raise ValueError(
+                f"{method}: value_fn returned an array of shape {value.shape}, but a loss is one number. "
+                "Return the mean over the batch, and auxiliary outputs (batch statistics, logits) not at all."
+            )
+        return jnp.asarray(value, jnp.promote_types(value.dtype, jnp.float32))
+
+    return loss
+
+
+def step_is_finite(updates: optax.Updates, value: jax.typing.ArrayLike | None) -> jax.Array:
+    """Return whether the gradient and, if it is given, the loss of this step are finite."""
+    return trees.all_finite(updates) & loss_is_finite(value)
+
+
+def loss_is_finite(value: jax.typing.ArrayLike | None) -> jax.Array | bool:
+    """Return whether the loss of this step is finite, as far as it is known; this needs no pass over a gradient."""
+    # The root ends the loss's last chain of scalars, which XLA would copy into the loop over every leaf.
+    return True if value is None else jnp.all(jnp.sqrt(jnp.abs(jnp.asarray(value))) < jnp.inf)

@@ -1,0 +1,83 @@
+"""What the state of a method may tell to everyone else, and how it is found.
+
+A state is a NamedTuple of arrays. It tells something by having a member of that name; nothing is registered. States are
+found at any depth of a pytree: in `optax.chain`, `masked`, `MultiSteps`, `inject_hyperparams` and so on.
+"""
+
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import masks
+
+
+class HoldsIterate(Protocol):
+    """The iterate to evaluate is not the point at which gradients are taken; see `optaxaccel.eval_params`.
+
+    A state that keeps the iterate has it as a field of this name instead of a method.
+    """
+
+    def eval_params(self, params: optax.Params) -> optax.Params:
+        """Return the iterate to evaluate, a tree like `params`."""
+        ...
+
+
+class Restarts(Protocol):
+    """The state belongs to a sequence of points, which can begin anew somewhere else."""
+
+    def restart(self, params: optax.Params) -> Any:
+        """Return the state whose sequence begins at `params`; counts and schedules go on."""
+        ...
+
+
+class Measures(Protocol):
+    """The method evaluates the loss beyond what it is handed."""
+
+    @property
+    def measurement_failed(self) -> jax.Array:
+        """Whether such a loss was not finite in the last step."""
+        ...
+
+
+class Searches(Protocol):
+    """The method searches a direction of negative curvature when it needs to."""
+
+    @property
+    def search_attempts(self) -> jax.Array:
+        """How often it has, int32; each attempt takes what the finder takes, a gradient and a loss."""
+        ...
+
+
+Kind = TypeVar("Kind")
+
+
+def find(opt_state: optax.OptState, kind: type[Kind]) -> list[Kind]:
+    """Return the states in `opt_state` that tell what a protocol of this module asks for, outermost only."""
+    return [state for state in jax.tree.leaves(opt_state, is_leaf=_telling(kind)) if _telling(kind)(state)]
+
+
+def _telling(kind: type) -> Any:
+    names = [name for name in vars(kind) if not name.startswith("_")]
+    return lambda node: hasattr(type(node), "_fields") and all(hasattr(type(node), name) for name in names)
+
+
+def restart(opt_state: optax.OptState, params: optax.Params) -> optax.OptState:
+    """Return the state with its sequences begun anew at `params`, where a state in it knows how (`Restarts`)."""
+    knows_how = _telling(Restarts)
+    return jax.tree.map(
+        lambda node: node.restart(masks.as_seen_by(node, params)) if knows_how(node) else node,
+        opt_state,
+        is_leaf=knows_how,
+    )
+
+
+def measurement_failed(opt_state: optax.OptState) -> jax.Array:
+    """Return whether a loss that a method measured in its last step, beyond the one handed in, was not finite."""
+    return jnp.any(jnp.array([state.measurement_failed for state in find(opt_state, Measures)], bool))
+
+
+def search_attempts(opt_state: optax.OptState) -> jax.Array:
+    """Return how often a finder of negative curvature has run, int32; methods that search when they need to tell it."""
+    return sum([state.search_attempts for state in find(opt_state, Searches)], start=jnp.zeros((), jnp.int32))
