@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from optaxaccel.methods import _extrapolation as extrapolation
+from optaxaccel.methods import given_history, leaf_kinds
 from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
@@ -53,7 +55,11 @@ def extrapolate_adaptive(
         each function object: pass data here rather than by a new closure.
 
     Returns:
-      A tree like one of the history.
+      A tree like one of the history; running statistics in it are treated as by `extrapolate`, and stay where they are
+      while the length is doubled.
+
+    Raises:
+      ValueError: see `extrapolate`, also for trees that are not finite.
 
     Example:
       The length is doubled as long as that lowers the loss:
@@ -77,15 +83,21 @@ def extrapolate_adaptive(
     number = sequences.check("params_history", params_history, stacked=False)
     if regularizations is None:
         regularizations = np.concatenate([[1e-16], np.logspace(-15, 1, number - 1)])
-    return _extrapolate(
-        params_history,
-        _grid(regularizations),
-        data,
-        value_fn=value_fn,
-        line_search=line_search,
-        force_decrease=force_decrease,
-        sharded=sequences.sharded(params_history, stacked=False),
-    )
+    grid = _grid(regularizations)
+    given = given_history.of(params_history, None, stacked=False)
+    with given.precision():
+        params, finite = _extrapolate(
+            params_history,
+            grid,
+            data,
+            value_fn=value_fn,
+            line_search=line_search,
+            force_decrease=force_decrease,
+            sharded=sequences.sharded(params_history, stacked=False),
+            kinds=given.kinds[0],
+        )
+    given.refuse_unless(finite)
+    return given.restored(params, None)[0]
 
 
 def _grid(regularizations: Any) -> jax.typing.ArrayLike:
@@ -100,24 +112,29 @@ def _grid(regularizations: Any) -> jax.typing.ArrayLike:
     return grid
 
 
-@functools.partial(jax.jit, static_argnames=("value_fn", "line_search", "force_decrease", "sharded"))
-def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, sharded):
+@functools.partial(jax.jit, static_argnames=("value_fn", "line_search", "force_decrease", "sharded", "kinds"))
+def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, sharded, kinds):
     found = sequences.unpack(history, False, sharded)
-    reduced = least_squares.reduce(sequences.columns_of(found), found.mask)
+    reduced = extrapolation.reduced(found, kinds)
     candidates = jax.vmap(lambda r: least_squares.solve(reduced, found.mask, r))(grid)
     value_of = functools.partial(_value, value_fn, data)
-    values = lax.map(lambda c: value_of(sequences.combine(found, c, "tail")), candidates)
+
+    def candidate(weights):
+        return extrapolation.in_their_range(sequences.combine(found, weights, "tail"), found, kinds)
+
+    values = lax.map(lambda c: value_of(candidate(c)), candidates)
     best = jnp.argmin(values)
-    params, value = sequences.combine(found, candidates[best], "tail"), values[best]
+    params, value = candidate(candidates[best]), values[best]
+    newest = sequences.pick(found, found.order[-1])
     if force_decrease:
-        newest = sequences.pick(found, found.order[-1])
         value_newest = value_of(newest)
         better = jnp.isfinite(value) & (value <= value_newest)
         params = jax.tree.map(lambda x, y: jnp.where(better, x, y), params, newest)
         value = jnp.minimum(value, value_newest)
     if line_search:
-        params = _line_search(value_of, sequences.pick(found, found.oldest), params, value)
-    return params
+        params = _line_search(value_of, sequences.pick(found, found.oldest), params, value, kinds)
+    finite = jnp.all(jnp.isfinite(reduced)) & extrapolation.all_finite(params)
+    return jax.tree.map(lambda x, y: jnp.where(finite, x, y), params, newest), finite
 
 
 def _value(value_fn: Callable[..., Any], data: dict[str, Any], params: Tree) -> jax.Array:
@@ -131,16 +148,19 @@ def _value(value_fn: Callable[..., Any], data: dict[str, Any], params: Tree) -> 
     return jnp.where(jnp.isfinite(value), value, jnp.inf)
 
 
-def _line_search(value_of: Callable[[Tree], jax.Array], start: Tree, params: Tree, value: jax.Array) -> Tree:
+def _line_search(
+    value_of: Callable[[Tree], jax.Array], start: Tree, params: Tree, value: jax.Array, kinds: tuple[str, ...]
+) -> Tree:
     """Return start + t (params - start) for the last of t = 1, 2, 4, ... up to which the value falls."""
 
     def along(t):
-        def leaf(x0, x):
-            if not jnp.issubdtype(x.dtype, jnp.inexact):
+        def leaf(kind, x0, x):
+            if kind != leaf_kinds.WEIGHT:
                 return x
             return (x + (t - 1) * (x - x0)).astype(x.dtype)  # exactly x at t = 1
 
-        return jax.tree.map(leaf, start, params)
+        structure = jax.tree.structure(params)
+        return jax.tree.map(leaf, jax.tree.unflatten(structure, kinds), start, params)
 
     def falls(search):
         _, value, next_value = search

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optaxaccel.methods import contract
+from optaxaccel.methods import contract, given_history, leaf_kinds
 from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
@@ -46,7 +46,10 @@ def extrapolate(
     Args:
       params_history: K + 1 >= 2 trees, oldest first, usually one an epoch: a list or tuple, a `History`, or with
         `stacked` one tree whose leaves have a leading axis of K + 1. The weights come from the floating and complex
-        leaves; of all others the newest is returned. Of a `History` that is not full only what was pushed counts.
+        leaves; of all others the newest is returned, bit for bit. Running statistics among them, which are known by
+        name ("running_mean", "running_var", "moving_mean", "moving_variance", "batch_stats") or as Flax NNX's
+        `BatchStat`, have no say in the weights and are combined as `statistics` are. Of a `History` that is not full
+        only what was pushed counts.
       regularization: :math:`\lambda` >= 0, the paper's 1e-8 by default. It may be traced. A larger one (1e-6, 1e-4)
         gives flatter weights, closer to a mean; with noisy iterates that is what one wants.
       relative: whether :math:`\lambda` is in units of the largest eigenvalue of R'R, as in the authors' code, so that
@@ -56,10 +59,17 @@ def extrapolate(
         derivation and the authors' Matlab code do.
       stacked: whether a history is one tree of stacked leaves.
       statistics: a second history of the same length, for the running statistics of batch normalisation: combined with
-        the same weights. Leaves whose name contains "var" are clipped at 0, because weights may be negative.
+        the same weights. Leaves whose name contains "var" or "std" stay between their least and largest value in the
+        history, because weights may be negative.
 
     Returns:
       A tree like one of the history, in its dtypes; with `statistics` the pair of it and the combined statistics.
+      Arrays of NumPy in 64 bits, which JAX holds only with `jax_enable_x64`, come back as arrays of NumPy. Where a
+      tree, or the result, is not finite, the newest tree is returned inside `jax.jit`; outside that is an error.
+
+    Raises:
+      ValueError: an argument is of no use, the trees hold no floating weights, or (outside `jax.jit`, which waits for
+        the result) a tree or the result is not finite.
 
     Example:
       Gradient descent on a quadratic with one curvature approaches its minimum, here 1, along a line. Two differences
@@ -92,21 +102,26 @@ def extrapolate(
     contract.check_choice("iterate", iterate, ("tail", "head"))
     number = sequences.check("params_history", params_history, stacked)
     if statistics is not None:
-        found = sequences.check("statistics", statistics, stacked)
-        if found != number:
+        counted = sequences.check("statistics", statistics, stacked)
+        if counted != number:
             raise ValueError(
-                f"statistics holds {found} trees and params_history {number}, but each set of statistics belongs to "
+                f"statistics holds {counted} trees and params_history {number}, but each set of statistics belongs to "
                 "one set of parameters. Push both at the same moments."
             )
-    params, combined = _extrapolate(
-        params_history,
-        statistics,
-        regularization,
-        relative=relative,
-        iterate=iterate,
-        stacked=stacked,
-        sharded=sequences.sharded(params_history, stacked),
-    )
+    given = given_history.of(params_history, statistics, stacked)
+    with given.precision():
+        *combined, finite = _extrapolate(
+            given.params,
+            given.statistics,
+            regularization,
+            relative=relative,
+            iterate=iterate,
+            stacked=stacked,
+            sharded=sequences.sharded(given.params, stacked),
+            kinds=given.kinds,
+        )
+    given.refuse_unless(finite)
+    params, combined = given.restored(*combined)
     return params if statistics is None else (params, combined)
 
 
@@ -132,8 +147,18 @@ def extrapolation_weights(
     """
     _check(regularization)
     sequences.check("params_history", params_history, stacked)
-    sharded = sequences.sharded(params_history, stacked)
-    return _extrapolation_weights(params_history, regularization, relative=relative, stacked=stacked, sharded=sharded)
+    given = given_history.of(params_history, None, stacked)
+    with given.precision():
+        weights, finite = _extrapolation_weights(
+            given.params,
+            regularization,
+            relative=relative,
+            stacked=stacked,
+            sharded=sequences.sharded(given.params, stacked),
+            kinds=given.kinds[0],
+        )
+    given.refuse_unless(finite)
+    return weights
 
 
 def _check(regularization: jax.typing.ArrayLike) -> None:
@@ -141,34 +166,60 @@ def _check(regularization: jax.typing.ArrayLike) -> None:
     contract.check_number("regularization", regularization, why, at_least=0.0, below=float("inf"))
 
 
-@functools.partial(jax.jit, static_argnames=("relative", "iterate", "stacked", "sharded"))
-def _extrapolate(history, statistics, regularization, *, relative, iterate, stacked, sharded):
+@functools.partial(jax.jit, static_argnames=("relative", "iterate", "stacked", "sharded", "kinds"))
+def _extrapolate(history, statistics, regularization, *, relative, iterate, stacked, sharded, kinds):
     found = sequences.unpack(history, stacked, sharded)
-    weights = _weights(found, regularization, relative)
-    params = sequences.combine(found, weights, iterate)
-    if statistics is not None:
-        statistics = sequences.unpack(statistics, stacked, sequences.sharded(statistics, stacked))
-        statistics = _clip_variances(sequences.combine(statistics, weights, iterate))
-    return params, statistics
+    weights = _weights(found, kinds[0], regularization, relative)
+    finite = jnp.all(jnp.isfinite(weights))
+    combined = []
+    for part, kind in zip((history, statistics), kinds, strict=True):
+        if part is None:
+            combined.append(None)
+            continue
+        part = sequences.unpack(part, stacked, sharded if part is history else sequences.sharded(part, stacked))
+        tree, newest = sequences.combine(part, weights, iterate), sequences.pick(part, part.order[-1])
+        tree = in_their_range(tree, part, kind)
+        finite &= all_finite(tree)
+        combined.append((tree, newest))
+    chosen = [None if c is None else jax.tree.map(lambda x, y: _where(finite, x, y), *c) for c in combined]
+    return *chosen, finite
 
 
-@functools.partial(jax.jit, static_argnames=("relative", "stacked", "sharded"))
-def _extrapolation_weights(history, regularization, *, relative, stacked, sharded):
+@functools.partial(jax.jit, static_argnames=("relative", "stacked", "sharded", "kinds"))
+def _extrapolation_weights(history, regularization, *, relative, stacked, sharded, kinds):
     found = sequences.unpack(history, stacked, sharded)
-    return _weights(found, regularization, relative)[found.order[:-1]]
+    weights = _weights(found, kinds, regularization, relative)[found.order[:-1]]
+    finite = jnp.all(jnp.isfinite(weights))
+    return jnp.where(finite, weights, jnp.zeros_like(weights).at[-1].set(1.0)), finite
 
 
-def _weights(found: sequences.Iterates, regularization: jax.typing.ArrayLike, relative: bool) -> jax.Array:
-    reduced = least_squares.reduce(sequences.columns_of(found), found.mask)
-    return least_squares.solve(reduced, found.mask, regularization, relative)
+def _weights(
+    found: sequences.Iterates, kinds: tuple[str, ...], regularization: jax.typing.ArrayLike, relative: bool
+) -> jax.Array:
+    return least_squares.solve(reduced(found, kinds), found.mask, regularization, relative)
 
 
-def _clip_variances(statistics: Tree) -> Tree:
-    """Clip what is named a variance at 0: the weights may be negative."""
+def reduced(found: sequences.Iterates, kinds: tuple[str, ...]) -> jax.Array:
+    """Return the differences of the weights, without statistics, as `least_squares.reduce` does."""
+    weigh = [leaf for leaf, kind in zip(found.leaves, kinds, strict=True) if kind == leaf_kinds.WEIGHT]
+    return least_squares.reduce(sequences.columns_of(found._replace(leaves=weigh)), found.mask)
 
-    def leaf(path, x):
-        names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-        names = [name for name in names if name not in ("", "value", "raw_value")]
-        return jnp.maximum(x, 0) if names and "var" in names[-1].lower() else x
 
-    return jax.tree_util.tree_map_with_path(leaf, statistics)
+def all_finite(tree: Tree) -> jax.Array:
+    """Tell whether all floating leaves are finite."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(x)) for x in leaves], bool))
+
+
+def _where(finite: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.where(finite, x, y) if jnp.issubdtype(x.dtype, jnp.inexact) else y
+
+
+def in_their_range(tree: Tree, found: sequences.Iterates, kinds: tuple[str, ...]) -> Tree:
+    """Clip variances at their least and largest values in the history: weights may be negative, or above 1."""
+    leaves, structure = jax.tree.flatten(tree)
+    for k, kind in enumerate(kinds):
+        if kind == leaf_kinds.VARIANCE and jnp.isrealobj(leaves[k]):
+            least, largest = sequences.bounds(found, k)
+            leaves[k] = jnp.clip(leaves[k], least, largest)
+    return jax.tree.unflatten(structure, leaves)

@@ -164,6 +164,17 @@ def combine(iterates: Iterates, weights: jax.Array, iterate: str) -> Tree:
     return jax.tree.unflatten(iterates.structure, map(mean, iterates.leaves))
 
 
+def bounds(iterates: Iterates, number: int) -> tuple[jax.Array, jax.Array]:
+    """Return the least and the largest values of one leaf over all trees that exist, entry by entry."""
+    leaf, count = iterates.leaves[number], len(iterates.order)
+    least = largest = _row(leaf, iterates.order[-1], leaf.dtype)
+    for j in range(iterates.mask.shape[0]):  # difference j is that of rows j and j + 1
+        for k in (j, (j + 1) % count):
+            row = jnp.where(iterates.mask[j] > 0, _row(leaf, k, leaf.dtype), least)
+            least, largest = jnp.minimum(least, row), jnp.maximum(largest, row)
+    return least, largest
+
+
 def pick(iterates: Iterates, row: Any) -> Tree:
     """Return the tree in one row."""
     return jax.tree.unflatten(iterates.structure, [_row(leaf, row, leaf.dtype) for leaf in iterates.leaves])

@@ -195,7 +195,7 @@ def test_every_leaf_keeps_its_dtype_and_integers_are_the_newest():
     np.testing.assert_allclose(got["w"], histories.extrapolated(rounded.astype(float), 1e-2)[:6], rtol=1e-3)
 
 
-def test_statistics_get_the_same_weights_and_no_negative_variance():
+def test_statistics_get_the_same_weights_and_variances_stay_in_their_range():
     points, statistics = decaying(4), [{"mean": jnp.array(m), "var": jnp.array(v)} for m, v in STATISTICS]
     with jax.enable_x64(True):
         history = list(points)
@@ -205,7 +205,7 @@ def test_statistics_get_the_same_weights_and_no_negative_variance():
     mean, var = np.array(STATISTICS).T
     assert c @ var[1:] < 0
     np.testing.assert_allclose(combined["mean"], c @ mean[1:], rtol=1e-5)
-    assert combined["var"] == 0.0
+    assert combined["var"] == np.float32(min(var))  # the weights alone would make it negative
 
 
 STATISTICS = [(0.0, 9.0), (1.0, 4.0), (1.5, 3.0), (1.7, 0.1)]

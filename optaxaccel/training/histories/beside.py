@@ -77,6 +77,14 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
         )
 
     def point(histories, state):
+        try:
+            return extrapolated(histories, state)
+        except ValueError:  # the point is not finite: the iterate itself is looked at, and training goes on
+            if all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves((histories.params, histories.net_state))):
+                raise
+            return dataclasses.replace(state, params=_looked_at(state), opt_state=())
+
+    def extrapolated(histories, state):
         statistics = bool(jax.tree.leaves(state.net_state))
         if adaptive:
             images, labels = judges()
