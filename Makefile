@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check docs figures sensitivity bench clean constraints
+.PHONY: help demo test check docs pages figures sensitivity bench clean constraints
 
 help:            ## list the verbs
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,6 +27,9 @@ check: .venv/dev.stamp  ## lint, format, types, import contracts
 docs: .venv/docs.stamp  ## build the documentation into docs/_build
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+pages: .venv/train.stamp  ## write what follows from the methods' cards: README's table, pages that are missing
+	@$(BIN)/python docs/follow.py
 
 figures: .venv/train.stamp  ## draw the documentation's figures anew
 	@for name in trajectories parabola weights sensitivity; do $(BIN)/python docs/figures/$$name.py || exit 1; done

@@ -25,6 +25,7 @@ def write_all(folder: Path) -> None:
         parts / "methods.md", re.sub(r"^\| (`(\w+)`)", r"| [\1](/methods/\2.md)", tables.methods(), flags=re.MULTILINE)
     )
     write(parts / "readme.md", readme())
+    write(parts / "names.md", public_names())
     write(parts / "models.md", tables.models())
     write(parts / "datasets.md", tables.datasets())
     for name in METHODS:
@@ -53,6 +54,19 @@ def readme() -> str:
     text = (ROOT / "README.md").read_text().split("\n", 1)[1]
     text = re.sub(r"\]\(docs/([\w/]+\.md)\)", r"](/\1)", text)
     return re.sub(r"\]\((CONTRIBUTING|SECURITY|CHANGELOG)\.md\)", lambda m: f"](/{m[1].lower()}.md)", text)
+
+
+def public_names() -> str:
+    """Return a table of the functions that pages describe, one row a page."""
+    rows = []
+    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "methods").glob("*.md")]):
+        text = page.read_text()
+        functions = re.findall(r"^\.\. autofunction:: (optaxaccel\.\w+)$", text, re.MULTILINE)
+        if functions and page.name != "api.md":
+            title = text.partition("\n")[0].removeprefix("# ").partition(":")[0]
+            path = page.relative_to(ROOT / "docs").as_posix()
+            rows.append([", ".join(f"{{py:func}}`~{name}`" for name in functions), f"[{title}](/{path})"])
+    return tables.markdown(["names", "page"], "ll", rows)
 
 
 # --- Methods ----------------------------------------------------------------------------------------------------------

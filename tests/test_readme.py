@@ -1,4 +1,4 @@
-"""The README's code runs and prints what it says; its table is the registry's."""
+"""The README's code runs and prints what it says."""
 
 import contextlib
 import io
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import tables
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\s+```text\n(.*?)```", README, re.DOTALL)
@@ -23,7 +22,3 @@ def test_code_prints_what_the_readme_says(code, expected):
 def test_there_is_an_example_of_at_most_twelve_lines_and_every_python_block_is_run():
     assert len(EXAMPLES) == README.count("```python") >= 1
     assert len(EXAMPLES[0][0].splitlines()) <= 12
-
-
-def test_the_method_table_is_that_of_the_registry():
-    assert tables.methods() in README, f"the README's table should read\n{tables.methods()}"

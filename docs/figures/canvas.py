@@ -1,6 +1,6 @@
 """What the figures share: how a method is run on a function of two numbers, and how a picture is stored small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import optax
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import optaxaccel
 
@@ -44,13 +45,15 @@ def path_of(
         return np.concatenate([np.array(start)[None], np.asarray(points)])
 
 
-def save(figure: Any, name: str, colours: int = 128) -> Path:
-    """Store a figure as a PNG with few colours, and refuse one that would weigh on the repository."""
+def save(figure: Any, name: str, colours: int = 128, methods: Sequence[str] = ()) -> Path:
+    """Store a figure as a PNG with few colours and the names of its methods; refuse one that would be heavy in git."""
     path = STATIC / name
     figure.savefig(path, dpi=110)
+    told = PngInfo()
+    told.add_text("methods", " ".join(methods))
     with Image.open(path) as image:
         image.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            path, optimize=True
+            path, optimize=True, pnginfo=told
         )
     size = path.stat().st_size
     if size > MAX_BYTES:

@@ -12,9 +12,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from canvas import make, path_of, save
 
+from optaxaccel import METHODS
+
 
 class Landscape(NamedTuple):
-    """A function, where to start, what to draw, and how each method is set."""
+    """A function, where to start, what to draw, and how methods are set that their card's example does not suit."""
 
     name: str
     loss: Callable[[jax.Array], jax.Array]
@@ -102,8 +104,14 @@ def draw(landscape: Landscape) -> None:
     left, right, bottom, top = landscape.window
     x, y = np.meshgrid(np.linspace(left, right, 161), np.linspace(bottom, top, 161))
     height = np.asarray(jax.vmap(landscape.loss, in_axes=1)(jnp.array([x.ravel(), y.ravel()]))).reshape(x.shape)
-    figure, panels = plt.subplots(3, 4, figsize=(11, 8), sharex=True, sharey=True, layout="constrained")
-    for panel, (method, arguments) in zip(panels.flat, landscape.methods.items(), strict=True):
+    methods = {**landscape.methods, **{n: c.example for n, c in METHODS.items() if n not in landscape.methods}}
+    rows = -(-len(methods) // 4)
+    figure, panels = plt.subplots(
+        rows, 4, figsize=(11, 8 / 3 * rows), sharex=True, sharey=True, layout="constrained", squeeze=False
+    )
+    for panel in panels.flat[len(methods) :]:
+        panel.set_axis_off()
+    for panel, (method, arguments) in zip(panels.flat, methods.items(), strict=False):
         points = path_of(make(method, arguments), landscape.loss, landscape.start, landscape.steps)
         panel.contour(x, y, height, levels=landscape.levels, colors="0.82", linewidths=0.7)
         panel.plot(*points.T, color="tab:blue", linewidth=0.9)
@@ -116,7 +124,7 @@ def draw(landscape: Landscape) -> None:
         panel.set_title(method, fontsize=10)
         loss = float(landscape.loss(jnp.array(points[-1])))
         panel.set_xlabel(f"{settings}\nloss {loss:.3g} after {landscape.steps} steps", fontsize=6.5)
-    save(figure, f"{landscape.name}.png", colours=48)
+    save(figure, f"{landscape.name}.png", colours=48, methods=tuple(methods))
     plt.close(figure)
 
 

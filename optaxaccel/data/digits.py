@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 _DIGITS = "0123456789abcdefg"
+_TRAIN = 1437
 
 
 def read() -> tuple[np.ndarray, np.ndarray]:
@@ -27,3 +28,10 @@ def read() -> tuple[np.ndarray, np.ndarray]:
     counts = np.array([[_DIGITS.index(mark) for mark in pixels] for pixels, _ in rows])
     image = (counts * 255 // 16).astype(np.uint8).reshape(-1, 8, 8, 1)
     return image, np.array([int(digit) for _, digit in rows], np.int32)
+
+
+def split(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of a split and their labels; the first of the source are those to train on."""
+    image, label = read()
+    part = slice(0, _TRAIN) if name == "train" else slice(_TRAIN, None)
+    return image[part], label[part]

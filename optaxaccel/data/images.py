@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optaxaccel.data import array_records, cache, digits, prepared, splits, synthetic
+from optaxaccel.data import array_records, cache, prepared, splits, synthetic
 from optaxaccel.data.sets import DATASETS, DataCard
 from optaxaccel.registry import unknown
 
@@ -174,8 +175,10 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
         return _npz_reader(Path(name).expanduser())
     base = name.partition(":")[0]
     card = DATASETS.get(base)
-    if card and card.kind == "embedded":
-        return _Reader(card, _read_digits)
+    if card and card.maker:
+        module, function = card.maker.split(":")
+        embedded = getattr(importlib.import_module(module), function)
+        return _Reader(card, lambda split: (Images(*embedded(split)), ""))
     if base.partition("/")[0] == "synthetic":
         shaped = synthetic.card(base)
         return _Reader(shaped, lambda split: (Images(*synthetic.read(shaped, split)), ""))
@@ -208,13 +211,6 @@ def _describe(card: DataCard | None, found: prepared.Prepared) -> DataCard:
         std=(0.5,),
         version=found.version,
     )
-
-
-def _read_digits(split: str) -> tuple[Images, str]:
-    image, label = digits.read()
-    n = DATASETS["digits"].splits["train"]
-    part = slice(0, n) if split == "train" else slice(n, None)
-    return Images(image[part], label[part]), ""
 
 
 def _read_cached(found: prepared.Prepared, split: str) -> tuple[Images, str]:

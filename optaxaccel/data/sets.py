@@ -24,6 +24,7 @@ class DataCard(NamedTuple):
       balanced: whether every class has as many images as any other, in each split.
       checksums: `catalogue.digest` of the original images of a split, where known.
       note: what a reader of results should know.
+      maker: "module:function" of `split(name) -> (image, label)` for a set that is "embedded"; imported when used.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DataCard(NamedTuple):
     balanced: bool = False
     checksums: Mapping[str, str] = MappingProxyType({})
     note: str = ""
+    maker: str = ""
 
     @property
     def streamed(self) -> bool:
@@ -63,6 +65,7 @@ _CARDS = (
         source="Alpaydin & Kaynak 1998, UCI Optical Recognition of Handwritten Digits (test part), doi:10.24432/C50P49",
         licence="CC BY 4.0",
         kind="embedded",
+        maker="optaxaccel.data.digits:split",
         shape=(8, 8, 1),
         classes=10,
         splits={"train": 1437, "test": 360},

@@ -20,6 +20,8 @@ from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
+__all__ = ["extrapolate_adaptive"]
+
 
 def extrapolate_adaptive(
     params_history: Sequence[Tree] | History,

@@ -14,6 +14,8 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
+__all__ = ["AgdState", "ProximalTermState", "add_proximal_term", "agd", "strongly_convex_momentum"]
+
 
 class AgdState(NamedTuple):
     """State of `agd`.

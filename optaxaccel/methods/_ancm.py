@@ -16,6 +16,8 @@ from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
 from optaxaccel.numerics import trees
 
+__all__ = ["AncmState", "ancm"]
+
 
 class AncmState(NamedTuple):
     r"""State of `ancm`.

@@ -15,6 +15,8 @@ from optaxaccel.methods import contract
 from optaxaccel.methods._interpolatron import mixed_step
 from optaxaccel.numerics import gram_weights, ring, sums, trees
 
+__all__ = ["AndersonState", "anderson"]
+
 
 class AndersonState(NamedTuple):
     """State of `anderson`: a ring of the last k pairs. Step `count` writes slot `count % k`.

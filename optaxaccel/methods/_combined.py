@@ -11,6 +11,8 @@ from optaxaccel.methods._agd import agd
 from optaxaccel.methods._gose import gose
 from optaxaccel.methods._negative_curvature import Finder, lanczos
 
+__all__ = ["gose_agd", "gose_sgd"]
+
 
 def gose_sgd(
     learning_rate: optax.ScalarOrSchedule,

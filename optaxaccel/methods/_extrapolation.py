@@ -16,6 +16,8 @@ from optaxaccel.numerics import least_squares, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
+__all__ = ["extrapolate", "extrapolation_weights"]
+
 
 def extrapolate(
     params_history: Sequence[Tree] | History | Tree,

@@ -15,6 +15,8 @@ from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
 from optaxaccel.numerics import trees
 
+__all__ = ["GoseState", "gose"]
+
 
 class GoseState(NamedTuple):
     """State of `gose`, `gose_sgd` and `gose_agd`.

@@ -13,6 +13,8 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
+__all__ = ["IndianState", "indian", "indian_stable", "inna", "inverse_power_schedule"]
+
 
 class IndianState(NamedTuple):
     """State of `indian`.

@@ -17,6 +17,8 @@ from optaxaccel.methods import contract
 from optaxaccel.numerics import ring
 from optaxaccel.numerics.trees import Tree
 
+__all__ = ["InterpolatronState", "interpolatron"]
+
 HistoryInit = Literal["copy", "zero"] | tuple[Literal["normal"], float, int] | tuple[Sequence[Any], Sequence[Any]]
 
 

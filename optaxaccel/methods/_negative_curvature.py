@@ -16,6 +16,8 @@ from optaxaccel.methods import contract
 from optaxaccel.numerics import curvature
 from optaxaccel.numerics.curvature import EigenPair
 
+__all__ = ["Finder", "lanczos", "negative_curvature", "neon2", "shifted_power"]
+
 
 class Finder(NamedTuple):
     """A way to find negative curvature.

@@ -16,6 +16,8 @@ from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.numerics import trees
 from optaxaccel.numerics.packing import packing
 
+__all__ = ["NegativeCurvatureDescentState", "negative_curvature_descent"]
+
 
 class Descent(NamedTuple):
     """Where negative curvature descent went.

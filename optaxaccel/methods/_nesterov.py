@@ -16,6 +16,8 @@ from optaxaccel.methods import contract
 from optaxaccel.methods._agd import step_ahead
 from optaxaccel.numerics import trees
 
+__all__ = ["NesterovState", "ProximalNesterovState", "nesterov"]
+
 Prox = Callable[..., trees.Tree]  # prox(params, step_size)
 
 

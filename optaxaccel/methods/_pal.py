@@ -14,6 +14,8 @@ from optaxaccel.methods import _parabola as parabola
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
+__all__ = ["PalState", "pal", "pal_decay_schedule"]
+
 
 class PalState(NamedTuple):
     """State of `pal`: the fields of `ParabolaState`, and the momentum buffer.

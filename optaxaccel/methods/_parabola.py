@@ -16,6 +16,8 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
+__all__ = ["ParabolaCase", "ParabolaState", "line_profile", "scale_by_parabola"]
+
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 
 

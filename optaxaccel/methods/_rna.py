@@ -15,6 +15,8 @@ from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
 from optaxaccel.numerics import least_squares, ring, sequences, trees
 
+__all__ = ["RnaState", "rna", "rna_sgd"]
+
 
 class RnaState(NamedTuple):
     """State of `rna` and `rna_sgd`.

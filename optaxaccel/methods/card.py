@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import optax
 
+__all__ = ["Card", "Cost"]
+
 
 class Cost(NamedTuple):
     """Oracle calls of a step beyond the gradient that it is handed, as expected numbers.

@@ -7,6 +7,8 @@ import optax
 
 from optaxaccel.methods import masks, states
 
+__all__ = ["eval_params"]
+
 
 def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
     r"""Return the parameters to evaluate or to export.

@@ -23,6 +23,8 @@ from jax.core import Tracer
 
 from optaxaccel.numerics.trees import Tree, leaf_dtype, zeros_like
 
+__all__ = ["History", "history_init", "history_list", "history_push"]
+
 # --- Slots ------------------------------------------------------------------------------------------------------------
 
 
