@@ -28,7 +28,7 @@ docs: .venv/docs.stamp  ## build the documentation into docs/_build
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-pages: .venv/train.stamp  ## write what follows from the methods' cards: README's table, pages that are missing
+pages: .venv/train.stamp  ## write what follows from cards and experiments: tables, pages that are missing
 	@$(BIN)/python docs/follow.py
 
 figures: .venv/train.stamp  ## draw the documentation's figures anew

@@ -30,7 +30,8 @@ def test_the_header_says_claim_command_cost_and_expectation(path):
         assert f"\n{word}" in definition.claim
     assert f"optaxaccel run {path.relative_to(ROOT)}" in definition.claim
     assert set(definition.runs) == set(experiment.SCALES)
-    assert f"[{path.parent.name}/{path.stem}]" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    overview = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"[{path.parent.name}/{path.stem}]" in overview, "The overview lacks it. Run `make pages`."
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=identify)
@@ -76,7 +77,7 @@ def shapes_of(model, arguments, dataset, image_size):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.parent.name)
 def test_pages_agree_with_the_published_results(page):
     """What stands between markers is what the results say, to the byte."""
-    assert pages.render(page, experiment.find(FOLDER)) == page.read_text(encoding="utf-8")
+    assert pages.render(page, experiment.find(FOLDER)) == page.read_text(encoding="utf-8"), "Run `make pages`."
 
 
 def test_published_results_are_those_of_the_definitions():

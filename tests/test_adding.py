@@ -1,0 +1,109 @@
+"""What CONTRIBUTING says of adding things, done with toys in a copy of the tree: one file and one line each."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOYS = Path(__file__).parent / "adding"
+FILES = {  # the toy: its file
+    "method.py": "optaxaccel/methods/_toy.py",
+    "model.py": "optaxaccel/models/toy.py",
+    "data.py": "optaxaccel/data/toy.py",
+    "experiment.py": "experiments/arena/toy.py",
+}
+LINES = {  # its line: the file it goes into, and the line that it follows
+    "from optaxaccel.methods._toy import *": (
+        "optaxaccel/methods/__init__.py",
+        "from optaxaccel.methods._rna import *",
+    ),
+    '    ModelCard("toy", "optaxaccel.models.toy:make", "Cox, The regression analysis, 1958", (8, 8, 1), 10, 650),': (
+        "optaxaccel/models/zoo.py",
+        "_SMALL = (",
+    ),
+    '    DataCard("toy", "made by hand", "none needed", "embedded", (2, 2, 1), 2, {"train": 64, "test": 32}, "test", '
+    '(0.4,), (0.4,), maker="optaxaccel.data.toy:split"),': ("optaxaccel/data/sets.py", "_CARDS = ("),
+}
+CARDS = "test_what_follows_from_the_cards_is_there"
+SKIPPED = shutil.ignore_patterns("__pycache__", "_build", "generated")
+
+
+class Tree:
+    """A copy of the tree to which the toys were added."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("optaxaccel", "tests", "docs", "experiments"):
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build", "generated")
+            )
+        for path in ROOT.glob("*.*"):
+            if path.is_file() and path.suffix in (".md", ".toml", ".cff"):
+                shutil.copyfile(path, folder / path.name)
+        for toy, place in FILES.items():
+            shutil.copyfile(TOYS / toy, folder / place)
+        for line, (place, after) in LINES.items():
+            text = (folder / place).read_text()
+            assert text.count(f"{after}\n") == 1, f"{place} has no line {after!r}"
+            (folder / place).write_text(text.replace(f"{after}\n", f"{after}\n{line}\n"))
+
+    def python(self, *arguments: str) -> tuple[int, str]:
+        """Run Python on the copy; return its exit status and what it printed."""
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "NO_COLOR": "1"}
+        run = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=environment,
+            timeout=240,
+            check=False,
+        )
+        return run.returncode, run.stdout + run.stderr
+
+    def failures(self, *arguments: str) -> tuple[dict[str, str], str]:
+        """Return what tests fail, by name, with the line that says why, and all that was printed."""
+        status, text = self.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", *arguments)
+        assert status in (0, 1), text
+        lines = [line for line in text.splitlines() if line.startswith("FAILED ")]
+        return {line.partition("::")[2].partition(" - ")[0]: line.partition(" - ")[2] for line in lines}, text
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return Tree(tmp_path_factory.mktemp("copy"))
+
+
+def test_one_message_says_what_to_run_for_a_method(tree):
+    failed, text = tree.failures("tests/docs/test_pages.py", "tests/test_readme.py")
+    assert set(failed) == {CARDS}, text
+    assert "Run `make pages`, which writes README.md, docs/methods/toy.md;" in text
+    assert "Run `make figures`, which draws toy into rosenbrock.png, kinked_valley.png, saddle.png." in text
+
+
+def test_what_it_says_is_all_there_is_to_run(tree):
+    status, text = tree.python("docs/follow.py")
+    assert (status, text) == (0, "README.md\ndocs/methods/toy.md\nexperiments/README.md\n")
+    failed, text = tree.failures("tests/docs/test_pages.py", "tests/test_readme.py", "tests/test_layers.py")
+    assert set(failed) == {CARDS}, text
+    assert "make pages" not in text, text
+
+
+def test_the_suites_take_the_toys_up(tree):
+    suites = ["tests/contract", "tests/models/test_zoo.py", "tests/data/test_images.py", "tests/data/test_catalogue.py"]
+    suites += ["tests/test_experiments.py", *FILES.values()]
+    failed, text = tree.failures(*suites, "-k", "toy or every_card or defaults_pass or pages_agree")
+    assert not failed, text
+
+
+def test_the_command_line_knows_the_toys(tree):
+    status, text = tree.python("-m", "optaxaccel", "list")
+    assert status == 0
+    assert text.count(" toy ") == 3
+    status, text = tree.python("-m", "optaxaccel", "run", FILES["experiment.py"], "--scale", "smoke")
+    assert status == 0, text
+    assert "100" in text
