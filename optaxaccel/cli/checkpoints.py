@@ -1,5 +1,9 @@
 """`optaxaccel extrapolate`: the checkpoints of any training run."""
 
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
 from optaxaccel.cli.commands import Extrapolate
 from optaxaccel.cli.terminal import DONE, say, table
 
@@ -15,15 +19,77 @@ def extrapolate(command: Extrapolate) -> int:
         relative=not command.absolute,
         iterate=command.iterate,
         params=command.params,
+        order=command.order,
+        skip_not_finite=command.skip_not_finite,
+        value_fn=None if command.value_fn is None else _function(command.value_fn),
         out=command.out,
     )
-    names = done.names[1:] if command.iterate == "tail" else done.names[:-1]
+    if done.candidates:
+        rows = [[_candidate(c.regularization), f"{c.value:.6g}"] for c in done.candidates]
+        table("Losses", ["candidate", "loss"], rows)
+    names = done.names[1:] if command.iterate == "tail" or done.regularization is None else done.names[:-1]
     rows = [[name, f"{weight: .4g}"] for name, weight in zip(names, done.weights, strict=True)]
-    table(f"Weights of the checkpoints in {command.folder}", ["checkpoint", "weight"], [*rows, ["sum", " 1"]])
+    title = f"Weights of the checkpoints in {command.folder}, {_candidate(done.regularization)}"
+    table(title, ["checkpoint", "weight"], [*rows, ["sum", f"{sum(done.weights): .6g}"]])
     say(f"parameters: {done.where or 'all of a checkpoint'} ({done.arrays} arrays, {done.numbers:,} numbers)")
+    _say_what_else(done)
+    say(f"written: {done.path}, and what was done: {done.path}.json")
+    return DONE
+
+
+def _say_what_else(done: Any) -> None:
     if done.statistics:
         say(f"{done.statistics} was combined with the same weights; better, refresh it on training batches")
+    if done.inside:
+        say(
+            f"running statistics had no say in the weights and were combined with them, variances within their range: "
+            f"{_some(done.inside)}; better, refresh them on training batches"
+        )
+    if done.kept:
+        say(f"as in the newest checkpoint: {_some(done.kept)}")
+    for name, why in done.skipped.items():
+        say(f"left out, because it is not finite: {name} ({why})")
     if done.left_out:
         say(f"left out, for want of a number in the name: {', '.join(done.left_out)}")
-    say(f"written: {done.path}")
-    return DONE
+    if done.calmer is not None:
+        strength, calm = done.calmer
+        say(
+            f"warning: the sum of |weights| is {sum(map(abs, done.weights)):.3g}, and so much of the noise of one "
+            f"checkpoint is in the result. With --regularization {strength:.0e} it is {calm:.3g}. Evaluate both, or "
+            "let --value-fn FILE.py:FUNCTION choose.",
+            error=True,
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _candidate(regularization: float | None) -> str:
+    return "the newest checkpoint" if regularization is None else f"regularization {regularization:.0e}"
+
+
+def _function(place: str) -> Callable[[Any], Any]:
+    """Return a function of a Python file, which is run.
+
+    Raises:
+      ValueError: the place is not FILE.py:FUNCTION, or the file cannot be run or has no such function.
+      FileNotFoundError: there is no such file.
+    """
+    file, _, name = place.rpartition(":")
+    if not file or not name.isidentifier():
+        raise ValueError(f"--value-fn {place} is no function. Pass FILE.py:FUNCTION.")
+    spec = importlib.util.spec_from_file_location("value_fn", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file. Pass --value-fn FILE.py:FUNCTION.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{file} could not be run ({type(error).__name__}: {error}).") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{file} has no function {name!r}. Pass --value-fn FILE.py:FUNCTION.")
+    return function

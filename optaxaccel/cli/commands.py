@@ -90,7 +90,9 @@ class Extrapolate:
     """Extrapolate the checkpoints of any training run (RNA): print the weights, write the result beside them."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """holds orbax steps (100/), Flax files (checkpoint_100, *.msgpack) or .npz files; the number is their order"""
+    """holds orbax steps (100/), safetensors (files, or folders of Hugging Face), Flax files (checkpoint_100,
+    *.msgpack), .npz files, or PyTorch files where PyTorch is installed; the number that counts in
+    their names is their order"""
     last: int = 11
     """how many of the newest to take, K + 1"""
     regularization: float = 1e-8
@@ -100,9 +102,17 @@ class Extrapolate:
     iterate: Literal["tail", "head"] = "tail"
     """whether the weights belong to the newer or to the older ends of the differences"""
     params: str | None = None
-    """path of the parameters in a checkpoint (state/params); by default the nearest entry called params"""
+    """path of the parameters in a checkpoint (state/params), "." for all of it; by default the nearest entry called
+    params"""
+    order: str | None = None
+    """what came first: a word before a number in the names (epoch), 1 or -1 for the first or last number, name, time"""
+    skip_not_finite: bool = False
+    """leave out checkpoints with NaN or infinities, instead of refusing them"""
+    value_fn: str | None = None
+    """FILE.py:FUNCTION of the tree that would be written, a loss: the best of several regularisations is written, or
+    the newest checkpoint, if that is better. The file is run"""
     out: Path | None = None
-    """where to write; by default CHECKPOINTS/extrapolated, in the format of the checkpoints"""
+    """where to write; its ending says in which format; by default CHECKPOINTS/extrapolated, as the checkpoints are"""
 
 
 @dataclasses.dataclass(frozen=True)

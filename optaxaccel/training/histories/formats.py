@@ -1,18 +1,20 @@
-"""Formats of checkpoints written by others: orbax step folders, Flax msgpack files, `.npz` files.
+"""Formats of checkpoints written by others, and what is written back.
 
 None of the readers can run code that a file brings along: orbax reads arrays by their metadata, Flax's msgpack knows
-arrays, numbers and strings only, and `.npz` files are read with `allow_pickle=False`.
+arrays, numbers and strings only, `.npz` files are read with `allow_pickle=False`, safetensors are names and bytes, and
+PyTorch's files are read by its `weights_only` reader.
 """
 
 import logging
 import re
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from optaxaccel.training.histories import npz_files, safetensors_files, shards, torch_files
 
 Tree = Any
 
@@ -22,25 +24,49 @@ class Format(NamedTuple):
 
     Attributes:
       name: for messages.
-      ending: what a file's name ends with.
+      endings: what a file's name may end with, the usual one first.
       read: (path) -> a tree of NumPy arrays.
-      write: (path, tree) writes a tree of NumPy arrays.
+      write: (path, tree, like) writes a tree of NumPy arrays; `like` is a checkpoint whose other contents are kept.
     """
 
     name: str
-    ending: str
+    endings: tuple[str, ...]
     read: Callable[[Path], Tree]
-    write: Callable[[Path, Tree], None]
+    write: Callable[[Path, Tree, Path], None]
+
+    @property
+    def ending(self) -> str:
+        """The usual ending."""
+        return self.endings[0]
 
 
 def of(path: Path) -> Format | None:
-    """Return the format of a checkpoint, or None where it does not look like one."""
+    """Return the format of a checkpoint, or None where it does not look like one; hidden files never do."""
+    if path.name.startswith(".") or shards.is_shard(path):
+        return None
     if path.is_dir():
-        return ORBAX if _items(path) and "orbax-checkpoint-tmp" not in path.name else None
-    if path.suffix == ".npz":
-        return NPZ
-    flax_name = re.fullmatch(r"checkpoint_\d+", path.name)
-    return MSGPACK if path.suffix == ".msgpack" or flax_name else None
+        if "orbax-checkpoint-tmp" in path.name:
+            return None
+        inside = shards.weights_of(path)
+        return ORBAX if _items(path) else None if inside is None else of(inside)
+    name = path.name.removesuffix(shards.INDEX)
+    if re.fullmatch(r"checkpoint_\d+", name):  # Flax's name without an ending
+        return MSGPACK
+    found = next((kind for kind in FILES if name.endswith(kind.endings)), None)
+    return None if found is TORCH and name.endswith(".bin") and not _is_zip(path) and name == path.name else found
+
+
+def for_writing(out: Path, like: Format) -> Format:
+    """Return the format that the ending of an output asks for; that of the checkpoints where it has none.
+
+    Raises:
+      ValueError: no format has that ending.
+    """
+    kind = next((kind for kind in FILES if out.name.endswith(kind.endings)), None)
+    if kind is None and out.suffix:
+        known = ", ".join(kind.ending for kind in FILES)
+        raise ValueError(f"{out} ends with {out.suffix}, which is no format here. Use one of {known}, or no ending.")
+    return kind or like
 
 
 @contextmanager
@@ -49,52 +75,43 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{path} is damaged or no {kind} checkpoint ({type(error).__name__}: {error}).") from error
+        reason = " ".join(str(error).split())[:300]  # one line, and no more than can be read
+        raise ValueError(f"{path} is damaged or no {kind} checkpoint ({type(error).__name__}: {reason}).") from error
 
 
-# --- .npz -------------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 
 def _read_npz(path: Path) -> Tree:
-    """Read a flat file of arrays; slashes in their names make a tree."""
     with _reading(path, ".npz"):
-        try:
-            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except zipfile.BadZipFile as error:
-            raise ValueError("it is no zip archive") from error
-        for name, array in arrays.items():
-            if array.dtype.kind == "V":
-                raise ValueError(f"{name!r} is of dtype {array.dtype}, as which .npz stores bfloat16. Save float32")
-        return _nested(arrays)
+        return npz_files.read(path)
 
 
-def _nested(arrays: dict[str, np.ndarray]) -> Tree:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *folders, leaf = name.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[leaf] = array
-    return tree
+def _write_npz(path: Path, tree: Tree, like: Path) -> None:
+    npz_files.write(path, tree)
 
 
-def _write_npz(path: Path, tree: Tree) -> None:
-    def flat(node: Tree, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-        if isinstance(node, dict):
-            for key, child in node.items():
-                yield from flat(child, f"{prefix}/{key}" if prefix else str(key))
-        else:
-            yield prefix, node
-
-    with zipfile.ZipFile(path, "w") as archive:  # np.savez has no room for arrays called "file"
-        for name, array in flat(tree, ""):
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+def _read_safetensors(path: Path) -> Tree:
+    with _reading(path, "safetensors"):
+        return npz_files.nested(_whole(path, safetensors_files.read))
 
 
-# --- Flax msgpack -----------------------------------------------------------------------------------------------------
+def _whole(path: Path, read_one: Callable[[Path], Mapping[str, Any]]) -> Tree:
+    """Read a file, all files of an index, or what a folder holds of them."""
+    file = shards.weights_of(path) if path.is_dir() else path
+    assert file is not None  # of(path) looked
+    return shards.read(file, read_one) if file.name.endswith(shards.INDEX) else read_one(file)
+
+
+def _write_safetensors(path: Path, tree: Tree, like: Path) -> None:
+    """Keep the text entries of the newest checkpoint: Hugging Face's reader wants "format" to be there."""
+    file = shards.weights_of(like) if like.is_dir() else like
+    about = {"format": "np"}
+    if file is not None and file.name.endswith(shards.INDEX):
+        file = next(iter(sorted(file.parent.glob(file.name.removesuffix(".safetensors" + shards.INDEX) + "-*-of-*"))))
+    if file is not None and file.suffix == ".safetensors":
+        about = safetensors_files.metadata(file) or about
+    safetensors_files.write(path, npz_files.flat_arrays(tree), about)
 
 
 def _read_msgpack(path: Path) -> Tree:
@@ -104,10 +121,28 @@ def _read_msgpack(path: Path) -> Tree:
         return serialization.msgpack_restore(path.read_bytes())
 
 
-def _write_msgpack(path: Path, tree: Tree) -> None:
+def _write_msgpack(path: Path, tree: Tree, like: Path) -> None:
     from flax import serialization
 
     path.write_bytes(serialization.msgpack_serialize(tree))
+
+
+def _read_torch(path: Path) -> Tree:
+    torch_files.require(path)
+    with _reading(path, "PyTorch"):
+        return _whole(path, torch_files.read)
+
+
+def _write_torch(path: Path, tree: Tree, like: Path) -> None:
+    torch_files.write(path, tree)
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) == b"PK"
+    except OSError:
+        return False
 
 
 # --- orbax ------------------------------------------------------------------------------------------------------------
@@ -139,7 +174,7 @@ def _restore(path: Path) -> Tree:
         return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 
 
-def _write_orbax(path: Path, tree: Tree) -> None:
+def _write_orbax(path: Path, tree: Tree, like: Path) -> None:
     import orbax.checkpoint as ocp
 
     with _quiet(), ocp.StandardCheckpointer() as writer:
@@ -158,6 +193,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-NPZ = Format(".npz", ".npz", _read_npz, _write_npz)
-MSGPACK = Format("Flax msgpack", ".msgpack", _read_msgpack, _write_msgpack)
-ORBAX = Format("orbax", "", _read_orbax, _write_orbax)
+NPZ = Format(".npz", (".npz",), _read_npz, _write_npz)
+SAFETENSORS = Format("safetensors", (".safetensors",), _read_safetensors, _write_safetensors)
+MSGPACK = Format("Flax msgpack", (".msgpack",), _read_msgpack, _write_msgpack)
+TORCH = Format("PyTorch", (".pt", ".pth", ".ckpt", ".bin"), _read_torch, _write_torch)
+FILES = (NPZ, SAFETENSORS, MSGPACK, TORCH)
+ORBAX = Format("orbax", ("",), _read_orbax, _write_orbax)

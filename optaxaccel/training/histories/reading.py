@@ -1,0 +1,104 @@
+"""Reading the checkpoints that are extrapolated: the newest that are whole, finite and alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from optaxaccel.methods import given_history, leaf_kinds
+from optaxaccel.training.histories import layout
+from optaxaccel.training.histories.order import Found
+
+Tree = Any
+Names = layout.Names
+Leaves = dict[Names, Any]
+
+
+class Read(NamedTuple):
+    """What was read: the newest tree as it is in the file, cut to `places`, and the leaves of all, oldest first.
+
+    `kept` are leaves that are no arrays, or that hold an infinity that never changes (a mask, say).
+    """
+
+    paths: list[Path]
+    newest: Tree
+    history: list[Leaves]
+    places: list[Names]
+    kept: set[Names]
+    skipped: dict[str, str]
+
+
+def read(found: Found, last: int, params: str | None, skip: bool) -> Read:
+    """Read the newest checkpoints that can be used; of each nothing but the parameters stays in memory."""
+    places = layout.locate(first := found.format.read(found.paths[-1]), params, found.paths[-1])
+    paths: list[Path] = []
+    history: list[Leaves] = []
+    skipped: dict[str, str] = {}
+    kept: set[Names] = set()
+    newest: Tree = None
+    for path in reversed(found.paths):
+        if len(paths) == last:
+            break
+        tree = layout.pruned(first if path == found.paths[-1] else found.format.read(path), places)
+        leaves = layout.leaves(tree)
+        other = history[-1] if history else _neighbour(found, places)
+        trouble, fixed = _not_finite(leaves, other)
+        if trouble and not skip:
+            raise ValueError(
+                f"{path}: {trouble}. The weights of all checkpoints would be NaN, or weigh noise. Move it elsewhere, "
+                "or pass --skip-not-finite to leave it out."
+            )
+        if trouble:
+            skipped[path.name] = trouble
+            continue
+        newest = tree if newest is None else newest
+        kept |= fixed | {names for names, leaf in leaves.items() if not layout.is_array(leaf)}
+        history.insert(0, leaves)
+        paths.insert(0, path)
+    if history:
+        _refuse_unlike(history, paths)
+    return Read(paths, newest, history, places, kept, skipped)
+
+
+def _neighbour(found: Found, places: list[Names]) -> Leaves:
+    """Return the leaves of the checkpoint before the newest, to see what never changes."""
+    if len(found.paths) < 2:
+        return {}
+    return layout.leaves(layout.pruned(found.format.read(found.paths[-2]), places))
+
+
+def _not_finite(leaves: Leaves, other: Leaves) -> tuple[str, set[Names]]:
+    """Say what is not finite, and return what is so on purpose: infinities that are the same elsewhere."""
+    fixed = set()
+    for names, leaf in leaves.items():
+        trouble = given_history.not_finite(leaf) if layout.is_array(leaf) else ""
+        if not trouble:
+            continue
+        if "NaN" not in trouble and names in other and np.array_equal(np.asarray(leaf), np.asarray(other[names])):
+            fixed.add(names)
+            continue
+        return f"{'/'.join(names) or 'the array'} {trouble}", fixed
+    return "", fixed
+
+
+def _refuse_unlike(trees: Sequence[Leaves], paths: Sequence[Path]) -> None:
+    """Raise ValueError unless all trees have the names of the newest, and its shapes and dtypes where it has floats."""
+    newest, kinds = trees[-1], layout.kinds(trees[-1])
+
+    def described(tree: Leaves, names: Names) -> str:
+        if names not in tree:
+            return "nothing"
+        if kinds.get(names, leaf_kinds.NEWEST) == leaf_kinds.NEWEST:
+            return "something"
+        return f"{np.asarray(tree[names]).dtype} {np.shape(tree[names])}"
+
+    for tree, path in zip(trees, paths, strict=True):
+        for names in {**newest, **tree}:
+            here, there = described(newest, names), described(tree, names)
+            if here != there:
+                raise ValueError(
+                    f"{path} holds {there} at {'/'.join(names)}, {paths[-1].name} holds {here}: these are not "
+                    "checkpoints of one model. Pass a smaller --last to take the newest ones only, or move the others "
+                    "elsewhere."
+                )

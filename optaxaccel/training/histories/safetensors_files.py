@@ -1,0 +1,134 @@
+"""Safetensors files: a JSON header with names, dtypes, shapes and places, and then the bytes of all arrays.
+
+The format is so small that reading and writing it here is simpler than a dependency, which would not know bfloat16 in
+NumPy, and which stores arrays that are not C-contiguous with wrong values (safetensors 0.8.0, `numpy.save_file`).
+https://huggingface.co/docs/safetensors
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+_LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "C64": np.complex64,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name.
+
+    Raises:
+      ValueError: the header is no header, or the arrays are not where it says.
+    """
+    with open(path, "rb") as file:
+        entries, start, size = _header(file)
+        return {name: _array(file, name, entry, start, size) for name, entry in entries.items()}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """Return the free text entries of a file: libraries say there what wrote it, and look for that when they read."""
+    with open(path, "rb") as file:
+        return _parsed(file)[0].get("__metadata__") or {}
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name, the widest dtypes first, as the format's own library does.
+
+    Raises:
+      ValueError: there is no such dtype in the format.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
+    order = sorted(arrays, key=lambda name: (-np.asarray(arrays[name]).dtype.itemsize, name))
+    end = 0
+    for name in order:
+        array = np.asarray(arrays[name])
+        dtype = array.dtype.newbyteorder("=")
+        if dtype not in _NAMES:
+            raise ValueError(f"safetensors has no dtype {dtype}, which {name!r} has. Pass --out FILE.npz.")
+        places = [end, end + array.nbytes]
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(array.shape), "data_offsets": places}
+        end = places[1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            array = np.asarray(arrays[name])
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes("C"))  # whatever its strides
+
+
+def _parsed(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Return the header, and where the arrays begin."""
+    begin = file.read(8)
+    length = int.from_bytes(begin, "little")
+    if len(begin) < 8 or not 2 <= length <= _LONGEST_HEADER:
+        raise ValueError(f"its header would have {length:,} bytes")
+    text = file.read(length)
+    if len(text) < length:
+        raise ValueError(f"it ends within the header of {length:,} bytes")
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return header, 8 + length
+
+
+def _header(file: BinaryIO) -> tuple[dict[str, Any], int, int]:
+    header, start = _parsed(file)
+    size = file.seek(0, 2) - start
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: _offsets(item[0], item[1])):
+        begin, stop = _offsets(name, entry)
+        if begin != end:
+            raise ValueError(f"{name!r} begins at {begin} and not at {end}, where the array before it ends")
+        end = stop
+    if end != size:
+        raise ValueError(f"its header speaks of {end:,} bytes of arrays, and there are {size:,}")
+    return entries, start, size
+
+
+def _offsets(name: str, entry: Any) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(type(x) is int for x in offsets)):
+        raise ValueError(f"{name!r} has no data_offsets [begin, end]")
+    return offsets[0], offsets[1]
+
+
+def _array(file: BinaryIO, name: str, entry: dict[str, Any], start: int, size: int) -> np.ndarray:
+    begin, end = _offsets(name, entry)
+    shape, dtype = entry.get("shape"), _DTYPES.get(str(entry.get("dtype")))
+    if dtype is None:
+        raise ValueError(f"{name!r} has the unknown dtype {entry.get('dtype')!r}")
+    if not (isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)):
+        raise ValueError(f"{name!r} has the shape {shape!r}")
+    dtype = np.dtype(dtype)
+    if not 0 <= begin <= end <= size or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name!r}, {dtype} {tuple(shape)}, does not fill bytes {begin} to {end}")
+    file.seek(start + begin)
+    return (
+        np.frombuffer(bytearray(file.read(end - begin)), dtype.newbyteorder("<"))
+        .astype(dtype, copy=False)
+        .reshape(shape)
+    )
