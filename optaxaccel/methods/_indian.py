@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import compiler, trees
 
 __all__ = ["IndianState", "indian", "indian_stable", "inna", "inverse_power_schedule"]
 
@@ -164,8 +164,8 @@ def _new_phase_last(grads, phase, params, finite, numbers: tuple[Any, ...]):
     def advance(z, g, *moved):
         drive = keep * start - gamma * (1.0 - alpha * beta)
         new = jnp.where(finite, keep * z + drive * g, z).astype(z.dtype)
-        for p in moved:  # the sum that optax.apply_updates computes too; zero times it cannot be optimised away
-            new = new + (0.0 * p).astype(z.dtype)
+        for p in moved:  # the sum that optax.apply_updates computes too
+            new = compiler.after(new, p)
         return new
 
     updates = jax.tree.map(velocity, phase, grads)

@@ -13,7 +13,7 @@ import optax
 
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import compiler, trees
 from optaxaccel.numerics.packing import packing
 
 __all__ = ["NegativeCurvatureDescentState", "negative_curvature_descent"]
@@ -211,7 +211,7 @@ def descend(
         pays = packed_loss(trees.add_scaled(start, 1.0, displacement)) < value
         certain = found.residual < 0.5 * jnp.abs(found.eigenvalue)
         jumps = (found.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
-        jumps = jnp.sqrt(jumps.astype(dtype)) > 0  # ends a chain of scalars, see _sign
+        jumps = compiler.decided(jumps, dtype)
         return Descent(
             trees.where(jumps, displacement, so_far.displacement),
             so_far.num_jumps + jumps.astype(jnp.int32),
@@ -241,8 +241,7 @@ def no_descent(params: optax.Params) -> Descent:
 
 def _sign(gradient: optax.Updates, vector: optax.Updates, key: jax.Array) -> jax.Array:
     """Return the sign of vector'gradient, a random one where that is zero; complex gradients are conjugated first."""
-    # The root keeps the sign and ends the chain of scalars, which XLA would copy into the loop over every leaf.
-    slope = jnp.cbrt(trees.vdot(jax.tree.map(jnp.conj, gradient), vector))
+    slope = compiler.signed_root(trees.vdot(jax.tree.map(jnp.conj, gradient), vector))
     return jnp.where(slope == 0, jax.random.rademacher(key, (), slope.dtype), jnp.sign(slope))
 
 

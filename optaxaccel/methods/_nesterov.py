@@ -14,7 +14,7 @@ import optax
 
 from optaxaccel.methods import contract
 from optaxaccel.methods._agd import step_ahead
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import compiler, trees
 
 __all__ = ["NesterovState", "ProximalNesterovState", "nesterov"]
 
@@ -191,8 +191,7 @@ def _next_theta(theta, t, t_next, m):
 
 def _proximal_step(prox, grads, state, params, t, beta, finite):
     """Return the update of y, the new lead and the new x; what is old is read by its own overwrite only."""
-    # A choice that XLA cannot foresee: it would compute a cheap x once more for the lead and the update, from copies.
-    finite = jnp.logical_and(finite, state.theta > 0.0)
+    finite = compiler.unforeseen(finite, state.theta)  # or a cheap x is computed again for the lead and the update
     there = prox(jax.tree.map(lambda y, g: (y - t * g).astype(y.dtype), params, grads), t)
     x = jax.tree.map(lambda new, old: jnp.where(finite, new, old).astype(old.dtype), there, state.eval_params)
     lead = jax.tree.map(

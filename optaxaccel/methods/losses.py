@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import arguments, masks
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import compiler, trees
 
 ValueFn = Callable[..., jax.typing.ArrayLike]
 
@@ -67,5 +67,4 @@ def step_is_finite(updates: optax.Updates, value: jax.typing.ArrayLike | None) -
 
 def loss_is_finite(value: jax.typing.ArrayLike | None) -> jax.Array | bool:
     """Return whether the loss of this step is finite, as far as it is known; this needs no pass over a gradient."""
-    # The root ends the loss's last chain of scalars, which XLA would copy into the loop over every leaf.
-    return True if value is None else jnp.all(jnp.sqrt(jnp.abs(jnp.asarray(value))) < jnp.inf)
+    return True if value is None else jnp.all(compiler.is_finite(value))

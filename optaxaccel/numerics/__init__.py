@@ -7,6 +7,8 @@ gram_weights   weights of sum one from a small matrix of squared distances
 sequences      the last iterates in whichever form a caller keeps them, as columns
 columns        the matrix whose columns are trees, read block by block
 least_squares  weights of sum one from such columns, safe in float32
+differences    least squares over a ring of differences and their Gram matrix, kept up to date
 curvature      products with a Hessian and its lowest eigenpair
+compiler       what the compiler has to be told: one function a note
 packing        a tree as a few long vectors;  sharding  which leaves may be split over devices
 """

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optaxaccel.numerics import compiler
+
 SMALL = 1 << 17  # entries; smaller leaves are joined
 LARGE = 1 << 20  # entries; blocks of larger leaves are put together by what runs fast instead of what compiles fast
 
@@ -56,14 +58,14 @@ def prepare(leaves: Sequence[Leaf], dtype: np.dtype) -> list[Leaf]:
         if leaf.sharded:
             found.append(leaf)
         elif leaf.size >= SMALL:
-            rows, minus = lax.optimization_barrier((_flat(leaf.rows), _flat(leaf.minus)))
+            rows, minus = compiler.stored((_flat(leaf.rows), _flat(leaf.minus)))
             found.append(leaf._replace(rows=rows, minus=minus))
         else:
             small.append(leaf)
     if small:
         pieces = jax.tree.map(lambda x: fetch(x, dtype), [(_flat(leaf.rows), _flat(leaf.minus)) for leaf in small])
-        pieces = lax.optimization_barrier(pieces)
-        rows, minus = lax.optimization_barrier(jax.tree.map(lambda *x: jnp.concatenate(x, axis=-1), *pieces))
+        pieces = compiler.stored(pieces)
+        rows, minus = compiler.stored(jax.tree.map(lambda *x: jnp.concatenate(x, axis=-1), *pieces))
         found.append(Leaf(rows, small[0].columns, minus))
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optaxaccel.numerics import compiler
 from optaxaccel.numerics.sharding import may_be_sharded
 from optaxaccel.numerics.trees import Tree
 
@@ -28,7 +29,7 @@ def packing(like: Tree) -> tuple[Callable[[Tree], Tree], Callable[[Tree], Tree]]
 
     def unpack(packed: Tree) -> Tree:
         found = list(leaves)
-        packed = jax.lax.optimization_barrier(packed)  # or the vector is computed anew for each leaf
+        packed = compiler.stored(packed)
         for vector, group in zip(packed, groups.values(), strict=True):
             cuts = list(itertools.accumulate(leaves[k].size for k in group))[:-1]
             parts = [vector] if len(group) == 1 else jnp.split(vector, cuts)
