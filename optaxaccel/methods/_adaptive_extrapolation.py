@@ -122,7 +122,7 @@ def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, 
     value_of = functools.partial(_value, value_fn, data)
 
     def candidate(weights):
-        return extrapolation.in_their_range(sequences.combine(found, weights, "tail"), found, kinds)
+        return extrapolation.in_their_range(sequences.combine(found, weights, 1), found, kinds)
 
     values = lax.map(lambda c: value_of(candidate(c)), candidates)
     best = jnp.argmin(values)

@@ -165,7 +165,7 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
     newest = num_pairs % history
     pairs = sequences.of_pairs(starts, ends, num_pairs + 1, newest, history)
     reduced = least_squares.reduce(sequences.columns_of(pairs), pairs.mask)
-    new = sequences.combine(pairs, least_squares.solve(reduced, pairs.mask, regularization), "head")
+    new = sequences.combine(pairs, least_squares.solve(reduced, pairs.mask, regularization), 0)
     keeps = trees.all_finite(new) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)
     return num_pairs, trees.where(keeps, new, ring.read(ends, newest))

@@ -75,22 +75,22 @@ def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def solve(
-    triangle: jax.Array, mask: jax.Array, regularization: jax.typing.ArrayLike, relative: bool = True
+    reduced: jax.Array, mask: jax.Array, regularization: jax.typing.ArrayLike, relative: bool = True
 ) -> jax.Array:
     r"""Return c = z / sum z with (T'T + lambda I) z = 1, the minimiser of |T c|^2 + lambda |c|^2 with sum c = 1.
 
     Args:
-      triangle: T, of `reduce`.
+      reduced: T, of `reduce`.
       mask: the mask that it was made with; c vanishes where it does.
       regularization: lambda, at least 0.
       relative: whether lambda is in units of the largest eigenvalue of T'T, by which T'T is divided first.
     """
-    dtype, number = triangle.dtype, mask.shape[0]
+    dtype, number = reduced.dtype, mask.shape[0]
     # Columns that do not count would be null vectors, and rounding along those is divided by next to nothing where
     # lambda is 0. So they get a length of their own, no larger than the largest singular value.
-    length = jnp.linalg.norm(triangle) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
+    length = jnp.linalg.norm(reduced) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
     absent = (1 - mask) * jnp.where(length > 0, length, 1) * jnp.eye(number, dtype=dtype)
-    _, singular, right = jnp.linalg.svd(jnp.concatenate([triangle, absent]), full_matrices=False)
+    _, singular, right = jnp.linalg.svd(jnp.concatenate([reduced, absent]), full_matrices=False)
     largest = singular[0]
     if relative:
         singular = singular / jnp.where(largest > 0, largest, 1)

@@ -119,7 +119,7 @@ def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, len
     leaves, structure = jax.tree.flatten(ends)
     rows = zip(leaves, jax.tree.leaves(starts), strict=True)
     found = [Leaf(end, "rows", minus=start, sharded=may_be_sharded(end)) for end, start in rows]
-    order = jnp.full((length,), newest)
+    order = (newest + 1 + jnp.arange(length)) % length
     return Iterates(found, structure, (jnp.arange(length) < filled).astype(_dtype(found)), order, 0)
 
 
@@ -141,14 +141,15 @@ def columns_of(iterates: Iterates) -> list[Leaf]:
     return found
 
 
-def combine(iterates: Iterates, weights: jax.Array, iterate: str) -> Tree:
-    """Return x_K + sum_j weights[j] (x - x_K), with x_K the newest and x the "tail" or the "head" of difference j.
+def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
+    """Return x_K + sum_j weights[j] (x_{j + ahead} - x_K), x_K being the newest tree.
 
-    The differences are exact where rounding matters, and a plain sum is ten times faster than a contraction on CPU.
-    Each leaf has its own dtype; of integers the newest is returned.
+    Column j of R belongs to row j: as the residual of pair j, or as the difference that leads from row j to row j + 1,
+    whose end is one row `ahead`. The differences are exact where rounding matters, and a plain sum is ten times faster
+    than a contraction on CPU. Each leaf has its own dtype; of integers the newest is returned.
     """
     number = len(iterates.order)
-    rows = [(j + (iterate == "tail")) % number for j in range(weights.shape[0])]
+    rows = [(j + ahead) % number for j in range(weights.shape[0])]
     if isinstance(iterates.order, np.ndarray):
         rows = [k for k in rows if k != number - 1]  # x_K - x_K
 
