@@ -16,7 +16,7 @@ from jax.core import Tracer
 
 from optaxaccel.methods import _extrapolation as extrapolation
 from optaxaccel.methods import given_history, leaf_kinds
-from optaxaccel.numerics import least_squares, sequences
+from optaxaccel.numerics import extrapolation_weights, sequences
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
@@ -80,6 +80,7 @@ def extrapolate_adaptive(
 
     Deviations:
       * Values that are not finite count as the worst, for the grid and for the line.
+      * Derivatives are those of the regularisation and of the doubling that were chosen.
       * All regularisations use one factorisation, and all runs in one compiled program.
     """
     number = sequences.check("params_history", params_history, stacked=False)
@@ -117,9 +118,10 @@ def _grid(regularizations: Any) -> jax.typing.ArrayLike:
 @functools.partial(jax.jit, static_argnames=("value_fn", "line_search", "force_decrease", "sharded", "kinds"))
 def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, sharded, kinds):
     found = sequences.unpack(history, False, sharded)
-    reduced = extrapolation.reduced(found, kinds)
-    candidates = jax.vmap(lambda r: least_squares.solve(reduced, found.mask, r))(grid)
-    value_of = functools.partial(_value, value_fn, data)
+    columns = extrapolation.columns(found, kinds)
+    reduced = extrapolation_weights.reduced(columns, found.mask)
+    candidates = jax.vmap(lambda r: extrapolation_weights.solve(columns, found.mask, reduced, r))(grid)
+    value_of = functools.partial(_value, value_fn, lax.stop_gradient(data))
 
     def candidate(weights):
         return extrapolation.in_their_range(sequences.combine(found, weights, 1), found, kinds)
@@ -140,7 +142,8 @@ def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, 
 
 
 def _value(value_fn: Callable[..., Any], data: dict[str, Any], params: Tree) -> jax.Array:
-    value = jnp.asarray(value_fn(params, **data))
+    # Which candidate and which doubling is best are choices: no derivative of the loss says anything about the result.
+    value = jnp.asarray(value_fn(lax.stop_gradient(params), **data))
     if value.shape != ():
         raise ValueError(
             f"extrapolate_adaptive: value_fn returned an array of shape {value.shape}, but a loss is one number. "
@@ -173,5 +176,5 @@ def _line_search(
         return 2 * t, value, value_of(along(4 * t))
 
     one = jnp.ones((), jnp.float32)
-    t, _, _ = lax.while_loop(falls, double, (one, value, value_of(along(2 * one))))
-    return along(t)
+    t, _, _ = lax.while_loop(falls, double, lax.stop_gradient((one, value, value_of(along(2 * one)))))
+    return along(lax.stop_gradient(t))

@@ -242,7 +242,8 @@ def add_proximal_term(weight: float | jax.Array, *, recenter_every: int) -> opta
         finite = contract.loss_is_finite(value)
         recenter = jnp.logical_and(finite, state.count % recenter_every == 0)
         anchor = trees.where(recenter, params, state.anchor)
-        updates = jax.tree.map(lambda g, x, a: (g + 2.0 * weight * (x - a)).astype(g.dtype), updates, params, anchor)
+        away = jax.tree.map(trees.difference, params, anchor)
+        updates = jax.tree.map(lambda g, d: (g + 2.0 * weight * d).astype(g.dtype), updates, away)
         return updates, ProximalTermState(jnp.where(finite, optax.safe_increment(state.count), state.count), anchor)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -204,11 +204,12 @@ def _pulled(updates: optax.Updates, params: optax.Params, centre: optax.Params, 
     """Add the gradient of weight ||params - centre||^2."""
     if contract.is_number(weight) and weight == 0:
         return updates
-    return jax.tree.map(lambda g, p, c: (g + 2.0 * weight * (p - c)).astype(g.dtype), updates, params, centre)
+    away = jax.tree.map(trees.difference, params, centre)
+    return jax.tree.map(lambda g, d: (g + 2.0 * weight * d).astype(g.dtype), updates, away)
 
 
 def _distance(params: optax.Params, moved: optax.Updates, start: optax.Params) -> jax.Array:
-    return trees.norm(jax.tree.map(lambda p, u, s: p + u - s, params, moved, start))
+    return trees.norm(jax.tree.map(lambda p, u, s: trees.difference(p + u, s), params, moved, start))
 
 
 CARD = contract.Card(

@@ -154,7 +154,9 @@ def anderson(
         finite = jnp.all(jnp.isfinite(row)) & contract.loss_is_finite(value)
         iterates = ring.write(state.iterates, slots[0], params, when=finite)
         gradients = ring.write(state.gradients, slots[0], gradient, when=finite)
-        older = [(slots[age], slots[age]) for age in range(1, history)]
+        # Of pairs that there are not yet the weight is zero, but zero times a difference from infinity is not.
+        there = jnp.where(ages <= count, slots, slots[0])
+        older = [(there[age], there[age]) for age in range(1, history)]
         rate = contract.at_step(learning_rate, count)
         moves = mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
 

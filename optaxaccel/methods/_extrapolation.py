@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel.methods import contract, given_history, leaf_kinds
-from optaxaccel.numerics import least_squares, sequences
+from optaxaccel.numerics import extrapolation_weights as differentiable
+from optaxaccel.numerics import sequences
+from optaxaccel.numerics.columns import Leaf
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
@@ -88,7 +90,7 @@ def extrapolate(
 
     Costs:
       No oracle call. For K = 10 on one CPU core about 4 times as long as copying the history, which is read twice; no
-      temporary copy of it. It has no derivative in reverse mode.
+      temporary copy of it. First derivatives, forwards and backwards, take two more readings.
 
     Deviations:
       * R'R is not solved with as it is: its rounding in float32, 1e-7 R'R, is more than the default lambda, and the
@@ -198,13 +200,13 @@ def _extrapolation_weights(history, regularization, *, relative, stacked, sharde
 def _weights(
     found: sequences.Iterates, kinds: tuple[str, ...], regularization: jax.typing.ArrayLike, relative: bool
 ) -> jax.Array:
-    return least_squares.solve(reduced(found, kinds), found.mask, regularization, relative)
+    return differentiable.weights(columns(found, kinds), found.mask, regularization, relative)
 
 
-def reduced(found: sequences.Iterates, kinds: tuple[str, ...]) -> jax.Array:
-    """Return the differences of the weights, without statistics, as `least_squares.reduce` does."""
+def columns(found: sequences.Iterates, kinds: tuple[str, ...]) -> list[Leaf]:
+    """Return the differences of the weights, without statistics."""
     weigh = [leaf for leaf, kind in zip(found.leaves, kinds, strict=True) if kind == leaf_kinds.WEIGHT]
-    return least_squares.reduce(sequences.columns_of(found._replace(leaves=weigh)), found.mask)
+    return sequences.columns_of(found._replace(leaves=weigh))
 
 
 def all_finite(tree: Tree) -> jax.Array:

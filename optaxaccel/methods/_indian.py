@@ -62,7 +62,7 @@ def indian(
         `inverse_power_schedule(gamma_0)`. Its loss is a sum over the samples and everyone's code takes a mean, so its
         :math:`\gamma_0` does not carry over. `indian_stable` says which values are too large for a curvature.
       alpha: viscous friction, >= 0, in 1/time. 0.5 is the default of the authors' Keras and TensorFlow code, which
-        recommends to tune it first; that of their PyTorch code is 0.1.
+        recommends to tune it first, and of their PyTorch code.
       beta: Newtonian damping, >= 0, in time. 0.1 is the default of all their codes; they try powers of ten.
       initial_velocity: s in the first velocity :math:`-s g_0`, so that :math:`z_0 = (\beta - s) g_0`. None is
         :math:`z_0 = 0` (s = beta), the start of the authors' PyTorch code; their TensorFlow and Keras code has s = 1.
@@ -95,6 +95,8 @@ def indian(
         has no difference of two large numbers, and parameters moved by someone else do not change the velocity.
       * A step whose `value`, if given, is not finite moves nothing and stores nothing but `notfinite_count` + 1. The
         gradient is not looked at: that pass costs about a third of an update. `optax.apply_if_finite` adds it.
+      * No weight decay. That of the authors' code takes :math:`\gamma w \theta` off :math:`\theta` alone, which
+        `optax.chain(optax.add_decayed_weights(w / beta), indian(...))` does to rounding.
 
     Notes:
       * gamma = beta constant is the heavy ball, with momentum 1 - alpha beta and rate beta^2. alpha beta = 1 is

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import ring
+from optaxaccel.numerics import ring, trees
 from optaxaccel.numerics.trees import Tree
 
 __all__ = ["InterpolatronState", "interpolatron"]
@@ -195,7 +195,7 @@ def mixed_step(
         for i, (x_slot, g_slot) in enumerate(older, start=1):
             x = jax.lax.dynamic_index_in_dim(xs, x_slot, 0, keepdims=False).astype(wide)
             h = jax.lax.dynamic_index_in_dim(gs, g_slot, 0, keepdims=False).astype(wide)
-            total = total + weights[i] * ((x - here) - rate * h)
+            total = total + weights[i] * (trees.difference(x, here) - rate * h)
         return total.astype(p.dtype)
 
     return jax.tree.map(leaf, params, gradient, iterates, gradients)

@@ -14,6 +14,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.numerics import compiler, trees
+from optaxaccel.numerics.branching import forward_only
 from optaxaccel.numerics.packing import packing
 
 __all__ = ["NegativeCurvatureDescentState", "negative_curvature_descent"]
@@ -224,7 +225,12 @@ def descend(
         return jumped & (so_far.num_jumps < max_steps)
 
     found = jax.lax.while_loop(goes_on, attempt, (no_descent(start), jnp.ones((), bool)))[0]
-    return found._replace(displacement=unpack(found.displacement))
+    found = found._replace(displacement=unpack(found.displacement))
+    return forward_only(
+        found,
+        "A search for negative curvature goes on until nothing is found, so it has no derivative in reverse mode. Use "
+        "forward mode, jax.jvp or jax.jacfwd, or put jax.lax.stop_gradient around what update is given.",
+    )
 
 
 def attempt_cost(finder: Finder | str) -> contract.Cost:

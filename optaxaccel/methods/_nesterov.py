@@ -194,10 +194,9 @@ def _proximal_step(prox, grads, state, params, t, beta, finite):
     finite = compiler.unforeseen(finite, state.theta)  # or a cheap x is computed again for the lead and the update
     there = prox(jax.tree.map(lambda y, g: (y - t * g).astype(y.dtype), params, grads), t)
     x = jax.tree.map(lambda new, old: jnp.where(finite, new, old).astype(old.dtype), there, state.eval_params)
-    lead = jax.tree.map(
-        lambda d, x, y: jnp.where(finite, beta * d + beta * (x - y), d).astype(d.dtype), state.lead, x, params
-    )
-    updates = jax.tree.map(lambda d, x, y: jnp.where(finite, d - (y - x), 0.0).astype(d.dtype), lead, x, params)
+    there, back = (jax.tree.map(trees.difference, *pair) for pair in ((x, params), (params, x)))
+    lead = jax.tree.map(lambda d, s: jnp.where(finite, beta * d + beta * s, d).astype(d.dtype), state.lead, there)
+    updates = jax.tree.map(lambda d, s: jnp.where(finite, d - s, 0.0).astype(d.dtype), lead, back)
     return updates, lead, x
 
 

@@ -75,7 +75,8 @@ def pal(
       measuring_step_size: distance of the second loss, in units of the parameters, or a schedule of it; > 0. The paper
         searches {0.1, 0.01}. Float32 sets a floor: at a loss of 6 with curvature 1, steps err by 20 to 30 % with 1e-3
         and are noise with 1e-4.
-      max_step_size: longest step, in units of the parameters, or a schedule of it; > 0. The paper searches {0.1, 1}.
+      max_step_size: longest step, in units of the parameters, or a schedule of it; > 0, inf for no limit. The paper
+        searches {0.1, 1}.
       momentum: decay of the old gradients, 0 to 1. The paper searches {0, 0.4, 0.6}.
       loose_approximation: factor on the curvature, > 0. Under 1 steps are longer than the parabola says, and from 1/2
         downwards they no longer lower a quadratic. The paper searches {0.4, 0.6, 0.8}.

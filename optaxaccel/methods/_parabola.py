@@ -25,10 +25,12 @@ class ParabolaCase(enum.IntEnum):
     """What the last step did; the number that `case` holds in the states of `pal` and `scale_by_parabola`."""
 
     NO_STEP_YET = 0
-    MINIMUM = 1  # l' < 0 and l'' > 0: to the minimum of the parabola, or to max_step_size if that is nearer
+    MINIMUM = 1  # l' < 0 and l'' > 0: to the minimum of the parabola
     DOWNHILL = 2  # l' < 0 and l'' <= 0: no minimum ahead, walk the measuring step (or max_step_size) downhill
     NO_DESCENT = 3  # l' >= 0: a zero gradient, a zero direction or one that ascends; no move
-    NOT_MEASURED = 4  # the loss at the measuring point is not finite, or the measuring step is zero; no move
+    NOT_MEASURED = 4  # the loss at the measuring point is not finite; no move
+    CLIPPED = 5  # l' < 0 and l'' > 0: towards the minimum of the parabola, which lies beyond max_step_size
+    NO_MEASURING_STEP = 6  # measuring_step_size has come down to zero, so there is no second loss; no move
 
 
 class ParabolaState(NamedTuple):
@@ -80,7 +82,7 @@ def scale_by_parabola(
 
     Args:
       measuring_step_size: distance of the second loss, in units of the parameters, or a schedule of it; > 0. As `pal`.
-      max_step_size: longest step, in units of the parameters, or a schedule of it; > 0. As `pal`.
+      max_step_size: longest step, in units of the parameters, or a schedule of it; > 0, inf for no limit. As `pal`.
       loose_approximation: factor on the curvature, > 0. As `pal`.
       slope: l'(0): "exact" is :math:`\nabla f \cdot d / \lVert d \rVert` and needs `grad`; "direction_norm" is
         :math:`-\lVert d \rVert`, which holds for the negative gradient only; "gradient_norm" is
@@ -208,7 +210,7 @@ class Line(NamedTuple):
 def check_line_search(measuring_step_size: Any, max_step_size: Any, loose_approximation: Any, slope: str) -> None:
     """Raise ValueError for hyperparameters out of range."""
     contract.check_number("measuring_step_size", measuring_step_size, "the second loss is measured there", above=0.0)
-    contract.check_number("max_step_size", max_step_size, "it is the longest step", above=0.0)
+    contract.check_number("max_step_size", max_step_size, "it is the longest step", above=0.0, unlimited=True)
     contract.check_number("loose_approximation", loose_approximation, "it scales the curvature", above=0.0)
     contract.check_choice("slope", slope, SLOPES)
 
@@ -264,13 +266,17 @@ def search(
     # The direction is never normalised: its norm is folded into the scalar, which saves a pass and a buffer. No cond
     # around the loss: convolutions are slow inside control flow on CPU.
     measured = loss(trees.add_scaled(params, measuring / here.length, direction)).astype(here.value.dtype)
-    curvature = loose_approximation * ((measured - here.value) / measuring - here.slope) / (measuring / 2)
-    known = jnp.isfinite(curvature)
+    measures = measuring > 0
+    distance = jnp.where(measures, measuring, 1.0)
+    curvature = loose_approximation * ((measured - here.value) / distance - here.slope) / (distance / 2)
+    known = jnp.isfinite(curvature) & measures
     descends, convex = here.slope < 0, curvature > 0
     minimum = -here.slope / jnp.where(convex, curvature, 1.0)
     step_size = jnp.minimum(jnp.where(convex, minimum, measuring), maximum)
-    case = jnp.where(convex, int(ParabolaCase.MINIMUM), int(ParabolaCase.DOWNHILL))
-    case = jnp.where(known, case, int(ParabolaCase.NOT_MEASURED))
+    reached = jnp.where(minimum > maximum, int(ParabolaCase.CLIPPED), int(ParabolaCase.MINIMUM))
+    case = jnp.where(convex, reached, int(ParabolaCase.DOWNHILL))
+    unknown = jnp.where(measuring <= 0, int(ParabolaCase.NO_MEASURING_STEP), int(ParabolaCase.NOT_MEASURED))
+    case = jnp.where(known, case, unknown)
     case = jnp.where(descends, case, int(ParabolaCase.NO_DESCENT))
     return Line(
         step_size=jnp.where(here.finite & descends & known, step_size, 0.0),

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
-from optaxaccel.numerics import least_squares, ring, sequences, trees
+from optaxaccel.numerics import extrapolation_weights, ring, sequences, trees
+from optaxaccel.numerics.branching import when
 
 __all__ = ["RnaState", "rna", "rna_sgd"]
 
@@ -105,7 +105,9 @@ def rna(
 
     Deviations:
       * The residual is e - s for any base. With plain SGD at a constant rate it is the mean gradient of the period
-        times a number, which is what the authors' class keeps, and the weights are the same.
+        times a number, which is what the authors' class keeps, and the weights are the same. With momentum they are
+        not: the class goes on with the mean gradient, which is then not where a period has led, and its runs differ
+        (by a quarter after 60 steps of one quadratic).
       * The weights come from an orthogonalisation that float32 does not spoil; see `extrapolate`.
       * Where the extrapolation is not finite the end point stays, and the window is opened anew.
       * A step whose `value`, if given, is not finite moves nothing and is not counted; the base says what becomes of
@@ -140,20 +142,20 @@ def rna(
         ends = ring.write(state.ends, state.num_pairs % history, jax.tree.map(jnp.add, params, updates))
         due = finite & (count % period == 0)
 
-        def end_period(carry):
-            due, num_pairs, starts, old_base_state = carry
-            num_pairs, new = _next_start(num_pairs, starts, ends, history, regularization, count > start * period)
+        def end_period(carry, ends, counts, ridge):
+            num_pairs, starts, old_base_state = carry
+            num_pairs, new = _next_start(num_pairs, starts, ends, history, ridge, counts)
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
                 fresh = trees.where(num_pairs > 0, trees.cast_like(base.init(new), old_base_state), old_base_state)
-            return ~due, num_pairs, starts, fresh
+            return num_pairs, starts, fresh
 
-        # A loop of no or one round. Unlike a branch it costs nothing in other steps under jax.vmap either.
-        carry = (due, state.num_pairs, state.starts, base_state if reset_base else ())
-        _, num_pairs, starts, fresh = lax.while_loop(lambda carry: carry[0], end_period, carry)
+        carry = (state.num_pairs, state.starts, base_state if reset_base else ())
+        ridge = jnp.asarray(regularization, trees.accumulation_dtype())
+        num_pairs, starts, fresh = when(due, end_period, carry, ends, count > start * period, ridge)
         new = ring.read(starts, num_pairs % history)
-        updates = jax.tree.map(lambda u, x, p: jnp.where(due, x - p, u), updates, new, params)
+        updates = jax.tree.map(lambda u, x, p: jnp.where(due, trees.difference(x, p), u), updates, new, params)
         base_state = fresh if reset_base else base_state
         return updates, RnaState(count, notfinite, num_pairs, starts, ends, base_state)
 
@@ -164,11 +166,12 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
     """Return the number of pairs in the window, which a period that does not count opens anew, and the next start."""
     newest = num_pairs % history
     pairs = sequences.of_pairs(starts, ends, num_pairs + 1, newest, history)
-    reduced = least_squares.reduce(sequences.columns_of(pairs), pairs.mask)
-    new = sequences.combine(pairs, least_squares.solve(reduced, pairs.mask, regularization), 0)
-    keeps = trees.all_finite(new) & counts
+    weights = extrapolation_weights.weights(sequences.columns_of(pairs), pairs.mask, regularization)
+    new = sequences.combine(pairs, weights, 0)
+    end = ring.read(ends, newest)
+    keeps = trees.all_finite(jax.tree.map(trees.difference, new, end)) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)
-    return num_pairs, trees.where(keeps, new, ring.read(ends, newest))
+    return num_pairs, trees.where(keeps, new, end)
 
 
 # --- From numbers alone -----------------------------------------------------------------------------------------------

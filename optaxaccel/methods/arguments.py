@@ -26,6 +26,7 @@ def check_number(
     at_least: float = -math.inf,
     below: float = math.inf,
     at_most: float = math.inf,
+    unlimited: bool = False,
 ) -> None:
     """Raise ValueError unless a Python number lies in the given range; arrays, tracers and schedules pass.
 
@@ -37,12 +38,13 @@ def check_number(
       at_least: inclusive lower limit.
       below: exclusive upper limit.
       at_most: inclusive upper limit.
+      unlimited: whether infinity stands for "no limit" and is in range too.
     """
     if isinstance(value, (str, bytes, bool)) or value is None:
         raise ValueError(f"{name}={value!r} is not a number: {why}. Pass {name}=<number>.")
     if not is_number(value):
         return
-    if above < value < below and at_least <= value <= at_most:
+    if (above < value < below and at_least <= value <= at_most) or (unlimited and value == math.inf):
         return
     limits = [f"> {above:g}"] * (above > -math.inf) + [f">= {at_least:g}"] * (at_least > -math.inf)
     limits += [f"< {below:g}"] * (below < math.inf) + [f"<= {at_most:g}"] * (at_most < math.inf)

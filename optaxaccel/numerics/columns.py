@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from optaxaccel.numerics import compiler
+from optaxaccel.numerics.trees import difference
 
 SMALL = 1 << 17  # entries; smaller leaves are joined
 LARGE = 1 << 20  # entries; blocks of larger leaves are put together by what runs fast instead of what compiles fast
@@ -89,7 +90,7 @@ def gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int =
     length = block_length()
     for leaf in leaves:
         if leaf.sharded:
-            total = total + _products(transform, _whole(leaf, transform.dtype))
+            total = total + _products(transform, whole(leaf, transform.dtype))
             continue
         blocks, remainder = divmod(leaf.size, length)
         if blocks:
@@ -133,7 +134,7 @@ def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) 
     if isinstance(stack, tuple):
         rows = [fetch(lax.dynamic_slice(row, (start,), (size,)), dtype)[None] for row in stack]
         if leaf.columns != "rows":
-            rows = [newer - older for older, newer in itertools.pairwise(rows)]
+            rows = [difference(newer, older) for older, newer in itertools.pairwise(rows)]
         return _written(rows) if leaf.size >= LARGE else jnp.concatenate(rows)
 
     def cut(first, number, stack=stack):
@@ -141,10 +142,10 @@ def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) 
 
     number = stack.shape[0]
     if leaf.columns == "rows":
-        return cut(0, number) if leaf.minus is None else cut(0, number) - cut(0, number, leaf.minus)
+        return cut(0, number) if leaf.minus is None else difference(cut(0, number), cut(0, number, leaf.minus))
     # Both operands are cut out of the whole array: a difference of two parts of one block is several times slower.
-    columns = cut(1, number - 1) - cut(0, number - 1)
-    return columns if leaf.columns == "differences" else _written([columns, cut(0, 1) - cut(number - 1, 1)])
+    columns = difference(cut(1, number - 1), cut(0, number - 1))
+    return columns if leaf.columns == "differences" else _written([columns, difference(cut(0, 1), cut(number - 1, 1))])
 
 
 def _written(blocks: list[jax.Array]) -> jax.Array:
@@ -157,12 +158,16 @@ def _written(blocks: list[jax.Array]) -> jax.Array:
     return matrix
 
 
-def _whole(leaf: Leaf, dtype: np.dtype) -> jax.Array:
-    """Return all entries of the columns in the leaf's own shape behind the axis of K."""
+def whole(leaf: Leaf, dtype: np.dtype, *, linear: bool = False) -> jax.Array:
+    """Return all entries of the columns in the leaf's own shape behind the axis of K.
+
+    With `linear` it is a linear function of the rows, which are those of a derivative.
+    """
+    minus = jnp.subtract if linear else difference
     rows = fetch(jnp.stack(leaf.rows) if isinstance(leaf.rows, tuple) else leaf.rows, dtype)
     if leaf.columns == "rows":
-        return rows if leaf.minus is None else rows - fetch(leaf.minus, dtype)
-    return jnp.roll(rows, -1, axis=0) - rows if leaf.columns == "cyclic" else rows[1:] - rows[:-1]
+        return rows if leaf.minus is None else minus(rows, fetch(leaf.minus, dtype))
+    return minus(jnp.roll(rows, -1, axis=0), rows) if leaf.columns == "cyclic" else minus(rows[1:], rows[:-1])
 
 
 def fetch(rows: jax.Array, dtype: np.dtype) -> jax.Array:

@@ -46,10 +46,10 @@ def after(x: jax.Array, moved: jax.Array) -> jax.Array:
     """Return x, not before the array `moved` of its shape was computed.
 
     XLA overwrites a donated buffer in place only after its last reader; where two new values read each other's old
-    ones, it may choose an order that copies one of them. Zero times a float cannot be optimised away, since it can be
-    NaN: where `moved` is not finite the result is not either.
+    ones, it may choose an order that copies one of them. That the lesser of a size and zero is zero it does not know,
+    since a float can be NaN; of an infinity it is zero, too.
     """
-    return x + (0.0 * moved).astype(x.dtype)
+    return x + jnp.minimum(jnp.abs(moved), 0).astype(x.dtype)
 
 
 def stored(tree: Tree) -> Tree:

@@ -86,12 +86,28 @@ def hessian_product(fn: Function, params: Tree, data: Mapping[str, Any], *, host
 def difference_product(
     fn: Function, params: Tree, radius: jax.typing.ArrayLike, data: Mapping[str, Any], *, host_driven: bool = False
 ) -> Product:
-    """Return v -> (gradient(params + radius v) - gradient(params))/radius: one gradient a product, and one before."""
+    """Return v -> (gradient(params + radius v) - gradient(params))/radius: one gradient a product, and one before.
+
+    Both gradients are taken at parameters in working dtypes: bfloat16 would round the small displacement away.
+    """
+    params = _raised_if_taken(fn, params, data)
     if host_driven:
         base = _gradient_on_device(fn, params, data)
         return lambda vector: _difference_on_device(fn, params, vector, radius, base, data)
     base = gradient(fn, params, data)
     return lambda vector: difference(fn, params, vector, radius, base, data)
+
+
+def _raised_if_taken(fn: Function, params: Tree, data: Mapping[str, Any]) -> Tree:
+    """Return the parameters in working dtypes, or as they are where fn insists on the dtypes that they have."""
+    wide = raised(params)
+    if all(w.dtype == p.dtype for w, p in zip(jax.tree.leaves(wide), jax.tree.leaves(params), strict=True)):
+        return params
+    try:
+        jax.eval_shape(lambda p: fn(p, **data), wide)
+    except TypeError:
+        return params
+    return wide
 
 
 # --- Vectors ----------------------------------------------------------------------------------------------------------

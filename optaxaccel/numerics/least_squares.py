@@ -85,21 +85,39 @@ def solve(
       regularization: lambda, at least 0.
       relative: whether lambda is in units of the largest eigenvalue of T'T, by which T'T is divided first.
     """
-    dtype, number = reduced.dtype, mask.shape[0]
-    # Columns that do not count would be null vectors, and rounding along those is divided by next to nothing where
-    # lambda is 0. So they get a length of their own, no larger than the largest singular value.
-    length = jnp.linalg.norm(reduced) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
-    absent = (1 - mask) * jnp.where(length > 0, length, 1) * jnp.eye(number, dtype=dtype)
-    _, singular, right = jnp.linalg.svd(jnp.concatenate([reduced, absent]), full_matrices=False)
-    largest = singular[0]
-    if relative:
-        singular = singular / jnp.where(largest > 0, largest, 1)
-        largest = jnp.where(largest > 0, 1, largest).astype(dtype)
-    # The floor only matters for lambda = 0: a singular value of exactly 0 would give 0 / 0.
-    floor = (jnp.finfo(dtype).eps * largest) ** 2
-    floor = jnp.where(floor > 0, floor, jnp.finfo(dtype).tiny)
-    damped = jnp.maximum(singular**2 + jnp.asarray(regularization, dtype), floor)
-    z = mask * (((right @ mask) / damped) @ right)
+    singular, _ = found = spectrum(reduced, mask)
+    # Always in units of the largest one, or what the sum of z is compared with would depend on the scale of R.
+    largest = jnp.where(singular[0] > 0, singular[0], 1)
+    ridge = jnp.asarray(regularization, reduced.dtype)
+    if not relative:
+        ridge = ridge / largest / largest
+    z = mask * divide(found._replace(singular=singular / largest), ridge, mask)
     total = jnp.sum(z)
     mean = mask / jnp.maximum(jnp.sum(mask), 1)
     return jnp.where(jnp.abs(total) < 1e-10, mean, z / total)
+
+
+class Spectrum(NamedTuple):
+    """Singular values of T, largest first, and its right singular vectors as rows."""
+
+    singular: jax.Array
+    right: jax.Array
+
+
+def spectrum(reduced: jax.Array, mask: jax.Array) -> Spectrum:
+    """Return the singular values and right vectors of T, in which columns that do not count stand by themselves."""
+    # Columns that do not count would be null vectors, and rounding along those is divided by next to nothing where
+    # lambda is 0. So they get a length of their own, no larger than the largest singular value.
+    length = jnp.linalg.norm(reduced) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
+    absent = (1 - mask) * jnp.where(length > 0, length, 1) * jnp.eye(mask.shape[0], dtype=reduced.dtype)
+    _, singular, right = jnp.linalg.svd(jnp.concatenate([reduced, absent]), full_matrices=False)
+    return Spectrum(singular, right)
+
+
+def divide(found: Spectrum, ridge: jax.typing.ArrayLike, side: jax.Array) -> jax.Array:
+    """Return (T'T + ridge I)^(-1) side."""
+    eps = jnp.finfo(side.dtype).eps
+    # The floor only matters without a ridge: a singular value of exactly 0 would give 0 / 0.
+    floor = (eps * found.singular[0]) ** 2
+    damped = jnp.maximum(found.singular**2 + ridge, jnp.where(floor > 0, floor, jnp.finfo(side.dtype).tiny))
+    return ((found.right @ side) / damped) @ found.right

@@ -12,7 +12,7 @@ from optaxaccel.numerics import ring
 from optaxaccel.numerics.columns import Leaf, fetch
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.sharding import may_be_sharded
-from optaxaccel.numerics.trees import Tree
+from optaxaccel.numerics.trees import Tree, difference
 
 
 class Iterates(NamedTuple):
@@ -159,7 +159,7 @@ def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
         dtype = jnp.promote_types(leaf.dtype, jnp.float32)
         newest = total = _row(leaf, iterates.order[-1], dtype)
         for j, k in enumerate(rows):
-            total = total + weights[j].astype(dtype) * (_row(leaf, k, dtype) - newest)
+            total = total + weights[j].astype(dtype) * difference(_row(leaf, k, dtype), newest)
         return total.astype(leaf.dtype)
 
     return jax.tree.unflatten(iterates.structure, map(mean, iterates.leaves))

@@ -44,8 +44,8 @@ def fresh_copy(tree: Tree) -> Tree:
 
 
 def cast_like(tree: Tree, like: Tree) -> Tree:
-    """Cast every leaf to the dtype of its counterpart in `like`."""
-    return jax.tree.map(lambda x, y: x.astype(leaf_dtype(y)), tree, like)
+    """Cast every leaf to the dtype of its counterpart in `like`; what has it already, a key say, is left alone."""
+    return jax.tree.map(lambda x, y: x if x.dtype == leaf_dtype(y) else x.astype(leaf_dtype(y)), tree, like)
 
 
 def vdot(a: Tree, b: Tree) -> jax.Array:
@@ -74,6 +74,11 @@ def scale(factor: jax.typing.ArrayLike, tree: Tree) -> Tree:
 def add_scaled(x: Tree, factor: jax.typing.ArrayLike, direction: Tree) -> Tree:
     """Return x + factor * direction, each leaf in the dtype of x."""
     return jax.tree.map(lambda p, d: (p + factor * d).astype(leaf_dtype(p)), x, direction)
+
+
+def difference(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return x - y of two arrays, zero also where both are the same infinity: such entries stand still."""
+    return jnp.where(jnp.isinf(x) & (x == y), jnp.zeros_like(x), x - y)
 
 
 def where(condition: jax.typing.ArrayLike, a: Tree, b: Tree) -> Tree:

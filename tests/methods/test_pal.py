@@ -192,7 +192,7 @@ def test_waits_while_the_momentum_points_uphill():
         updates, state = tx.update(w, state, w, value=loss(w), value_fn=loss)
         cases.append((int(state.case), float(updates[0]) < 0))
     # 0.9 * -3 + 1 = -1.7, -0.53, 0.52: the third gradient turns it downhill.
-    assert cases[:3] == [(ParabolaCase.NO_DESCENT, False)] * 2 + [(ParabolaCase.MINIMUM, True)]
+    assert cases[:3] == [(ParabolaCase.NO_DESCENT, False)] * 2 + [(ParabolaCase.CLIPPED, True)]
 
 
 # --- Kinds of parameters ----------------------------------------------------------------------------------------------
