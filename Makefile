@@ -1,6 +1,8 @@
 # Every verb makes and reuses .venv by itself; it needs Python 3.11 or newer and make, nothing else.
+# VENV=FOLDER has it elsewhere.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test check docs pages figures sensitivity bench clean constraints
@@ -8,36 +10,36 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 help:            ## list the verbs
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-demo: .venv/train.stamp  ## compare five methods on handwritten digits: a table and a figure in under a minute
+demo: $(VENV)/train.stamp  ## compare five methods on handwritten digits: a table and a figure in under a minute
 	@rm -rf runs/demo
 	@$(BIN)/optaxaccel run experiments/arena/digits.py --scale small --out runs/demo
 	@echo "next:    optaxaccel list                     (all methods, models, data sets; it lives in $(BIN))"
 	@echo "         optaxaccel train --method indian --method-args learning_rate=0.1 --data digits --epochs 20"
 	@echo "         README.md shows the use in your own optax loop and training on MNIST"
 
-test: .venv/dev.stamp  ## run all tests
+test: $(VENV)/dev.stamp  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
-check: .venv/dev.stamp  ## lint, format, types, import contracts
+check: $(VENV)/dev.stamp  ## lint, format, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-cache
 
-docs: .venv/docs.stamp  ## build the documentation into docs/_build
+docs: $(VENV)/docs.stamp  ## build the documentation into docs/_build
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-pages: .venv/train.stamp  ## write what follows from cards and experiments: tables, pages that are missing
+pages: $(VENV)/train.stamp  ## write what follows from cards and experiments: tables, pages that are missing
 	@$(BIN)/python docs/follow.py
 
-figures: .venv/train.stamp  ## draw the documentation's figures anew
+figures: $(VENV)/train.stamp  ## draw the documentation's figures anew
 	@for name in trajectories parabola weights sensitivity; do $(BIN)/python docs/figures/$$name.py || exit 1; done
 
-sensitivity: .venv/train.stamp  ## measure how much each method minds its hyperparameters (about ten minutes)
+sensitivity: $(VENV)/train.stamp  ## measure how much each method minds its hyperparameters (about ten minutes)
 	@$(BIN)/python docs/sensitivity.py
 
-bench: .venv/train.stamp  ## measure speed as ratios
+bench: $(VENV)/train.stamp  ## measure speed as ratios
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean:           ## remove what the verbs made
@@ -47,12 +49,12 @@ constraints:     ## resolve constraints.txt anew for Python 3.11 and newer (need
 	uv pip compile pyproject.toml --extra prepare --extra docs --extra dev --universal --python-version 3.11 --upgrade --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links -o constraints.txt
 
-.venv/pyvenv.cfg:
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit("optaxaccel needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
 	  ". Call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $(VENV)
 
-.venv/%.stamp: pyproject.toml constraints.txt .venv/pyvenv.cfg
-	@echo "installing optaxaccel[$*] into .venv (once) ..."
+$(VENV)/%.stamp: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
+	@echo "installing optaxaccel[$*] into $(VENV) (once) ..."
 	@$(PIP) -e ".[$*]"
 	@touch $@

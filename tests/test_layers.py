@@ -113,7 +113,8 @@ def test_a_type_checker_knows_the_public_names(tmp_path):
     probe = tmp_path / "probe.py"
     wanted = ", ".join(sorted(optaxaccel.__all__))
     probe.write_text(f"from optaxaccel import {wanted}\nfrom optaxaccel import nothing\npal(misspelt=1)\n")
-    command = [Path(sys.executable).with_name("basedpyright"), "--outputjson", "--level", "error", probe]
+    command = [Path(sys.executable).with_name("basedpyright"), "--outputjson", "--level", "error"]
+    command += ["--pythonpath", sys.executable, probe]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     found = json.loads(run.stdout)["generalDiagnostics"]

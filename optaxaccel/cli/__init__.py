@@ -5,6 +5,8 @@ Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad inp
 128 + N stopped by signal N after saving (130 for Ctrl-C, 143 for SIGTERM).
 """
 
+import functools
+import operator
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,6 @@ import optaxaccel
 from optaxaccel.cli import checkpoints, experiments, registries, train
 from optaxaccel.cli.commands import NAMES, Command, Data, Extrapolate, List, Report, RunFile, Train
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
-from optaxaccel.training.allocation import restart_with_huge_pages
 from optaxaccel.training.run.spec import parse_arguments
 
 __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", "run_definition"]
@@ -33,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_definition(file: str) -> None:
     """Run an experiment's definition as a script: the same as `optaxaccel run FILE ...`."""
-    restart_with_huge_pages()
     main(["run", file, *sys.argv[1:]])
 
 
@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str]) -> Command:
     commands = tuple(
         Annotated[kind, tyro.conf.subcommand(name=name, description=kind.__doc__)] for kind, name in NAMES.items()
     )
-    union: Any = __import__("typing").Union[commands]
+    union: Any = functools.reduce(operator.or_, commands)
     return tyro.cli(
         union,
         prog="optaxaccel",

@@ -14,6 +14,7 @@ from optaxaccel.methods._ancm import *
 from optaxaccel.methods._anderson import *
 from optaxaccel.methods._combined import *
 from optaxaccel.methods._extrapolation import *
+from optaxaccel.methods._full_batch import *
 from optaxaccel.methods._gose import *
 from optaxaccel.methods._indian import *
 from optaxaccel.methods._interpolatron import *
@@ -22,7 +23,10 @@ from optaxaccel.methods._negative_curvature_descent import *
 from optaxaccel.methods._nesterov import *
 from optaxaccel.methods._pal import *
 from optaxaccel.methods._parabola import *
+from optaxaccel.methods._quasi_newton import *
+from optaxaccel.methods._quasi_newton_update import *
 from optaxaccel.methods._rna import *
+from optaxaccel.methods._wolfe_search import *
 from optaxaccel.methods.card import *
 from optaxaccel.methods.iterates import *
 from optaxaccel.numerics.ring import *

@@ -26,20 +26,33 @@ def gose_sgd(
     ema_decay: jax.typing.ArrayLike = 0.9,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Run `gose` around `optax.sgd(learning_rate, momentum=momentum)`: the GOSE of Xiao, 2019.
+    r"""Run SGD with momentum, and jump once along negative curvature where the gradient is small (GOSE of Xiao, 2019).
 
-    The heavy ball keeps its velocity through a jump.
+    `gose` around the heavy ball, which keeps its velocity through a jump. Every `check_every` steps the norm of the
+    mean gradient is looked at; where it is small the Hessian is searched, and what it finds decides:
+
+    .. math::
+
+        v_t = \mu v_{t-1} + g_t, \qquad x_{t+1} = \begin{cases}
+          x_t - \eta\, \operatorname{sign}(u^T g_t)\, u & \text{a unit vector u with } u^T \nabla^2 f\, u <
+            -\epsilon_H \text{ was found} \\
+          x_t - \gamma v_t & \text{otherwise}
+        \end{cases}
+
+    with :math:`\gamma` = `learning_rate`, :math:`\mu` = `momentum`, :math:`\eta` = `step_size` and :math:`\epsilon_H`
+    = `curvature_threshold`; `gose` has the whole rule.
 
     Args:
       learning_rate: step of the base, >= 0, or a schedule of it.
       momentum: momentum of the base, 0 to 1. 0.9 in the paper.
-      gradient_threshold: see `gose`, as all that follow.
-      check_every: see `gose`.
-      finder: see `gose`.
-      step_size: see `gose`.
-      curvature_threshold: see `gose`.
-      ema_decay: see `gose`.
-      seed: see `gose`.
+      gradient_threshold: norm of the mean gradient under which a search is made, >= 0. The published code has 1e-3.
+      check_every: steps between two looks at that norm, an integer >= 1. The published code has 8.
+      finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
+      step_size: length of the jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
+      ema_decay: share of the old gradients in the mean, 0 <= d < 1. Minibatch gradients are rarely small; their mean
+        over about 1/(1 - d) steps is, near a saddle.
+      seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`.
@@ -60,10 +73,15 @@ def gose_sgd(
       Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, sections 4 and 5.
 
     Costs:
-      Those of `gose`; two copies of the parameters as state.
+      A step without a search: no oracle call. A search: 16 products with the Hessian by default, one gradient, two
+      losses; the memory of its vectors, 16 times the parameters by default, is set aside by the compiled step whether
+      it searches or not. Two copies of the parameters as state.
 
     Deviations:
-      Those of `gose`.
+      * The mean of the gradients at hand is looked at, where the published code takes eight further batches.
+      * The jump takes the place of the base's step, where the code makes both. It also needs a residual below half of
+        the estimate, and a loss that falls; `sign(0)` is a random +-1.
+      * A step whose loss or gradient is not finite moves nothing.
     """
     contract.check_learning_rate(learning_rate)
     contract.check_number("momentum", momentum, "it is the share of the old step repeated", at_least=0.0, below=1.0)
@@ -91,20 +109,33 @@ def gose_agd(
     ema_decay: jax.typing.ArrayLike = 0.9,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
-    """Run `gose` around `agd`: the "combined" method of Xiao, 2019.
+    r"""Run accelerated gradient descent, and jump along negative curvature where the gradient is small ("combined").
 
-    After a jump both sequences of `agd` start at the new point.
+    `gose` around `agd`, the combined method of Xiao, 2019. Every `check_every` steps the norm of the mean gradient is
+    looked at; where it is small the Hessian is searched, and what it finds decides:
+
+    .. math::
+
+        y_{t+1} = x_t - \gamma g_t, \qquad x_{t+1} = \begin{cases}
+          x_t - \eta\, \operatorname{sign}(u^T g_t)\, u & \text{a unit vector u with } u^T \nabla^2 f\, u <
+            -\epsilon_H \text{ was found} \\
+          y_{t+1} + \mu (y_{t+1} - y_t) & \text{otherwise}
+        \end{cases}
+
+    with :math:`\gamma` = `learning_rate`, :math:`\mu` = `momentum`, :math:`\eta` = `step_size` and :math:`\epsilon_H`
+    = `curvature_threshold`. After a jump both sequences start at the new point; `gose` has the whole rule.
 
     Args:
       learning_rate: step of the base, >= 0, or a schedule of it.
       momentum: momentum of the base, 0 to 1, or a schedule of it. 0.9 in the paper.
-      gradient_threshold: see `gose`, as all that follow.
-      check_every: see `gose`.
-      finder: see `gose`.
-      step_size: see `gose`.
-      curvature_threshold: see `gose`.
-      ema_decay: see `gose`.
-      seed: see `gose`.
+      gradient_threshold: norm of the mean gradient under which a search is made, >= 0. The published code has 1e-3.
+      check_every: steps between two looks at that norm, an integer >= 1. The published code has 8.
+      finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
+      step_size: length of the jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
+      ema_decay: share of the old gradients in the mean, 0 <= d < 1. Minibatch gradients are rarely small; their mean
+        over about 1/(1 - d) steps is, near a saddle.
+      seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`; `eval_params` gives the sequence y of `agd`.
@@ -125,10 +156,15 @@ def gose_agd(
       Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, end of section 4.
 
     Costs:
-      Those of `gose`; two copies of the parameters as state.
+      A step without a search: no oracle call. A search: 16 products with the Hessian by default, one gradient, two
+      losses; the memory of its vectors, 16 times the parameters by default, is set aside by the compiled step whether
+      it searches or not. Two copies of the parameters as state.
 
     Deviations:
-      Those of `gose`.
+      * The mean of the gradients at hand is looked at, where the published code takes eight further batches.
+      * The jump takes the place of the base's step, where the code makes both. It also needs a residual below half of
+        the estimate, and a loss that falls; `sign(0)` is a random +-1.
+      * A step whose loss or gradient is not finite moves nothing.
     """
     return gose(
         agd(learning_rate, momentum=momentum),

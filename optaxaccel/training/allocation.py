@@ -51,21 +51,23 @@ def keep_freed_memory(*, one_arena: bool = False) -> bool:
 def restart_with_huge_pages() -> None:
     """Start this Python process anew, in its place, with an environment that has malloc ask for pages of 2 MB.
 
-    For the entry of a command, before anything is imported that takes time: the command line begins anew, with the same
-    process number. The variable is `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`. Nothing is done where it says something
-    about huge pages already, where the kernel grants none on request or the C library is not glibc 2.35 or newer, in an
-    interactive interpreter, and for a program that came through the standard input.
+    For the entry of the `optaxaccel` command, before anything is imported that takes time: the command begins anew,
+    with the same process number. In any other program nothing is done, since what stands before the call would run
+    twice; set the variable, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, where it is started. Nor is anything done where
+    that says something about huge pages already, or where the kernel grants none on request or the C library is not
+    glibc 2.35 or newer.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" in tunables or not (_can_restart() and _grants_huge_pages()):
+    if "glibc.malloc.hugetlb" in tunables or not (_is_the_command() and _grants_huge_pages()):
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
     with contextlib.suppress(OSError):  # then it goes on as it is
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _can_restart() -> bool:
-    return sys.platform == "linux" and not hasattr(sys, "ps1") and sys.argv[0] not in ("", "-")
+def _is_the_command() -> bool:
+    program, entry = Path(sys.argv[0]), Path(__file__).parents[1] / "__main__.py"
+    return sys.platform == "linux" and (program.name == "optaxaccel" or program == entry)
 
 
 def _grants_huge_pages() -> bool:

@@ -1,5 +1,8 @@
 """GOSE against the paper's control flow in NumPy with an exact eigendecomposition as finder."""
 
+import inspect
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -270,3 +273,15 @@ def test_devices_jump_together_if_the_gradient_of_the_loss_is_averaged():
     for device in range(4):
         got = problems.flatten(jax.tree.map(lambda leaf, d=device: leaf[d], apart))
         np.testing.assert_allclose(got, problems.flatten(together), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("around", [optaxaccel.gose_sgd, optaxaccel.gose_agd])
+def test_what_goes_round_a_base_says_the_same_of_the_search(around):
+    """Every argument of `gose` but the base: the same default, and the same words at the prompt."""
+    whole, part = inspect.signature(optaxaccel.gose).parameters, inspect.signature(around).parameters
+    for name in list(whole)[1:]:
+        defaults = [getattr(p[name].default, "cost", p[name].default) for p in (whole, part)]  # a finder's cost
+        assert defaults[0] == defaults[1], name
+        line = rf"^  {name}: (.*\n(?:    .*\n)*)"
+        said = [re.search(line, inspect.getdoc(f), re.MULTILINE) for f in (optaxaccel.gose, around)]
+        assert said[0][1] == said[1][1], name

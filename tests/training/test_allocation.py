@@ -64,10 +64,22 @@ RESTART = """
 import os, sys
 from optaxaccel.training import allocation
 
+allocation._grants_huge_pages = lambda: GRANTED
 print("before", flush=True)
 allocation.restart_with_huge_pages()
 print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
 """
+
+
+def start(program, tmp_path, given, *, granted=True, before=""):
+    """Run the code above as a program of this name; return its process number and the lines that it prints."""
+    path = tmp_path / program
+    path.write_text(before + RESTART.replace("GRANTED", str(granted)))
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | given
+    command = [sys.executable, path, "some", "--words"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        out, _ = process.communicate(timeout=60)
+    return process.pid, out.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -80,42 +92,34 @@ print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"))
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="processes restart on Linux only")
-def test_a_process_starts_anew_once_in_its_place(given, granted, after):
-    code = RESTART.replace("print(", f"allocation._grants_huge_pages = lambda: {granted}\nprint(", 1)
-    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | given
-    command = [sys.executable, "-c", code, "some", "--words"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        out, _ = process.communicate(timeout=60)
+def test_the_command_starts_anew_once_in_its_place(given, granted, after, tmp_path):
+    number, lines = start("optaxaccel", tmp_path, given, granted=granted)
     times = 2 if after.endswith("hugetlb=1") else 1
-    assert out.splitlines() == ["before"] * times + [f"{process.pid} ['some', '--words'] {after}"]
+    assert lines == ["before"] * times + [f"{number} ['some', '--words'] {after}"]
 
 
-@pytest.mark.parametrize("before", ["", "sys.ps1 = '>>> '; ", "sys.executable = '/nowhere'; "])
-def test_no_process_is_lost(before):
-    """A program from the standard input, an interactive interpreter, and one that is not there go on as they are."""
-    code = RESTART.replace("print(", f"{before}allocation._grants_huge_pages = lambda: True\nprint(", 1)
-    command = [sys.executable, *(["-c", code] if before else ["-"])]
-    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    process = subprocess.run(command, input=code, capture_output=True, text=True, env=environment, check=True)
-    out = process.stdout
-    assert [line.split()[0] for line in out.splitlines()][:1] == ["before"]
-    assert len(out.splitlines()) == 2
+@pytest.mark.parametrize("program", ["analysis.py", "__main__.py"])
+def test_a_users_program_never_starts_anew(program, tmp_path):
+    number, lines = start(program, tmp_path, {})
+    assert lines == ["before", f"{number} ['some', '--words'] None"]
 
 
-def test_the_command_line_restarts_and_the_function_behind_it_does_not():
+def test_a_command_is_not_lost_where_its_interpreter_is(tmp_path):
+    number, lines = start("optaxaccel", tmp_path, {}, before="import sys; sys.executable = '/nowhere'\n")
+    assert [line.split()[0] for line in lines] == ["before", str(number)]
+
+
+@pytest.mark.parametrize("call", ["__main__.main()", "cli.run(['--version']); cli.main()", "cli.run_definition('x')"])
+def test_the_functions_behind_the_command_restart_nobody_elses_program(call, tmp_path):
     code = """
 import os
 from optaxaccel import __main__, cli
 from optaxaccel.training import allocation
 
 allocation._grants_huge_pages = lambda: True
-cli.main = lambda: print(os.environ.get("GLIBC_TUNABLES"))
+cli.main = lambda *arguments: print(os.environ.get("GLIBC_TUNABLES"))
 """
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-
-    def tunables(call):
-        command = [sys.executable, "-c", code + call]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.strip()
-
-    assert tunables("__main__.main()") == ("glibc.malloc.hugetlb=1" if sys.platform == "linux" else "None")
-    assert tunables("cli.run(['--version']); cli.main()").split()[-1] == "None"
+    command = [sys.executable, "-c", code + call]
+    out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    assert out.split()[-1] == "None"

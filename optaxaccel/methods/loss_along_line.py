@@ -1,0 +1,57 @@
+"""The loss along a line, with its gradient and what else it gives."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import contract
+from optaxaccel.numerics import trees
+
+
+def refuse_integers(params: optax.Params | None) -> None:
+    """Raise TypeError for leaves that have no gradient."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(trees.leaf_dtype(leaf), jnp.inexact):
+            raise TypeError(
+                f"params{jax.tree_util.keystr(path)} is of dtype {trees.leaf_dtype(leaf)}, which has no gradient. Keep "
+                "such leaves out of params, in the loss: value_fn=lambda moving: loss(moving, constants)."
+            )
+
+
+def loss_and_slope(value_fn, extra: Mapping[str, Any], params, direction, has_aux: bool, like) -> Callable:
+    """Return a function of the step that gives the loss, its slope, and `(gradient, aux)`."""
+    value_and_grad = jax.value_and_grad(loss_with_aux("scale_by_wolfe_search", value_fn, extra, has_aux), has_aux=True)
+
+    def evaluate(step: jax.Array):
+        (value, aux), gradient = value_and_grad(trees.add_scaled(params, step, direction))
+        gradient = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, gradient)
+        slope = trees.vdot(gradient, direction)
+        return jnp.asarray(value, step.dtype), slope, (trees.cast_like(gradient, like), aux)
+
+    return evaluate
+
+
+def loss_with_aux(method: str, value_fn, extra: Mapping[str, Any], has_aux: bool) -> Callable:
+    """Return a function of the parameters that gives the loss and the auxiliary output, or None."""
+    if not has_aux:
+        loss = contract.bind_value_fn(method, value_fn, extra)
+        return lambda params: (loss(params), None)
+    seen = []
+
+    @functools.wraps(value_fn)  # shows the same names of data
+    def only_loss(*args, **kwargs):
+        value, aux = value_fn(*args, **kwargs)
+        seen.append(aux)
+        return value
+
+    loss = contract.bind_value_fn(method, only_loss, extra)
+
+    def both(params):
+        value = loss(params)
+        return value, seen.pop()
+
+    return both

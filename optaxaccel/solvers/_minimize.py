@@ -1,0 +1,271 @@
+"""Minimise a deterministic loss: the whole loop in one compiled call, or step by step."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel import methods
+from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
+from optaxaccel.numerics import trees
+
+MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
+    "bfgs": methods.bfgs,
+    "lbfgs": methods.lbfgs,
+    "ssbfgs": methods.ssbfgs,
+    "ssbfgs_ol": functools.partial(methods.ssbfgs, method="ssbfgs_ol"),
+    "ssbroyden": methods.ssbroyden,
+    "ssbroyden1": functools.partial(methods.ssbroyden, method="ssbroyden1"),
+    "ssbroyden3": functools.partial(methods.ssbroyden, method="ssbroyden3"),
+}
+
+
+class MinimizeState(NamedTuple):
+    """Where a minimisation stands, with all that it takes to go on.
+
+    Attributes:
+      params: the best point, a tree like the parameters.
+      value: the loss there.
+      grad: the gradient there.
+      opt_state: the method's state.
+      steps: steps made, int32.
+      evaluations: losses with gradients so far, int32.
+      status: a `SearchStatus`, int32.
+    """
+
+    params: optax.Params
+    value: jax.Array
+    grad: optax.Updates
+    opt_state: optax.OptState
+    steps: jax.Array
+    evaluations: jax.Array
+    status: jax.Array
+
+
+class MinimizeResult(NamedTuple):
+    """What `minimize` returns.
+
+    Attributes:
+      params: the best point that was found, a tree like the parameters.
+      value: the loss there.
+      aux: the auxiliary output there, or None.
+      status: a `SearchStatus`, int32; `SearchStatus(int(status)).name` is its word.
+      steps: steps made, int32.
+      evaluations: losses with gradients, int32.
+      error: the largest absolute entry of the gradient.
+      state: a `MinimizeState`, with which `minimize(..., state=state)` goes on.
+    """
+
+    params: optax.Params
+    value: jax.Array
+    aux: Any
+    status: jax.Array
+    steps: jax.Array
+    evaluations: jax.Array
+    error: jax.Array
+    state: MinimizeState
+
+
+class Problem(NamedTuple):
+    """What a compiled loop is compiled for."""
+
+    fun: Callable[..., Any]
+    tx: optax.GradientTransformationExtraArgs
+    has_aux: bool
+
+
+def minimize(
+    fun: Callable[..., Any],
+    params: optax.Params,
+    *,
+    method: str | optax.GradientTransformation = "bfgs",
+    has_aux: bool = False,
+    tol: jax.typing.ArrayLike = 1e-5,
+    max_steps: jax.typing.ArrayLike = 1000,
+    callback: Callable[[MinimizeResult], Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    state: MinimizeState | None = None,
+) -> MinimizeResult:
+    r"""Minimise a deterministic loss until its gradient is small.
+
+    The whole loop is one compiled `lax.while_loop`; it is compiled once for a function, a method and the shapes of
+    `params` and `data`. It can be called inside `jax.jit` and under `jax.vmap`, over starts or over problems.
+
+    .. math:: \text{find } \theta \text{ with } \max_i |\partial_i f(\theta)| \le \mathrm{tol}
+
+    Args:
+      fun: the loss, called as `fun(params, **data)`; one real number, the same function at every step.
+      params: the start, a tree of floating or complex arrays. Use float64
+        (`jax.config.update("jax_enable_x64", True)`) to come closer to a minimum than about 1e-4: in float32 rounding
+        hides the decrease, and the status is then `PRECISION_LOSS`.
+      method: "bfgs", "ssbfgs", "ssbroyden" (best for physics-informed networks), their variants "ssbfgs_ol",
+        "ssbroyden1", "ssbroyden3", or "lbfgs" (beyond 20,000 parameters); or any transformation,
+        `method=optaxaccel.lbfgs(memory_size=50)`, `method=optax.adam(1e-3)`.
+      has_aux: whether `fun` returns `(loss, aux)`; the result's `aux` is that of the point that is returned.
+      tol: largest absolute entry of the gradient at which to stop, >= 0. SciPy's 1e-5; 0 never stops for it.
+      max_steps: steps in this call, >= 0.
+      callback: called with a `MinimizeResult` after every step, for progress; the loop then runs step by step, and a
+        true answer, or StopIteration, stops it. Not inside `jax.jit`.
+      data: further arguments of `fun`, by name. Unlike what `fun` closes over, they may change from call to call
+        without compiling anew, and `jax.vmap` can map over them.
+      state: `state` of an earlier result, to go on from there; `params` is then not looked at.
+
+    Returns:
+      A `MinimizeResult`. A trial that is not finite only shortens a step; where the loss is not finite at the start,
+      the start is returned with the status `NOT_FINITE`. A method with a search never returns a point that is worse
+      than one it was at before.
+
+    Raises:
+      ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
+      TypeError: `params` has integer leaves.
+
+    Example:
+      The minimum of f(x, y) = (x - 1)^2 + 10 (y + 2)^2 is at (1, -2), where it is 0:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> result = optaxaccel.minimize(lambda p: (p["x"] - 1) ** 2 + 10 * (p["y"] + 2) ** 2, {"x": 0.0, "y": 0.0})
+      >>> {name: round(float(x), 3) for name, x in result.params.items()}
+      {'x': 1.0, 'y': -2.0}
+      >>> optaxaccel.SearchStatus(int(result.status)).name
+      'CONVERGED'
+
+    References:
+      Nocedal and Wright, "Numerical optimization", 2006, chapters 3, 6 and 7. Names follow `scipy.optimize.minimize`
+      and jaxopt where these agree.
+
+    Costs:
+      Those of the method; one more evaluation of the loss at the end for `aux`.
+
+    Deviations:
+      From SciPy: parameters are trees; `tol` is always that of the gradient; `callback` gets the result so far.
+    """
+    tx = _method(method)
+    if state is not None:
+        params = state.params
+    refuse_integers(params)
+    contract.check_number("tol", tol, "it is the size of the gradient at which to stop", at_least=0.0)
+    contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
+    problem, data = Problem(fun, tx, has_aux), dict(data or {})
+    state = _begin(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
+    limit = state.steps + jnp.asarray(max_steps, jnp.int32)
+    tol = jnp.asarray(tol, state.value.dtype)
+    state = state._replace(status=_status(state, tol, jnp.zeros((), jnp.int32)))
+    if callback is None:
+        return _finish(problem, _loop(problem, state, data, tol, limit), data)
+    return _step_by_step(problem, state, data, tol, limit, callback)
+
+
+def _method(method: str | optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    if isinstance(method, str):
+        contract.check_choice("method", method, tuple(MINIMIZE_METHODS))
+        return _named(method)
+    return optax.with_extra_args_support(method)
+
+
+@functools.cache
+def _named(method: str) -> optax.GradientTransformationExtraArgs:
+    """Make a method once, so that the loop compiled for it is found again."""
+    return MINIMIZE_METHODS[method]()
+
+
+# --- The loop ---------------------------------------------------------------------------------------------------------
+
+
+def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params], tuple[jax.Array, Any]]:
+    return loss_with_aux("minimize", problem.fun, data, problem.has_aux)
+
+
+def _evaluate(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> tuple[jax.Array, optax.Updates]:
+    (value, _), grad = jax.value_and_grad(_loss(problem, data), has_aux=True)(params)
+    grad = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grad)
+    return value.astype(trees.accumulation_dtype()), grad
+
+
+def _error(grad: optax.Updates) -> jax.Array:
+    leaves = [jnp.max(jnp.abs(g), initial=0).astype(trees.accumulation_dtype()) for g in jax.tree.leaves(grad)]
+    return functools.reduce(jnp.maximum, leaves, jnp.zeros((), trees.accumulation_dtype()))
+
+
+def _status(state: MinimizeState, tol: jax.Array, searched: jax.Array) -> jax.Array:
+    """Return how a minimisation stands: what the search says, unless the gradient is small or not finite."""
+    error = _error(state.grad)
+    status = jnp.where(error <= tol, int(SearchStatus.CONVERGED), searched)
+    finite = jnp.isfinite(error) & jnp.isfinite(state.value)
+    return jnp.where(finite, status, int(SearchStatus.NOT_FINITE)).astype(jnp.int32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> MinimizeState:
+    value, grad = _evaluate(problem, params, data)
+    steps, evaluations = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
+    return MinimizeState(params, value, grad, problem.tx.init(params), steps, evaluations, jnp.zeros((), jnp.int32))
+
+
+def _search_state(opt_state: optax.OptState) -> WolfeSearchState | None:
+    """Return the state of the search, if the method has one."""
+    found = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WolfeSearchState))
+    found = [node for node in found if isinstance(node, WolfeSearchState)]
+    return found[0] if len(found) == 1 else None
+
+
+def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], tol: jax.Array) -> MinimizeState:
+    """Make one step."""
+
+    def value_fn(params: optax.Params) -> jax.Array:
+        return _loss(problem, data)(params)[0]
+
+    updates, opt_state = problem.tx.update(
+        state.grad, state.opt_state, state.params, value=state.value, grad=state.grad, value_fn=value_fn
+    )
+    params = optax.apply_updates(state.params, updates)
+    before, after = _search_state(state.opt_state), _search_state(opt_state)
+    if after is None or before is None:
+        value, grad = _evaluate(problem, params, data)
+        calls, searched = jnp.ones((), jnp.int32), jnp.zeros((), jnp.int32)
+    else:
+        value, grad = after.value.astype(state.value.dtype), after.grad
+        calls, searched = after.evaluations - before.evaluations, after.status
+    new = MinimizeState(params, value, grad, opt_state, state.steps + 1, state.evaluations + calls, state.status)
+    new = new._replace(status=_status(new, tol, searched))
+    lost = new.status == int(SearchStatus.NOT_FINITE)  # the last good point is kept
+    return jax.tree.map(lambda old, x: jnp.where(lost, old, x), state, new)._replace(status=new.status)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _loop(problem: Problem, state: MinimizeState, data, tol: jax.Array, limit: jax.Array) -> MinimizeState:
+    def unfinished(state: MinimizeState) -> jax.Array:
+        return (state.status == int(SearchStatus.RUNNING)) & (state.steps < limit)
+
+    state = jax.lax.while_loop(unfinished, lambda state: _advance(problem, state, data, tol), state)
+    return _at_limit(state)
+
+
+def _at_limit(state: MinimizeState) -> MinimizeState:
+    running = state.status == int(SearchStatus.RUNNING)
+    return state._replace(status=jnp.where(running, int(SearchStatus.LIMIT), state.status).astype(jnp.int32))
+
+
+_one_step = jax.jit(_advance, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _finish(problem: Problem, state: MinimizeState, data: Mapping[str, Any]) -> MinimizeResult:
+    aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
+    counts = state.status, state.steps, state.evaluations
+    return MinimizeResult(state.params, state.value, aux, *counts, _error(state.grad), state)
+
+
+def _step_by_step(problem, state, data, tol, limit, callback: Callable[[MinimizeResult], Any]) -> MinimizeResult:
+    while int(state.status) == int(SearchStatus.RUNNING) and int(state.steps) < int(limit):
+        state = _one_step(problem, state, data, tol)
+        try:
+            stop = callback(_finish(problem, state, data))
+        except StopIteration:
+            stop = True
+        if stop and int(state.status) == int(SearchStatus.RUNNING):
+            state = state._replace(status=jnp.asarray(int(SearchStatus.STOPPED), jnp.int32))
+    return _finish(problem, _at_limit(state), data)

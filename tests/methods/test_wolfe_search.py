@@ -1,0 +1,202 @@
+"""The search as a transformation: what it keeps, what it says, and that nothing is compiled twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optaxaccel
+from optaxaccel import SearchStatus
+
+SEARCHES = ("strong_wolfe", "hager_zhang")
+
+
+def valley(x):
+    return jnp.sum((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2)
+
+
+START = np.array([-1.2, 1.0, 0.7])
+
+
+def descent(**settings):
+    return optax.chain(optax.scale(-1.0), optaxaccel.scale_by_wolfe_search(**settings))
+
+
+def one_step(tx, loss, x, state=None, value=None, grad=None, **data):
+    state = tx.init(x) if state is None else state
+    if value is None:
+        value, grad = jax.value_and_grad(loss)(x)
+    updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss, **data)
+    return x + updates, state
+
+
+# --- What is kept -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_value_and_gradient_of_the_accepted_point_are_reused(search):
+    """`optax.value_and_grad_from_state` finds them: the loss is evaluated by the searches alone."""
+    tx, x, calls = descent(search=search), jnp.asarray(START), []
+
+    def loss(x):
+        jax.debug.callback(lambda: calls.append(1))
+        return valley(x)
+
+    evaluate = optax.value_and_grad_from_state(loss)
+    state = tx.init(x)
+
+    @jax.jit
+    def step(x, state):
+        value, grad = evaluate(x, state=state)
+        updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss)
+        return x + updates, state
+
+    for _ in range(5):
+        x, state = step(x, state)
+        np.testing.assert_allclose(state[1].value, valley(x), rtol=1e-6)
+        np.testing.assert_allclose(state[1].grad, jax.grad(valley)(x), rtol=1e-4, atol=1e-4)
+    jax.effects_barrier()
+    assert len(calls) == 1 + int(state[1].evaluations)
+
+
+def test_without_value_and_gradient_it_evaluates_itself():
+    tx, x = descent(), jnp.asarray(START)
+    grad = jax.grad(valley)(x)
+    want, _ = one_step(tx, valley, x)
+    updates, _ = tx.update(grad, tx.init(x), x, value_fn=valley)
+    np.testing.assert_allclose(x + updates, want, rtol=1e-6)
+
+
+def test_auxiliary_output_is_that_of_the_accepted_point():
+    def loss(x, shift):
+        return valley(x) + shift, {"sum": jnp.sum(x), "parts": (x - shift, jnp.int32(3))}
+
+    x = jnp.asarray(START, jnp.float32)
+    (value, aux), grad = jax.value_and_grad(loss, has_aux=True)(x, 0.5)
+    tx = optaxaccel.bfgs(aux=jax.eval_shape(lambda: aux))
+    state = tx.init(x)
+    step = jax.jit(lambda g, s, x, v: tx.update(g, s, x, value=v, grad=g, value_fn=loss, shift=jnp.float32(0.5)))
+    for _ in range(3):
+        updates, state = step(grad, state, x, value)
+        x, value, grad = x + updates, state[2].value, state[2].grad
+        want = loss(x, 0.5)[1]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state[2].aux, want)
+
+
+def test_the_first_trial_is_that_of_scipy():
+    """Length about one at first, then from the last decrease; the loss is flat enough that each trial is accepted."""
+    trials = []
+
+    def loss(x):
+        jax.debug.callback(lambda x: trials.append(float(x)), x)
+        return 1e-3 * (x - 100.0) ** 2
+
+    tx, x = descent(), jnp.float32(0.0)
+    x, state = one_step(tx, loss, x, value=jnp.float32(10.0), grad=jnp.float32(-0.2))
+    jax.effects_barrier()
+    assert trials[0] == pytest.approx(1.0 * 0.2)  # min(1, 2.02 * 0.1 / 0.04) of the direction 0.2
+    before, now = 10.0, float(state[1].value)
+    trials.clear()
+    slope = -(float(state[1].grad) ** 2)
+    one_step(tx, loss, x, state, state[1].value, state[1].grad)
+    jax.effects_barrier()
+    expected = min(1.0, 2.02 * (now - before) / slope) * -float(state[1].grad)
+    assert trials[0] - float(x) == pytest.approx(expected, rel=1e-4)
+
+
+# --- What it says -----------------------------------------------------------------------------------------------------
+
+
+def status(state):
+    return SearchStatus(int(state[-1].status)).name
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_an_ascent_direction_is_not_followed(search):
+    tx, x = optax.chain(optax.scale(1.0), optaxaccel.scale_by_wolfe_search(search=search)), jnp.asarray(START)
+    after, state = one_step(tx, valley, x)
+    assert status(state) == "NO_DESCENT"
+    np.testing.assert_array_equal(after, x)
+    assert int(state[1].evaluations) == 0
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_minimum_is_converged(search):
+    after, state = one_step(descent(search=search), valley, jnp.ones(3))
+    assert status(state) == "CONVERGED"
+    np.testing.assert_array_equal(after, 1.0)
+
+
+def test_a_wrong_gradient_loses_precision_and_nothing_else():
+    """No step along it decreases the loss: the point stays, and so does its loss."""
+    x = jnp.asarray(START)
+    after, state = one_step(descent(), valley, x, value=valley(x), grad=-jax.grad(valley)(x))
+    assert status(state) == "PRECISION_LOSS"
+    np.testing.assert_array_equal(after, x)
+    assert float(state[1].value) == float(valley(x))
+
+
+def test_the_lowest_point_is_kept_when_the_evaluations_run_out():
+    x = jnp.float32(0.0)
+    tx = descent(max_evaluations=2, curvature=1e-3)
+    after, state = one_step(tx, lambda x: (x - 50.0) ** 2, x)
+    assert status(state) == "LIMIT"
+    assert float(state[1].value) == pytest.approx(float((after - 50.0) ** 2))
+    assert float(state[1].value) < 2500.0
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_barrier_is_never_crossed(search):
+    def loss(x):
+        return -jnp.sum(jnp.log(x)) + jnp.sum(x)
+
+    x, state = jnp.array([0.01, 5.0]), None
+    tx = optaxaccel.bfgs(search=search)
+    step = jax.jit(lambda x, s: one_step(tx, loss, x, s))
+    state = tx.init(x)
+    for _ in range(15):
+        x, state = step(x, state)
+        assert bool(jnp.all(x > 0))
+    np.testing.assert_allclose(x, 1.0, atol=1e-3)
+
+
+# --- How it is called -------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_outside_jit_compiles_once():
+    traces = []
+
+    def loss(x, batch):
+        traces.append(1)
+        return valley(x - batch)
+
+    tx, x = optaxaccel.bfgs(), jnp.asarray(START)
+    state = tx.init(x)
+    evaluate = jax.jit(jax.value_and_grad(loss))
+    counts = []
+    for k in range(4):
+        batch = jnp.full(3, 0.1 * k)
+        value, grad = evaluate(x, batch)
+        updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss, batch=batch, note="text")
+        x = x + updates
+        counts.append(len(traces))
+    assert len(set(counts)) == 1, f"traced anew: {counts}"
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"'armijo'.*'strong_wolfe'"):
+        optaxaccel.scale_by_wolfe_search(search="armijo")
+    with pytest.raises(ValueError, match=r"decrease=0\.7"):
+        optaxaccel.scale_by_wolfe_search(decrease=0.7)
+    with pytest.raises(ValueError, match=r"curvature=1e-05"):
+        optaxaccel.scale_by_wolfe_search(curvature=1e-5)
+    with pytest.raises(ValueError, match=r"max_evaluations=0"):
+        optaxaccel.scale_by_wolfe_search(max_evaluations=0)
+    params = {"n": jnp.arange(3), "x": jnp.ones(3)}
+    tx = optaxaccel.scale_by_wolfe_search()
+    state = tx.init(params)
+    with pytest.raises(TypeError, match=r"\['n'\].*int32.*no gradient"):
+        tx.update(params, state, params, value=1.0, grad=params, value_fn=lambda p: 1.0)
+    with pytest.raises(ValueError, match=r"one number"):
+        one_step(descent(), lambda x: x, jnp.ones(3), value=1.0, grad=jnp.ones(3))
