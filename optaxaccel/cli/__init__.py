@@ -22,7 +22,7 @@ import optaxaccel
 from optaxaccel.cli import checkpoints, experiments, registries, train
 from optaxaccel.cli.commands import NAMES, Command, Data, Extrapolate, List, Report, RunFile, Train
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
-from optaxaccel.training.run.spec import parse_arguments
+from optaxaccel.training.run.arguments import parse_arguments
 
 __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", "run_definition"]
 

@@ -1,6 +1,7 @@
 import pytest
 
-from optaxaccel.training.run.spec import Run, differences, parse_arguments, steps_from
+from optaxaccel.training.run.arguments import parse_arguments, steps_from
+from optaxaccel.training.run.spec import Run, differences
 
 
 def test_a_run_is_one_epoch_unless_told_otherwise():

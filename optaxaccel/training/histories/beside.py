@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel import methods
-from optaxaccel.training.run.spec import EXTRAPOLATE, Run, steps_from
+from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.spec import EXTRAPOLATE, Run
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.program import Program
 from optaxaccel.training.steps.state import TrainState

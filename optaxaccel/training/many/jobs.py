@@ -8,7 +8,7 @@ from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.many import sweep
 from optaxaccel.training.many.experiment import TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
-from optaxaccel.training.run.spec import Run
+from optaxaccel.training.run.spec import Run, setting_of
 
 
 class Planned(NamedTuple):
@@ -68,13 +68,13 @@ def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Planned]:
 def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
     """Return the records of a plan's runs, whatever their seeds; others may lie beside them if the plan was changed."""
     phase = "grid" if isinstance(plan, Grid) else "final"
-    known = {(c.label, phase, sweep.but_for_seed(setting)) for c in plan.contenders for setting in c.settings}
+    known = {(c.label, phase, setting.setting()) for c in plan.contenders for setting in c.settings}
     if isinstance(plan, Plan):
-        known |= {(job.label, job.phase, sweep.but_for_seed(job.run)) for job in tuning_jobs(plan, Path())}
+        known |= {(job.label, job.phase, job.run.setting()) for job in tuning_jobs(plan, Path())}
 
     def known_as(record: Record) -> tuple[str, str, str]:
         start = record.start
-        return start["label"], start["phase"], sweep.but_for_seed(Run(**start["spec"]))
+        return start["label"], start["phase"], setting_of(start["spec"])
 
     return [record for record in found if known_as(record) in known]
 

@@ -16,9 +16,11 @@ from optaxaccel.training import loop
 from optaxaccel.training.keeping import records
 from optaxaccel.training.many.together import Group, Job
 from optaxaccel.training.run import optimizer
-from optaxaccel.training.run.spec import Run, parse_arguments
+from optaxaccel.training.run.arguments import parse_arguments
+from optaxaccel.training.run.spec import SEED, Run, setting_of
 from optaxaccel.training.steps import program
 
+_TRACED = SEED | {"method_args", "schedule", "weight_decay"}  # numbers that a program takes, where they are numbers
 Vectorize = bool | Literal["auto"]
 
 _say = logging.getLogger(__name__).warning
@@ -168,7 +170,7 @@ def train_many(
         raise ValueError(
             f"{len(runs)} runs, {len(paths)} paths and {len(labels)} labels. Give a path of its own to each."
         )
-    for run in {but_for_seed(run): run for run in runs}.values():
+    for run in {run.setting(): run for run in runs}.values():
         loop.check(run)
     if vectorize is True and (reasons := {r for r in map(why_not, runs) if r}):
         raise ValueError(f"vectorize=True, but {'; '.join(sorted(reasons))}. Pass vectorize='auto'.")
@@ -219,17 +221,12 @@ def why_not(run: Run) -> str:
     return ""
 
 
-def but_for_seed(run: Run) -> str:
-    """Return what names a run and those that differ from it in their seeds only."""
-    return dataclasses.replace(run, seed=0).digest()
-
-
 def _groups(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
     """Group jobs that share a program, in the order in which their first ones come."""
     groups: dict[str, list[Job]] = {}
     common: dict[str, str] = {}
     for job in jobs:
-        setting = but_for_seed(job.run)
+        setting = job.run.setting()
         if setting not in common:
             together = vectorize is not False and not why_not(job.run)
             common[setting] = _common(job.run) if together else ""
@@ -240,9 +237,9 @@ def _groups(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
 def _common(run: Run) -> str:
     """Return what runs have in common that are trained together."""
     recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
-    rest = dataclasses.replace(run, seed=0, method_args={}, schedule={}, weight_decay=0.0)
+    rest = setting_of(run.as_dict(), _TRACED)
     decays, numbers = run.weight_decay > 0, program.numbers_of(run, recipe)
-    return repr((rest.as_dict(), decays, sorted(recipe.static.items()), jax.tree.map(np.shape, numbers)))
+    return repr((rest, decays, sorted(recipe.static.items()), jax.tree.map(np.shape, numbers)))
 
 
 def _train_group(jobs: Sequence[Job], ended: Callable[..., None], vectorize: Vectorize) -> None:

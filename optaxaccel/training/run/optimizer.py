@@ -15,8 +15,9 @@ import optax
 
 from optaxaccel import methods, registry
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
+from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.baselines import BASELINES
-from optaxaccel.training.run.spec import Run, steps_from
+from optaxaccel.training.run.spec import Run
 
 _BASELINE_COSTS = {  # oracle calls of a step beyond the gradient handed in, where there are any
     "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),

@@ -1,20 +1,15 @@
 """A run as data: a frozen dataclass of literals. Standard library only: definitions and `--help` are instant."""
 
-import ast
 import dataclasses
 import hashlib
 import json
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
 from optaxaccel import registry
-
-_LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquoted one
-_EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
-
+from optaxaccel.training.run.arguments import steps_from
 
 UNLIMITED = 10**9  # updates; more than any run makes
 
@@ -166,12 +161,42 @@ class Run:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def digest(self) -> str:
-        """Return a short hash that names this specification.
+        """Return a short hash that names this specification, its seed included; see `setting_of`."""
+        return setting_of(self.as_dict(), apart_from=())
 
-        Where the data lie does not count, nor do fields at their defaults, so that a new field renames no old record.
-        """
-        fields = {k: v for k, v in self.as_dict().items() if k != "data_dir" and v != _DEFAULTS[k]}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+    def setting(self) -> str:
+        """Return a short hash that runs share which differ in nothing but their seeds; see `setting_of`."""
+        return setting_of(self.as_dict())
+
+
+SEED = frozenset({"seed"})
+PROBLEM = SEED | {  # what is trained and how it is measured; the others say by what means
+    *("model", "model_args", "data", "train_split", "test_split", "validation", "batch_size", "epochs", "steps"),
+    *("seconds", "normalise", "image_size", "crop", "flip", "augment", "eval_every", "log_every"),
+}
+
+
+def setting_of(spec: Mapping[str, Any], apart_from: Collection[str] = SEED) -> str:
+    """Return a short hash of a specification: THE meaning of "the same setting", wherever runs are compared.
+
+    Two specifications have one hash if they are equal in all fields but those of `apart_from`. Where the data lie never
+    counts, nor do fields at their defaults, so that a new field renames no old record.
+
+    Args:
+      spec: the fields, as `Run.as_dict` or a record has them; a field that an older version lacked has its default.
+      apart_from: fields that do not count. `SEED`: runs that may be averaged; `PROBLEM`: the same method and
+        hyperparameters, on whatever problem; none: the very same run.
+
+    Example:
+      >>> run = Run(method_args={"momentum": 0.9})
+      >>> run.replace(seed=3).setting() == run.setting(), run.replace(batch_size=3).setting() == run.setting()
+      (True, False)
+      >>> setting_of(run.replace(batch_size=3).as_dict(), PROBLEM) == setting_of(run.as_dict(), PROBLEM)
+      True
+    """
+    ignored = {"data_dir", *apart_from}
+    fields = {k: v for k, v in spec.items() if k not in ignored and (k not in _DEFAULTS or v != _DEFAULTS[k])}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -182,56 +207,6 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ours, theirs = ({**_DEFAULTS, **json.loads(json.dumps(spec))} for spec in (ours, theirs))
     names = [name for name in {**ours, **theirs} if name != "data_dir"]
     return [f"{n}: {theirs.get(n)!r} there, {ours.get(n)!r} asked" for n in names if ours.get(n) != theirs.get(n)]
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """Parse `a=1,b=(0.1,0.9),c=word,d=cosine(x=1)` into a dictionary of literals.
-
-    A bare word is a string; a call is a dictionary with the function's name under "name".
-
-    >>> parse_arguments("learning_rate=0.1, coefficients=(0.1, 0.9), slope=exact")
-    {'learning_rate': 0.1, 'coefficients': (0.1, 0.9), 'slope': 'exact'}
-    >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps=1epoch)")
-    {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
-    """
-    try:
-        quoted = _LENGTH.sub(r"'\1'", text)
-        call = ast.parse(f"f({quoted})", mode="eval").body
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            return _keywords(call)
-        raise ValueError("not a list of keyword arguments")
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{text!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
-        ) from error
-
-
-def _keywords(call: ast.Call) -> dict[str, Any]:
-    names = [keyword.arg for keyword in call.keywords]
-    if call.args or None in names or len(set(names)) < len(names):
-        raise ValueError("only keyword arguments, each once")
-    return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return {"name": node.func.id, **_keywords(node)}
-    if isinstance(node, ast.Tuple):
-        return tuple(map(_value, node.elts))
-    return ast.literal_eval(node)
-
-
-def steps_from(length: Any, steps_per_epoch: int) -> Any:
-    """Replace every "3epochs" inside a literal by its number of steps; leave everything else alone."""
-    if isinstance(length, str) and (match := _EPOCHS.match(length)):
-        return round(float(match[1]) * steps_per_epoch)
-    if isinstance(length, Mapping):
-        return {steps_from(k, steps_per_epoch): steps_from(v, steps_per_epoch) for k, v in length.items()}
-    if isinstance(length, (list, tuple)):
-        return type(length)(steps_from(v, steps_per_epoch) for v in length)
-    return length
 
 
 def _check(name: str, value: Any, valid: bool, wanted: str) -> None:

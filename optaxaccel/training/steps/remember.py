@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 MOST = 16  # results
+_SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")  # they change what is compiled
 _RESULTS: dict[Hashable, Any] = {}
 
 
@@ -58,7 +59,7 @@ def _key(build: Callable[..., Any], facts: tuple) -> Hashable:
             f"{build.__name__} closes over {names}, which its key would not know. Pass it as a fact to a module's own "
             "function."
         )
-    settings = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision, jax.config.jax_default_prng_impl)
+    settings = tuple(jax.config.read(name) for name in _SETTINGS)
     return (build, *map(contents, facts), settings)
 
 

@@ -1,0 +1,59 @@
+"""Arguments as text: `a=1,b=(0.1,0.9),c=word`, and lengths in epochs. Standard library only."""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquoted one
+_EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """Parse `a=1,b=(0.1,0.9),c=word,d=cosine(x=1)` into a dictionary of literals.
+
+    A bare word is a string; a call is a dictionary with the function's name under "name".
+
+    >>> parse_arguments("learning_rate=0.1, coefficients=(0.1, 0.9), slope=exact")
+    {'learning_rate': 0.1, 'coefficients': (0.1, 0.9), 'slope': 'exact'}
+    >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps=1epoch)")
+    {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
+    """
+    try:
+        quoted = _LENGTH.sub(r"'\1'", text)
+        call = ast.parse(f"f({quoted})", mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            return _keywords(call)
+        raise ValueError("not a list of keyword arguments")
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{text!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
+        ) from error
+
+
+def _keywords(call: ast.Call) -> dict[str, Any]:
+    names = [keyword.arg for keyword in call.keywords]
+    if call.args or None in names or len(set(names)) < len(names):
+        raise ValueError("only keyword arguments, each once")
+    return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return {"name": node.func.id, **_keywords(node)}
+    if isinstance(node, ast.Tuple):
+        return tuple(map(_value, node.elts))
+    return ast.literal_eval(node)
+
+
+def steps_from(length: Any, steps_per_epoch: int) -> Any:
+    """Replace every "3epochs" inside a literal by its number of steps; leave everything else alone."""
+    if isinstance(length, str) and (match := _EPOCHS.match(length)):
+        return round(float(match[1]) * steps_per_epoch)
+    if isinstance(length, Mapping):
+        return {steps_from(k, steps_per_epoch): steps_from(v, steps_per_epoch) for k, v in length.items()}
+    if isinstance(length, (list, tuple)):
+        return type(length)(steps_from(v, steps_per_epoch) for v in length)
+    return length
