@@ -51,6 +51,9 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         failed = _run_jobs(list(jobs.grid_jobs(plan, seeds, out)), command, "runs")
     else:
         failed = _run_jobs(list(jobs.tuning_jobs(plan, out)), command, "tuning")
+        for phase in ("score", "default"):
+            scoring = [job for job in jobs.scoring_jobs(plan, out) if job.phase == phase]
+            failed |= _run_jobs(scoring, command, {"score": "scoring", "default": "defaults"}[phase])
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         failed |= _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
@@ -136,19 +139,25 @@ def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
 
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
-    from optaxaccel.report import figures, grids, tables
+    """Print a table and draw a figure of every problem among the records."""
+    from optaxaccel.report import figures, grids, groups, tables
     from optaxaccel.training.keeping import records
     from optaxaccel.training.many import jobs
 
-    found = records.read_all(path)
+    found, left = groups.once(records.read_all(path))
     if plan is not None:
         found = jobs.planned(plan, found)
     by = "accuracy" if plan is None else plan.by
-    if any(record.start["phase"] == "grid" for record in found):
-        print_table(grids.grid(found, by if plan else "train loss"))
-        figures.boxes(found, figure, by if plan else "train loss", title)
-    else:
-        print_table(tables.contenders(found, by))
-        figures.draw(found, figure, title, by)
-    say(f"records: {path}\nfigure:  {figure}")
+    sections = groups.problems(found)
+    for place, (problem, members) in enumerate(sections.items()):
+        about = f"{title}: {problem}" if len(sections) > 1 else title
+        drawn = figure if len(sections) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
+        if any(record.start["phase"] == "grid" for record in members):
+            print_table(grids.grid(members, by if plan else "train loss"))
+            figures.boxes(members, drawn, by if plan else "train loss", about)
+        else:
+            print_table(tables.contenders(members, by))
+            figures.draw(members, drawn, about, by)
+        say(f"figure:  {drawn}")
+    say(f"records: {path}" + (f"\n{left}" if left else ""))
     return DONE

@@ -1,39 +1,68 @@
-"""Across experiments: ranks of the contenders that several plans share, and what a user who tunes nothing would get."""
+"""Across experiments: ranks of the contenders that several plans share, and what not tuning costs on them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from optaxaccel.report import tables
-from optaxaccel.report.tables import Table, estimate
+from optaxaccel.report.groups import by_label, groups, hyperparameters
+from optaxaccel.report.published import steps_to
+from optaxaccel.report.tables import Estimate, Table, estimate
 from optaxaccel.training.keeping.records import Record
 
-Found = Mapping[str, tuple[Sequence[Record], str]]  # experiment -> (its records, what it ranks by)
-LEAST = {"accuracy": 0.01}  # a share of errors below which differences count no more: a few images
-LEAST_LOSS = 1e-3  # likewise for a loss
-CHANCE = 10.0  # what a run that diverged counts as, as a multiple of the worst that did not
+EQUAL = 1e-6  # relative; trajectories that differ by less, which is rounding, are one
+
+
+class Problem(NamedTuple):
+    """One of several problems.
+
+    Attributes:
+      records: its runs: "tune", "score" and "default" ones on validation images, "final" ones on test images.
+      by: what it ranks by.
+      target: a training loss; where it is given, runs are scored by the steps that they take to it.
+    """
+
+    records: Sequence[Record]
+    by: str
+    target: float | None = None
+
+
+Found = Mapping[str, Problem]  # by the experiment's name
+
+# --- Ranks ------------------------------------------------------------------------------------------------------------
 
 
 def ranks(found: Found) -> Table:
-    """Return the rank of every contender on every problem, paired by seed: mean ± standard error over the seeds."""
-    by_problem = {name: _ranks(records, by) for name, (records, by) in found.items()}
-    labels = list(dict.fromkeys(label for result in by_problem.values() for label in result))
+    """Return the rank of every contender on every problem: a mean over seeds; and its mean ± error over the problems.
+
+    Ranks are taken among the runs of one seed; equal outcomes share their mean rank. A run that diverged or failed is
+    behind all others. Contenders whose trajectories are the same everywhere share a row, and count as one.
+    """
+    alike = _alike(found)
+    by_problem = {name: _ranks(problem, set(alike)) for name, problem in found.items()}
     rows = []
-    for label in labels:
+    for label, names in alike.items():
         each = [by_problem[name].get(label, []) for name in found]
-        everywhere = estimate(value for values in each for value in values) if all(each) else estimate([])
-        rows.append((everywhere.mean, [label, *(estimate(v).show(1) for v in each), everywhere.show(1)]))
+        overall = estimate(estimate(values).mean for values in each) if all(each) else estimate([])
+        texts = [estimate(values).show(1) for values in each]
+        rows.append((overall.mean, [", ".join(names), *texts, overall.show(1)]))
     rows.sort(key=lambda row: (math.isnan(row[0]), row[0]))
     title = "Rank of the tuned methods among all, by test accuracy (convex problems: training loss), 1 is best"
-    return Table(title, ("method", *found, "mean rank"), [row for _, row in rows], tables.WORDS)
+    note = (
+        "On a problem: mean ± standard error over seeds. Mean rank: ± standard error over the problems. Methods that "
+    )
+    note += "made the same steps everywhere share a row."
+    return Table(title, ("method", *found, "mean rank"), [row for _, row in rows], tables.WORDS, note)
 
 
-def _ranks(records: Sequence[Record], by: str) -> dict[str, list[float]]:
-    """Return each label's ranks, a seed each; equal outcomes share their mean rank."""
+def _ranks(problem: Problem, labels: set[str]) -> dict[str, list[float]]:
+    """Return each label's ranks among `labels`, a seed each; equal outcomes share their mean rank."""
     seeds: dict[int, dict[str, float]] = {}
-    for label, members in tables.group(records).items():
-        for record in members:
-            seeds.setdefault(record.start["spec"]["seed"], {})[label] = tables.outcome(record, by)
+    for group in groups(problem.records):
+        if group.label in labels:
+            for record in group.members:
+                outcome = tables.outcome(record, problem.by)
+                seeds.setdefault(record.start["spec"]["seed"], {})[group.label] = outcome
     result: dict[str, list[float]] = {}
     for outcomes in seeds.values():
         for label, value in outcomes.items():
@@ -43,50 +72,106 @@ def _ranks(records: Sequence[Record], by: str) -> dict[str, list[float]]:
     return result
 
 
-def tuning_free(found: Found) -> Table:
-    """Return, for each method, the one setting that does best over all problems, and what not tuning costs.
+def _alike(found: Found) -> dict[str, list[str]]:
+    """Return the labels by the first one that made the same steps on all problems."""
+    runs: dict[str, dict[tuple, Record]] = {}
+    for name, problem in found.items():
+        for group in groups(problem.records):
+            for record in group.members:
+                runs.setdefault(group.label, {})[name, record.start["spec"]["seed"]] = record
+    result: dict[str, list[str]] = {}
+    for label, own in runs.items():
+        first = next((other for other in result if _same(own, runs[other])), label)
+        result.setdefault(first, []).append(label)
+    return result
 
-    A problem's outcome is the share of errors on validation images (convex problems: the training loss). The cost of a
-    setting is the factor by which its outcome exceeds the best that any method reached there after tuning; over the
-    problems the geometric mean is taken.
+
+def _same(a: Mapping[tuple, Record], b: Mapping[tuple, Record]) -> bool:
+    return a.keys() == b.keys() and all(_same_steps(a[key], b[key]) for key in a)
+
+
+def _same_steps(a: Record, b: Record) -> bool:
+    """Return whether two runs made the same steps, by all that was measured on the way."""
+    if a.status != b.status or len(a.rows) != len(b.rows):
+        return False
+    pairs = zip(a.rows, b.rows, strict=True)
+    return all(r["step"] == s["step"] and _near(r["loss"], s["loss"]) for r, s in pairs)
+
+
+def _near(a: float | None, b: float | None) -> bool:
+    return a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=EQUAL))
+
+
+# --- Not tuning -------------------------------------------------------------------------------------------------------
+
+
+def not_tuning(found: Found) -> Table:
+    """Return what each method reaches at its defaults, at one setting calibrated on other problems, and tuned.
+
+    The one setting for a problem is the one that did best on all the OTHERS, and the tuned one the one that did best on
+    the problem itself, both in runs with one seed; what is scored are runs with another seed. A score is the factor by
+    which the outcome (share of errors on validation images, or training loss, or steps to a target) exceeds that of the
+    best tuned method; over the problems the geometric mean is taken.
     """
-    outcomes = {name: _tuned(records, by) for name, (records, by) in found.items()}
-    labels = list(dict.fromkeys(label for result in outcomes.values() for label in result))
-    best = {name: min(min(settings.values()) for settings in result.values()) for name, result in outcomes.items()}
+    chosen = {name: _outcomes(problem, "tune") for name, problem in found.items()}
+    scored = {name: _outcomes(problem, "score") for name, problem in found.items()}
+    default = {name: _outcomes(problem, "default") for name, problem in found.items()}
+    labels = [label for label in next(iter(chosen.values())) if all(label in chosen[name] for name in found)]
+    tuned = {name: {label: scored[name][label][_least(chosen[name][label])] for label in labels} for name in found}
+    best = {name: min(tuned[name].values()) for name in found}
+    if any(value <= 0 for value in best.values()):
+        raise ValueError(f"A best outcome of 0 leaves no factor: {best}. Score that problem by a target.")
     rows = []
     for label in labels:
-        common = [set(outcomes[name].get(label, {})) for name in found]
-        shared = sorted(set.intersection(*common))
-        if not shared:
-            continue
-        factors = {key: [outcomes[name][label][key] / best[name] for name in found] for key in shared}
-        key = min(shared, key=lambda k: _mean(factors[k]))
-        tuned = [min(outcomes[name][label].values()) / best[name] for name in found]
-        loss = _mean(factors[key]) / _mean(tuned)
-        text = ", ".join(f"{k}={v}" for k, v in json.loads(key).items())
-        numbers = [f"{_mean(factors[key]):.2f}", f"{_mean(tuned):.2f}", f"{loss:.2f}", f"{max(factors[key]):.2f}"]
-        rows.append((_mean(factors[key]), [label, *numbers, text]))
-    title = "Tuning-free score: one setting for all problems, as a factor over the best outcome of any tuned method"
-    columns = ("method", "one setting", "tuned for each", "cost of not tuning", "worst problem", "setting")
-    note = f"Geometric means over {', '.join(found)}. "
-    note += f"A run that diverged counts as {CHANCE:g} times the worst that did not."
+        one = {name: scored[name][label].get(_calibrated(chosen, label, name), math.nan) for name in found}
+        plain = [next(iter(default[name].get(label, {}).values()), math.nan) / best[name] for name in found]
+        factors = [one[name] / best[name] for name in found]
+        own = [tuned[name][label] / best[name] for name in found]
+        worst = max(zip(factors, found, strict=True))
+        texts = [_mean(plain), _mean(factors), _mean(own), f"{worst[0]:.2f} ({worst[1]})"]
+        rows.append((estimate(map(math.log, factors)).mean, [label, *texts]))
+    title = "Not tuning: the outcome as a factor over that of the best tuned method"
+    columns = ("method", "at its defaults", "one setting, from the other problems", "tuned for each", "worst problem")
+    note = (
+        f"Geometric means over {', '.join(found)}; behind */ the factor that is one standard error over them. A dash: "
+    )
+    note += "the package has no default for the learning rate. A run that diverged or failed counts as the worst that "
+    note += "did not; one that never came to its target as having come there with its last step. Worst problem: of the "
+    note += "one setting."
     return Table(title, columns, [row for _, row in sorted(rows, key=lambda row: row[0])], tables.WORDS, note)
 
 
-def _tuned(records: Sequence[Record], by: str) -> dict[str, dict[str, float]]:
-    """Return the outcome of every setting of every contender in tuning."""
-    raw = {
-        label: {json.dumps(r.start["spec"]["method_args"], sort_keys=True): tables.outcome(r, by) for r in members}
-        for label, members in tables.group(records, "tune").items()
-    }
-    finite = [v for settings in raw.values() for v in settings.values() if v < math.inf]
-    worst = CHANCE * max(finite, default=1.0)
+def _outcomes(problem: Problem, phase: str) -> dict[str, dict[str, float]]:
+    """Return the outcome of every setting of every contender in the runs of a phase, one seed each."""
+    everything = [r for r in problem.records if r.start["phase"] in ("tune", "score", "default")]
+    worst = max((v for r in everything if (v := _score(r, problem)) < math.inf), default=math.inf)
     return {
-        label: {k: max(LEAST.get(by, LEAST_LOSS), v) if v < math.inf else worst for k, v in settings.items()}
-        for label, settings in raw.items()
+        label: {hyperparameters(r): min(worst, _score(r, problem)) for r in members}
+        for label, members in by_label(problem.records, phase).items()
     }
 
 
-def _mean(values: Sequence[float]) -> float:
-    """Return the geometric mean."""
-    return math.exp(math.fsum(math.log(value) for value in values) / len(values))
+def _score(record: Record, problem: Problem) -> float:
+    if problem.target is None or record.status != "done":
+        return tables.outcome(record, problem.by)
+    return steps_to(record, problem.target) or record.rows[-1]["step"]
+
+
+def _least(settings: Mapping[str, float]) -> str:
+    return min(settings, key=lambda key: settings[key])
+
+
+def _calibrated(chosen: Mapping[str, Mapping[str, Mapping[str, float]]], label: str, left_out: str) -> str:
+    """Return the setting whose outcomes on all problems but one have the least product; scales do not matter then."""
+    others = [chosen[name][label] for name in chosen if name != left_out]
+    shared = [key for key in others[0] if all(key in settings for settings in others)]
+    return min(shared, key=lambda key: math.fsum(math.log(settings[key]) for settings in others))
+
+
+def _mean(factors: Sequence[float]) -> str:
+    """Return a geometric mean and the factor of its standard error."""
+    if any(math.isnan(factor) for factor in factors):
+        return "-"
+    mean, error, n = estimate(math.log(factor) for factor in factors)
+    wide = f" */ {math.exp(error):.2f}" if error is not None else ""
+    return Estimate(math.exp(mean), None, n).show(2) + wide

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.report import grids, tables
-from optaxaccel.report.tables import calls, group
+from optaxaccel.report.groups import by_label, groups
+from optaxaccel.report.tables import calls
 from optaxaccel.training.keeping.records import Record, Row
 from optaxaccel.training.many.experiment import Panel
 
@@ -40,11 +41,17 @@ def curves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return common abscissae [p] and the members' values there [n, p], with at most 200 points.
 
-    Members are put on one grid by linear interpolation over the range that all of them cover.
+    `value` is a column of the rows, or "error": one minus the accuracy. Members are put on one grid by linear
+    interpolation over the range that all of them cover.
     """
     series = []
     for record in records:
-        points = [(x(row), row[value]) for row in record.rows if row["kind"] == kind and isinstance(row[value], float)]
+        column = "accuracy" if value == "error" else value
+        points = [
+            (x(row), row[column]) for row in record.rows if row["kind"] == kind and isinstance(row[column], float)
+        ]
+        if value == "error":
+            points = [(at, 1.0 - accuracy) for at, accuracy in points]
         if len(points) > 1:
             series.append(np.array(points, float).T)
     if not series:
@@ -77,26 +84,43 @@ def draw(
         ("eval", "loss", f"{split} loss (nats)"),
         ("eval", "accuracy", f"{split} accuracy (%)"),
     )
-    groups = group(records)
-    if len(groups) > len(COLOURS):
-        best = [line.label for line in tables.lines(records, by)][: len(COLOURS)]
-        title = f"{title}: the best {len(best)} of {len(groups)} by {by}".removeprefix(": ")
-        groups = {label: groups[label] for label in best}
-    counts = [sum(row["kind"] == "eval" for row in record.rows) for members in groups.values() for record in members]
+    drawn = {group.name: group.members for group in groups(records)}
+    if len(drawn) > len(COLOURS):
+        best = [line.name for line in tables.lines(records, by)][: len(COLOURS)]
+        title = f"{title}: the best {len(best)} of {len(drawn)} by {by}".removeprefix(": ")
+        drawn = {name: drawn[name] for name in best}
+    counts = [sum(row["kind"] == "eval" for row in record.rows) for members in drawn.values() for record in members]
     if max(counts, default=0) < 3:  # a line from the start to the end says no more than the table
         rows = rows[:1]
-    alone = all(record.start.get("members", 1) == 1 for members in groups.values() for record in members)
-    against = [axis for name, axis in AXES.items() if alone or name != "seconds"]  # shares of seconds compare nothing
+    timed = all(_timed(record) for members in drawn.values() for record in members)
+    against = [axis for name, axis in AXES.items() if timed or name != "seconds"]
     with _figure(path, len(rows), len(against), title) as axes:
         for i, (kind, value, ylabel) in enumerate(rows):
             for axis, (xlabel, x) in zip(axes[i], against, strict=True):
-                _draw_groups(axis, groups, kind, value, x)
+                _draw_groups(axis, drawn, kind, value, x)
                 axis.set(xlabel=xlabel, ylabel=ylabel)
                 if value == "loss":
-                    axis.set_yscale("log")
+                    log_if_wide(axis)
                 if (value, xlabel) == ("accuracy", "epochs"):
-                    _draw_reported(axis, list(groups), reported)
+                    _draw_reported(axis, list(drawn), reported)
     return path
+
+
+def _timed(record: Record) -> bool:
+    """Return whether a run's seconds say something: it had the machine's program for itself, and steps took time."""
+    seconds = [row["seconds"] for row in record.rows if isinstance(row.get("seconds"), float)]
+    return record.start.get("members", 1) == 1 and (not record.rows or max(seconds, default=0.0) > 0)
+
+
+def log_if_wide(axis: Any, which: str = "y") -> None:
+    """Make an axis logarithmic if what is drawn on it is positive and spans a decade at least.
+
+    Below that a logarithmic axis has hardly a labelled tick, and what is not positive has no place on it.
+    """
+    drawn = [np.asarray(line.get_ydata() if which == "y" else line.get_xdata(), float) for line in axis.get_lines()]
+    values = np.concatenate([v[np.isfinite(v)] for v in drawn]) if drawn else np.zeros(0)
+    if values.size and values.min() > 0 and values.max() >= 10 * values.min():
+        axis.set(**{f"{which}scale": "log"})
 
 
 def _draw_reported(axis: Any, labels: Sequence[str], reported: Mapping[str, Sequence[Sequence[float]]]) -> None:
@@ -112,16 +136,17 @@ def _draw_reported(axis: Any, labels: Sequence[str], reported: Mapping[str, Sequ
 
 def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path:
     """Draw the error of the network and of its extrapolation, one panel a contender."""
-    groups = group(records)
-    columns = min(3, len(groups))
-    with _figure(path, -(-len(groups) // columns), columns, title) as axes:
-        for axis in axes.flat[len(groups) :]:
+    found = groups(records)
+    columns = min(3, len(found))
+    with _figure(path, -(-len(found) // columns), columns, title) as axes:
+        for axis in axes.flat[len(found) :]:
             axis.set_visible(False)
-        for axis, (label, members) in zip(axes.flat, groups.items(), strict=False):
+        for axis, group in zip(axes.flat, found, strict=False):
             for index, (kind, name) in enumerate((("eval", "network"), ("extrapolation", "extrapolated"))):
-                x, values = curves(members, kind, "accuracy", AXES["epochs"][1])
+                x, values = curves(group.members, kind, "accuracy", AXES["epochs"][1])
                 _band(axis, x, 100 - 100 * values, label=name, index=index)
-            axis.set(xlabel="epochs", ylabel="test error (%)", title=label, yscale="log")
+            axis.set(xlabel="epochs", ylabel="test error (%)", title=group.name)
+            log_if_wide(axis)
     return path
 
 
@@ -138,20 +163,21 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
             failed = [len(values) - len(done) for values, done in zip(kept.values(), finite, strict=True)]
             names = [f"{label}\n{n} failed" if n else label for label, n in zip(kept, failed, strict=True)]
             axis.set_xticks(range(1, len(names) + 1), names, rotation=30 if len(names) > 4 else 0, fontsize=7)
-            axis.set(ylabel=what, yscale="log", title="all settings" if share == 1 else "best quarter of the settings")
-        best = {f"{label}": members[0].members for label, members in found.items()}
-        kind, value = ("train", "loss") if by == "train loss" else ("eval", by)
+            if max(map(max, filter(None, finite)), default=0) >= 10 * min(map(min, filter(None, finite)), default=1):
+                axis.set_yscale("log")
+            axis.set(ylabel=what, title="all settings" if share == 1 else "best quarter of the settings")
+        best = {label: members[0].group.members for label, members in found.items()}
+        kind, value = {"train loss": ("train", "loss"), "accuracy": ("eval", "error")}.get(by, ("eval", by))
         _draw_groups(axes[0][2], best, kind, value, AXES["epochs"][1])
         axes[0][2].set(xlabel="epochs", ylabel=what, title="best setting of each")
-        if value == "loss":
-            axes[0][2].set_yscale("log")
+        log_if_wide(axes[0][2])
     return path
 
 
 def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path | None:
     """Draw what tuning found against the one hyperparameter that each contender varied; None where none did."""
     lines = {}
-    for label, members in group(records, "tune").items():
+    for label, members in by_label(records, "tune").items():
         points = _along_the_main_argument(members, by)
         if points:
             lines[label] = points
@@ -169,7 +195,9 @@ def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "")
             for value, result in points:
                 if math.isinf(result):
                     axis.axvline(value, color=COLOURS[1], linestyle=":", linewidth=1)
-            axis.set(xlabel=name, ylabel=what, title=label, xscale="log", yscale="log")
+            axis.set(xlabel=name, ylabel=what, title=label, xscale="log")
+            if max(seen) >= 10 * max(min(seen), FLOOR):
+                axis.set_yscale("log")
             axis.set_ylim(0.8 * scale * max(min(seen), FLOOR), 1.25 * scale * max(seen))
         for axis in flat[len(lines) :]:
             axis.set_visible(False)
@@ -211,6 +239,8 @@ def study(points: Sequence[Row], panels: Mapping[str, Panel], path: Path, title:
 
 def _draw_series(axis: Any, points: Sequence[Row], panel: Panel, label: str, index: int) -> None:
     x, y = [p["x"] for p in points], np.array([np.nan if p["y"] is None else p["y"] for p in points], float)
+    if "y" in panel.log:
+        y[y <= 0] = np.nan  # an exact zero has no place on a logarithmic axis
     drawn = look(index)
     if panel.kind == "points":
         axis.plot(x, y, MARKERS[index % 8], color=drawn["color"], label=label, markersize=4)
@@ -225,7 +255,7 @@ def _draw_series(axis: Any, points: Sequence[Row], panel: Panel, label: str, ind
 
 
 def _draw_groups(axis: Any, groups: Mapping[str, Sequence[Record]], kind: str, value: str, x: Any) -> None:
-    scale = 100.0 if value == "accuracy" else 1.0
+    scale = 100.0 if value in ("accuracy", "error") else 1.0
     lows = []
     for index, (label, members) in enumerate(groups.items()):
         found, values = curves([m for m in members if m.status == "done"] or members, kind, value, x)

@@ -1,13 +1,13 @@
 """Tables of grids: every setting of every contender, over its seeds."""
 
-import json
 import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from optaxaccel.report.groups import Group, groups, marked
 from optaxaccel.report.published import mean_log_loss
-from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, group, note_on, outcome, setting
+from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, note_on, outcome, rank_key
 from optaxaccel.training.keeping.records import Record
 
 
@@ -15,17 +15,13 @@ class Setting(NamedTuple):
     """One setting's runs, over its seeds.
 
     Attributes:
-      label: its contender.
-      text: its hyperparameters.
-      members: its records.
-      value: the mean of what settings are ranked by; infinite as soon as one seed diverged.
+      group: its contender, hyperparameters and records.
+      value: the mean of what settings are ranked by; infinite as soon as one seed diverged or failed.
       spread: the same as an estimate over the seeds that did not.
       log_loss: mean over the run of log10 of the training loss.
     """
 
-    label: str
-    text: str
-    members: list[Record]
+    group: Group
     value: float
     spread: Estimate
     log_loss: Estimate
@@ -33,22 +29,14 @@ class Setting(NamedTuple):
 
 def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
     """Return every contender's settings, best first."""
-    result = {}
-    for label, members in group(records, "grid").items():
-        seeds: dict[str, list[Record]] = {}
-        for record in members:
-            spec = record.start["spec"]
-            varied = [spec[name] for name in ("method", "method_args", "schedule", "extrapolate", "model_args")]
-            seeds.setdefault(json.dumps(varied, sort_keys=True), []).append(record)
-        found = []
-        for runs in seeds.values():
-            values = [outcome(record, by) for record in runs]
-            finite = [value for value in values if value < math.inf]
-            logs = estimate(mean_log_loss(r) for r in runs if r.status == "done")
-            mean = math.fsum(values) / len(values) if len(finite) == len(values) else math.inf
-            found.append(Setting(label, setting(runs[0].start["spec"]), runs, mean, estimate(finite), logs))
-        result[label] = sorted(found, key=lambda s: s.value)
-    return result
+    result: dict[str, list[Setting]] = {}
+    for group in groups(records, "grid"):
+        values = [outcome(record, by) for record in group.members]
+        finite = [value for value in values if value < math.inf]
+        logs = estimate(mean_log_loss(record) for record in group.done)
+        mean = math.fsum(values) / len(values) if len(finite) == len(values) else math.inf
+        result.setdefault(group.label, []).append(Setting(group, mean, estimate(finite), logs))
+    return {label: sorted(found, key=lambda s: rank_key(s.group, s.value)) for label, found in result.items()}
 
 
 def grid(records: Sequence[Record], by: str) -> Table:
@@ -62,12 +50,14 @@ def grid(records: Sequence[Record], by: str) -> Table:
         values = [s.value for s in members]
         best, low, middle, high = members[0], *_quartiles(values)
         quarter = statistics.median(values[: -(-len(values) // 4)])
-        failed = sum(record.status != "done" for s in members for record in s.members)
-        runs = sum(len(s.members) for s in members)
+        failed = sum(sum(s.group.lost.values()) for s in members)
+        runs = sum(len(s.group.members) for s in members)
         texts = (_number(quarter), _number(middle), f"{_number(low)} to {_number(high)}")
         rank = str(1 + ranked.index(best.value))
         rows.append([label, str(len(members)), best.spread.show(4), rank, *texts, best.log_loss.show(2)])
-        rows[-1] += [str(best.spread.n), f"{failed} of {runs}", best.text]
+        rows[-1] += [best.group.count(), f"{failed} of {runs}"]
+        tried = [record for s in members for record in s.group.members]
+        rows[-1].append(marked(best.group.setting, best.group.members[0].start["spec"], tried))
     what = {"accuracy": "error"}.get(by, by)
     spec = records[0].start["spec"]
     title = f"{spec['model']} on {spec['data']}: {what} of every setting, mean over its seeds (best: ± standard error)"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optaxaccel.report import across, figures, grids, published, tables
+from optaxaccel.report import across, figures, grids, groups, published, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training.keeping import records
@@ -48,10 +48,11 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     if unfinished:
         raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
     if isinstance(plan, Grid):
-        full = [r for members in grids.settings(found, plan.by).values() for r in members[0].members]
+        full = [r for members in grids.settings(found, plan.by).values() for r in members[0].group.members]
     else:
         full = [record for record in found if record.start["phase"] == "final"]
-    published.write_runs(path, definition.name, scale, found, full)
+    targets = [plan.target] if isinstance(plan, Plan) and plan.target else []
+    published.write_runs(path, definition.name, scale, found, full, targets)
     return path
 
 
@@ -93,8 +94,8 @@ def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[T
     heading = f"paper: {told.what}"
     if isinstance(plan, Grid):
         return [tables.beside(grids.grid(found.records, plan.by), heading, told.outcome)]
-    finals = tables.group(found.records)
-    alone = all(record.start.get("members", 1) == 1 for members in finals.values() for record in members)
+    finals = groups.groups(found.records)
+    alone = all(record.start.get("members", 1) == 1 for group in finals for record in group.members)
     result = [tables.beside(tables.contenders(found.records, plan.by), heading, told.outcome)]
     if len(finals) > 1 and alone:
         what, texts = told.training
@@ -233,14 +234,14 @@ def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
         shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
         return _Row(
             f"best {'error' if plan.by == 'accuracy' else plan.by}: {shown}",
-            str(best[0][1][0].spread.n),
+            best[0][1][0].group.count(),
             f"{most:,.0f}",
         )
     lines = [line for line in tables.lines(found.records, plan.by) if line.accuracy.n]
     shown = {"accuracy": lambda line: f"{line.accuracy.show(2, 100)} %", "loss": lambda line: line.loss.show(4)}.get(
         plan.by, lambda line: line.train_loss.show(4)
     )
-    text = ", ".join(f"{line.label} {shown(line)}" for line in lines[:4])
+    text = ", ".join(f"{line.name} {shown(line)}" for line in lines[:4])
     return _Row(f"{plan.by}: {text}" + (" ..." if len(lines) > 4 else ""), str(lines[0].accuracy.n), f"{most:,.0f}")
 
 
@@ -330,12 +331,16 @@ def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Ite
 
 def _across(definitions: Sequence[Definition], scale: str = "small") -> str:
     """Return ranks and tuning-free scores over the plans of a folder that are published at a scale."""
-    found: Mapping[str, tuple] = {
-        d.path.stem: (published.read(result_path(d, scale)).records, plan.by)
+    found = {
+        d.path.stem: across.Problem(published.read(result_path(d, scale)).records, plan.by, plan.target)
         for d in definitions
         for plan in [d.runs.get(scale)]
         if isinstance(plan, Plan) and d.path.stem.startswith("all_") and result_path(d, scale).exists()
     }
     if len(found) < 2:
         return f"**{NOT_RUN.capitalize()}**: fewer than two of the problems have been run."
-    return f"{across.ranks(found).markdown()}\n\n{across.tuning_free(found).markdown()}"
+    parts = [across.ranks(found).markdown()]
+    scored = {name: p for name, p in found.items() if any(r.start["phase"] == "score" for r in p.records)}
+    if len(scored) >= 3:
+        parts.append(across.not_tuning(scored).markdown())
+    return "\n\n".join(parts)

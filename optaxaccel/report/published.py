@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optaxaccel.training.keeping.records import Record, Row
+from optaxaccel.training.keeping.records import MEASURED, Record, Row
 
 POINTS = 200
 MOST, FEWEST = 6000, 40  # points of all curves of one kind together, unless that would leave fewer than 40 of each
 GRID_POINTS = 1  # of a setting that is not its contender's best: the last
 DIGITS = 6
 COLUMNS = ("step", "loss", "accuracy", "seconds")
-KINDS = ("train", "eval", "extrapolation")
 CALLS = ("value_calls", "grad_calls", "hvp_calls")
 ABSENT = "absent"
 LEFT_OUT = ("digest", "compile_seconds")  # the first follows from the rest, the second is no result
@@ -41,7 +40,14 @@ class Published(NamedTuple):
     values: dict[str, float]
 
 
-def write_runs(path: Path, experiment: str, scale: str, records: Sequence[Record], full: Iterable[Record]) -> None:
+def write_runs(
+    path: Path,
+    experiment: str,
+    scale: str,
+    records: Sequence[Record],
+    full: Iterable[Record],
+    targets: Sequence[float] = (),
+) -> None:
     """Write the runs of an experiment.
 
     Args:
@@ -50,12 +56,16 @@ def write_runs(path: Path, experiment: str, scale: str, records: Sequence[Record
       scale: its scale.
       records: the runs, finished or diverged.
       full: those whose curves are kept; of the others the last point is.
+      targets: training losses; of every run it is kept when it came there.
     """
     kept = {record.path for record in full}
     records = [_placeless(record) for record in records]
     shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
     points = max(FEWEST, min(POINTS, MOST // max(1, len(kept))))
     lines = [_packed(record, shared, points if record.path in kept else GRID_POINTS) for record in records]
+    for line, record in zip(lines, records, strict=True):
+        if targets:
+            line["end"]["steps_to"] = {repr(target): steps_to(record, target) for target in targets}
     settings: dict[str, int] = {}  # what seeds have in common is written once
     for line in lines:
         common = {name: line.pop(name) for name in ("start", "calls", "splits")}
@@ -135,6 +145,14 @@ def mean_log_loss(record: Record) -> float:
     return math.fsum(math.log10(max(loss, 1e-13)) for loss in losses) / len(losses) if losses else math.nan
 
 
+def steps_to(record: Record, target: float) -> int | None:
+    """Return the first step whose training loss is at most `target`; None where there is none."""
+    if "steps_to" in record.end:
+        return record.end["steps_to"].get(repr(target))
+    reached = (row["step"] for row in record.rows if row["kind"] == "train" and row["loss"] <= target)
+    return next(reached, None)
+
+
 def _placeless(record: Record) -> Record:
     """Forget where the data lay: that is a matter of the machine."""
     return record._replace(start={**record.start, "spec": {**record.start["spec"], "data_dir": None}})
@@ -156,7 +174,7 @@ def _packed(record: Record, shared: Row, points: int) -> Row:
         "splits": {row["kind"]: row["split"] for row in record.rows if "split" in row},
         "end": {**end, "mean_log_loss": _short(mean_log_loss(record))},
     }
-    for kind in KINDS:
+    for kind in MEASURED:
         rows = _thin([row for row in record.rows if row["kind"] == kind], points)
         if rows:
             line[kind] = {name: [_short(row[name]) for row in rows] for name in COLUMNS}
@@ -168,7 +186,7 @@ def _unpacked(path: Path, line: Row, header: Row) -> Record:
     spec = {**shared["spec"], **setting["start"].get("spec", {}), "seed": line["seed"]}
     start = {**shared, **setting["start"], "spec": spec}
     rows = []
-    for kind in KINDS:
+    for kind in MEASURED:
         columns = line.get(kind, {})
         split = {"split": setting["splits"][kind]} if kind in setting["splits"] else {}
         for values in zip(*(columns.get(name, ()) for name in COLUMNS), strict=True):

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from optaxaccel.report.groups import Group, by_label, groups, marked, once, problems
 from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.many.experiment import Expect
 
@@ -84,9 +85,8 @@ def estimate(values: Iterable[float]) -> Estimate:
 class Line(NamedTuple):
     """One contender's results: at the end, and the best accuracy on the way with and without extrapolation."""
 
-    label: str
-    method: str
-    setting: str
+    name: str
+    group: Group
     accuracy: Estimate
     loss: Estimate
     train_loss: Estimate
@@ -95,9 +95,6 @@ class Line(NamedTuple):
     extrapolated: Estimate
     epochs: float
     calls: float
-    diverged: int
-    data: str
-    model: str
     split: str
 
 
@@ -108,50 +105,35 @@ RANKING: Mapping[str, Callable[[Line], float]] = {
 }
 
 
-def group(records: Sequence[Record], phase: str = "final") -> dict[str, list[Record]]:
-    """Return the runs of a phase by label, in order of appearance."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        if record.start["phase"] == phase:
-            groups.setdefault(record.start["label"], []).append(record)
-    return groups
-
-
 def calls(row: Mapping[str, Any]) -> float:
     """Return oracle calls: losses, gradients and Hessian products, each counted once."""
     return row["value_calls"] + row["grad_calls"] + row["hvp_calls"]
 
 
-def setting(spec: Mapping[str, Any]) -> str:
-    """Return a run's hyperparameters as `k=v, k=v`."""
-    parts = [f"{name}={value}" for name, value in spec["method_args"].items()]
-    shared: dict[str, list[str]] = {}
-    for name, value in spec["schedule"].items():
-        shared.setdefault(_schedule(value), []).append(name)
-    parts += [f"{' and '.join(names)}: {text}" for text, names in shared.items()]
-    parts += [f"weight_decay={spec['weight_decay']} ({spec['decay']})"] if spec["weight_decay"] else []
-    return ", ".join(parts) or "defaults"
+def at_end(record: Record, by: str) -> Mapping[str, Any]:
+    """Return the row that a run is ranked by: its last evaluation, of held-out or of training images.
 
-
-def _schedule(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return str(value)
-    return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
+    Records from before training images were evaluated only have means over the last minibatches.
+    """
+    if by != "train loss":
+        return record.last("eval")
+    return record.last("train_eval") or record.last("train")
 
 
 def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
-    """Return one line a label, ranked; diverged runs are counted, not averaged."""
+    """Return one line a setting, ranked; runs that were lost are counted, not averaged.
+
+    A contender with a run that diverged or failed is behind all without: the more were lost, the further.
+    """
     result = []
-    for label, members in group(records).items():
-        done = [record for record in members if record.status == "done"]
+    for group in groups(records):
+        done = group.done
         finals = [record.last("eval") for record in done]
-        trains = [record.last("train") for record in done]
-        spec = members[0].start["spec"]
+        trains = [at_end(record, "train loss") for record in done]
         result.append(
             Line(
-                label=label,
-                method=spec["method"],
-                setting=setting(spec),
+                name=group.name,
+                group=group,
                 accuracy=estimate(row["accuracy"] for row in finals),
                 loss=estimate(row["loss"] for row in finals),
                 train_loss=estimate(row["loss"] for row in trains if row),
@@ -160,13 +142,16 @@ def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
                 extrapolated=estimate(_best(r, "extrapolation") for r in done if r.last("extrapolation")),
                 epochs=max((row["epoch"] for row in finals), default=0.0),
                 calls=statistics.fmean(map(calls, finals)) if finals else 0.0,
-                diverged=sum(record.status == "diverged" for record in members),
-                data=spec["data"],
-                model=spec["model"],
                 split=finals[0]["split"] if finals else "test",
             )
         )
-    return sorted(result, key=lambda line: RANKING[by](line) if line.accuracy.n else math.inf)
+    return sorted(result, key=lambda line: rank_key(line.group, RANKING[by](line)))
+
+
+def rank_key(group: Group, value: float) -> tuple[float, float]:
+    """Return by what contenders are ordered in every table: the share of runs that were lost, then the value."""
+    lost = len(group.members) - len(group.done)
+    return lost / len(group.members), math.inf if math.isnan(value) else value
 
 
 def _best(record: Record, kind: str) -> float:
@@ -177,18 +162,20 @@ def cells(line: Line, rank: int) -> list[str]:
     """Return a line as the texts of `COLUMNS`."""
     return [
         str(rank) if line.accuracy.n else "-",
-        line.label,
+        line.name,
         line.accuracy.show(2, 100),
         line.loss.show(4),
         line.train_loss.show(4),
         f"{line.calls:,.0f}",
         line.seconds.show(1),
-        str(line.accuracy.n) + (f" (+{line.diverged} diverged)" if line.diverged else ""),
-        line.setting,
+        line.group.count(),
+        line.group.setting,
     ]
 
 
 COLUMNS = ("#", "method", "accuracy %", "loss", "train loss", "oracle calls", "seconds", "n", "setting")
+MINIBATCHES = "Train loss: mean over the last minibatches, since these records are older than its evaluation."
+TRAIN_LOSS = "Train loss: over a fixed set of training images, at the iterate that is evaluated, without weight decay."
 WORDS = ("method", "setting", "quantity", "source", "as expected")
 
 
@@ -209,12 +196,23 @@ def costs(records: Sequence[Record], title: str = "") -> Table:
 
 
 def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
-    """Return the table of final runs; where networks were extrapolated beside training, with their errors."""
+    """Return the table of the final runs of one problem; where networks were extrapolated, with their errors.
+
+    Raises:
+      ValueError: there are no final runs, or runs of several problems; see `groups.problems`.
+    """
+    records, left = once(records)
     found = lines(records, by)
     if not found:
         raise ValueError("The records hold tuning runs only, so there is nothing to rank yet. Finish with --resume.")
+    sections = problems(records)
+    if len(sections) > 1:
+        raise ValueError(f"{' and '.join(sections)} are not ranked together. Make a table of each, see `problems`.")
     columns: list[str] = list(COLUMNS)
     rows = [cells(line, rank) for rank, line in enumerate(found, 1)]
+    tried = by_label(records, "tune")
+    for row, line in zip(rows, found, strict=True):
+        row[-1] = marked(row[-1], line.group.members[0].start["spec"], tried.get(line.group.label, []))
     if any(line.extrapolated.n for line in found):
         columns[3:3] = ["lowest error %", "extrapolated"]
         for row, line in zip(rows, found, strict=True):
@@ -224,18 +222,21 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     if first.accuracy.n > 1:
         columns.append(f"{by} behind the first, paired by seed")
         for row, line in zip(rows, found, strict=True):
-            row.append("-" if line is first else _behind(records, line.label, first.label, by))
-    title = f"{first.model} on {first.data}, {first.split} images: mean ± standard error over n seeds"
+            row.append("-" if line is first else _behind(line, first, by))
+    title = f"{next(iter(sections))}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
-    shared = any(record.start.get("members", 1) > 1 for record in records)
-    note = "Runs were trained together: each has an equal share of the seconds. " if shared else ""
-    return Table(title, columns, rows, WORDS, f"{note}{note_on(records)}")
+    finals = [record for line in found for record in line.group.members]
+    notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else MINIBATCHES]
+    if any(record.start.get("members", 1) > 1 for record in finals):
+        notes.insert(0, "Runs were trained together: each has an equal share of the seconds.")
+    if any(line.group.lost for line in found):
+        notes.append("Runs in brackets are not in the means; who has any is ranked behind those who have none.")
+    return Table(title, columns, rows, WORDS, " ".join(filter(None, [*notes, left, note_on(records)])))
 
 
-def _behind(records: Sequence[Record], label: str, first: str, by: str) -> str:
+def _behind(line: Line, first: Line, by: str) -> str:
     """Return by how much a contender is behind the first one: mean and standard error over seeds that both finished."""
-    groups = group(records)
-    ours, theirs = ({r.start["spec"]["seed"]: outcome(r, by) for r in groups[name]} for name in (label, first))
+    ours, theirs = ({r.start["spec"]["seed"]: outcome(r, by) for r in each.group.members} for each in (line, first))
     pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
     differences = [a - b for a, b in pairs if a < math.inf and b < math.inf]
     return estimate(differences).show(2, 100) + " %" if by == "accuracy" else estimate(differences).show(4)
@@ -243,20 +244,18 @@ def _behind(records: Sequence[Record], label: str, first: str, by: str) -> str:
 
 def seconds_per_epoch(records: Sequence[Record]) -> Table:
     """Return seconds an epoch and their ratio to the first contender's, paired by seed; all ran in one process."""
-    groups = {label: [r for r in members if r.status == "done"] for label, members in group(records).items()}
-    speed = {
-        label: {r.start["spec"]["seed"]: r.last("eval")["seconds"] / r.last("eval")["epoch"] for r in members}
-        for label, members in groups.items()
-    }
-    first = next(iter(speed))
+    found = groups(records)
+    speed = [
+        {r.start["spec"]["seed"]: r.last("eval")["seconds"] / r.last("eval")["epoch"] for r in group.done}
+        for group in found
+    ]
     rows = []
-    for label, found in speed.items():
-        ratios = [found[seed] / speed[first][seed] for seed in found if seed in speed[first]]
-        epochs = estimate(r.last("eval")["epoch"] for r in groups[label])
-        rows.append(
-            [label, epochs.show(2), estimate(found.values()).show(3), estimate(ratios).show(2), str(len(ratios))]
-        )
-    columns = ("method", "epochs", "seconds an epoch", f"over {first}", "n")
+    for group, seconds in zip(found, speed, strict=True):
+        ratios = [seconds[seed] / speed[0][seed] for seed in seconds if seed in speed[0]]
+        epochs = estimate(r.last("eval")["epoch"] for r in group.done)
+        texts = (epochs.show(2), estimate(seconds.values()).show(3), estimate(ratios).show(2), group.count())
+        rows.append([group.name, *texts])
+    columns = ("method", "epochs", "seconds an epoch", f"over {found[0].name}", "n")
     return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
 
 
@@ -270,7 +269,7 @@ def outcome(record: Record, by: str) -> float:
     """Return what a run is ranked by, smaller is better; infinite where it diverged."""
     if record.status != "done":
         return math.inf
-    row = record.last("train" if by == "train loss" else "eval")
+    row = at_end(record, by)
     value = 1.0 - row["accuracy"] if by == "accuracy" else row["loss"]
     return value if isinstance(value, float) and math.isfinite(value) else math.inf
 

@@ -168,25 +168,28 @@ class _Running:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""
         split = self.feed.held_out_name
         if evaluates:
-            loss, accuracy = self.evaluate(state)
+            loss, accuracy = self.evaluate(state, self.feed.held_out(), self.feed.held_out_size)
             if not math.isfinite(loss):
                 raise NotFiniteError(step, f"{split} loss")
             if self.journal.evaluated(step, split, loss, accuracy) and step:
                 self.keeper.save_best(step, {"state": state}, self.journal.last_eval)
+        if step == self.journal.total:
+            self.journal.trained(step, *self.evaluate(state, self.feed.trained(), self.feed.trained_size))
         if self.beside is None or not pushes:
             return
         self.histories = self.beside.push(self.histories, state)
         if step:
-            loss, accuracy = self.evaluate(self.beside.point(self.histories, state))
+            point = self.beside.point(self.histories, state)
+            loss, accuracy = self.evaluate(point, self.feed.held_out(), self.feed.held_out_size)
             row = {"split": split, "loss": loss, "accuracy": accuracy}
             self.journal.write("extrapolation", {**self.journal.position(step), **row})
 
-    def evaluate(self, state: TrainState) -> tuple[float, float]:
-        """Return loss in nats and accuracy over the held-out images."""
+    def evaluate(self, state: TrainState, batches: Iterator[Any], size: int) -> tuple[float, float]:
+        """Return loss in nats and accuracy over the `size` images of some batches."""
         sums: list[Mapping[str, jax.Array]] = []
-        for batch in self.feed.held_out():
+        for batch in batches:
             sums.append(self.compiled.evaluate(state, *batch))
             parallel.wait_for_oldest(sums)
         fetched = jax.device_get(sums)
         loss, correct = (float(np.sum([one[name] for one in fetched])) for name in ("loss", "correct"))
-        return loss / self.feed.held_out_size, correct / self.feed.held_out_size
+        return loss / size, correct / size

@@ -210,25 +210,62 @@ def test_seconds_are_compared_within_a_seed(tmp_path):
     assert [row[1:] for row in rows] == [["2.00", "0.200", "1.00", "1"]] * 2
 
 
-def problem(folder, outcomes):
-    """Two methods with two settings each; `outcomes` are their training losses, and the best one's final."""
-    for label, losses in outcomes.items():
-        for rate, loss in zip((0.1, 0.2), losses, strict=True):
-            status = "done" if loss < math.inf else "diverged"
-            record(folder / f"{label}{rate}.jsonl", label, [min(loss, 9.0)], phase="tune", rate=rate, status=status)
-        record(folder / f"{label}.jsonl", label, [min(losses)])
-    return records.read_all(folder), "train loss"
+def problem(folder, outcomes, target=None):
+    """Two settings a method: training losses in tuning, scoring and at the defaults, and the finals by seed."""
+    for label, (tune, score, default, finals) in outcomes.items():
+        for phase, losses in (("tune", tune), ("score", score), ("default", [default])):
+            for rate, loss in zip((0.1, 0.2), losses, strict=False):
+                if loss is None:
+                    continue
+                status = "done" if loss < math.inf else "diverged"
+                path = folder / f"{label}-{phase}-{rate}.jsonl"
+                record(path, label, [min(loss, 9.0)], phase=phase, rate=rate, status=status, seed=1000 + len(phase))
+        for seed, loss in enumerate(finals, 1):
+            record(folder / f"{label}-{seed}.jsonl", label, [loss], seed=seed)
+    return across.Problem(records.read_all(folder), "train loss", target)
 
 
-def test_ranks_and_the_tuning_free_score(tmp_path):
-    first = problem(tmp_path / "1", {"robust": [0.2, 0.2], "touchy": [0.1, math.inf]})
-    second = problem(tmp_path / "2", {"robust": [0.4, 0.8], "touchy": [3.2, 0.2]})
-    found = {"1": first, "2": second}
-    assert [row[0::3] for row in across.ranks(found).rows] == [["touchy", "1.0 ± 0.0"], ["robust", "2.0 ± 0.0"]]
-    robust, touchy = across.tuning_free(found).rows
-    # robust at 0.1: factors 2 and 2, also when tuned. touchy at 0.1: 1 and 16; at 0.2 ten times the worst: 20 and 1.
-    assert robust[:5] == ["robust", "2.00", "2.00", "1.00", "2.00"]
-    assert touchy[:5] == ["touchy", "4.00", "1.00", "4.00", "16.00"]
+def test_the_error_of_a_rank_is_that_over_problems(tmp_path):
+    alone = ([1.0], [1.0], None)
+    found = {
+        "1": problem(tmp_path / "1", {"a": (*alone, [0.1] * 5), "b": (*alone, [0.2] * 5)}),
+        "2": problem(tmp_path / "2", {"a": (*alone, [0.4] * 5), "b": (*alone, [0.2] * 5)}),
+        "3": problem(tmp_path / "3", {"a": (*alone, [0.1] * 5), "b": (*alone, [0.2] * 5)}),
+    }
+    rows = across.ranks(found).rows
+    assert rows[0] == ["a", "1.0 ± 0.0", "2.0 ± 0.0", "1.0 ± 0.0", "1.3 ± 0.3"]  # 1/3, not 0.13 over fifteen values
+
+
+def test_methods_that_made_the_same_steps_share_a_row_and_ties_their_rank(tmp_path):
+    alone = ([1.0], [1.0], None)
+    outcomes = {"a": (*alone, [0.5, 0.1]), "b": (*alone, [0.5, 0.3]), "same": (*alone, [0.5, 0.1])}
+    rows = across.ranks({"1": problem(tmp_path / "1", outcomes), "2": problem(tmp_path / "2", outcomes)}).rows
+    assert [row[:2] for row in rows] == [["a, same", "1.2 ± 0.2"], ["b", "1.8 ± 0.2"]]
+
+
+def test_not_tuning_is_scored_by_settings_that_other_problems_chose(tmp_path):
+    steady = ([0.2, 0.3], [0.2, 0.3], 0.4, [0.2])
+    touchy = {"1": ([0.1, math.inf], [0.1, math.inf], None, [0.1]), "2": ([3.2, 0.1], [3.2, 0.1], None, [0.1])}
+    touchy["3"] = touchy["1"]
+    found = {name: problem(tmp_path / name, {"steady": steady, "touchy": touchy[name]}) for name in "123"}
+    rows = {row[0]: row for row in across.not_tuning(found).rows}
+    # steady: at 0.1 everywhere, twice the best. touchy: on 1 and 3 the others like both settings equally or not, the
+    # first of equals stands; on 2 the others choose 0.1, which is 32 times the best there.
+    assert rows["steady"] == ["steady", "4.00 */ 1.00", "2.00 */ 1.00", "2.00 */ 1.00", "2.00 (3)"]
+    assert rows["touchy"][1] == "-"
+    assert rows["touchy"][3] == "1.00 */ 1.00"
+    assert rows["touchy"][4] == "32.00 (2)"
+
+
+def test_a_loss_without_a_minimum_is_scored_by_the_steps_to_a_target(tmp_path):
+    for rate, losses in ((0.1, [3.0, 0.5, 0.5, 0.1]), (0.2, [3.0, 3.0, 3.0, 0.4]), (0.4, [3.0] * 4)):
+        record(tmp_path / f"{rate}.jsonl", "a", losses, phase="score", rate=rate)
+    made = across.Problem(records.read_all(tmp_path), "train loss", 0.5)
+    assert sorted(across._outcomes(made, "score")["a"].values()) == [2, 4, 4]
+    path = tmp_path / "p" / "x.jsonl"
+    published.write_runs(path, "x", "small", made.records, [], [0.5])
+    again = across.Problem(published.read(path).records, "train loss", 0.5)
+    assert across._outcomes(again, "score") == across._outcomes(made, "score")
 
 
 def test_expectations():
@@ -243,11 +280,6 @@ def test_numbers_that_json_lacks_are_absent(tmp_path):
     published.write_study(path, "x", "small", [*rows, {"kind": "end", "values": {"a": math.inf}}])
     assert json.loads(path.read_text().splitlines()[1])["y"] == [None]
     assert published.read(path).values == {"a": None}
-
-
-def test_equal_outcomes_share_their_rank(tmp_path):
-    found = {"1": problem(tmp_path, {"a": [0.5, 0.5], "b": [0.5, 0.5], "c": [0.7, 0.7]})}
-    assert [row[1] for row in across.ranks(found).rows] == ["1.5", "1.5", "3.0"]
 
 
 def test_contenders_are_compared_within_a_seed(tmp_path):

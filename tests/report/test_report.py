@@ -9,19 +9,20 @@ from optaxaccel.training.keeping import records
 
 
 def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
-    record(tmp_path / "a1.jsonl", "a", [3.0, 1.0], accuracy=0.5)
-    record(tmp_path / "a2.jsonl", "a", [3.0, 2.0], accuracy=0.7)
-    record(tmp_path / "a3.jsonl", "a", [], status="diverged")
+    record(tmp_path / "a1.jsonl", "a", [3.0, 1.0], accuracy=0.5, seed=1)
+    record(tmp_path / "a2.jsonl", "a", [3.0, 2.0], accuracy=0.7, seed=2)
+    record(tmp_path / "a3.jsonl", "a", [], status="diverged", seed=3)
+    record(tmp_path / "a4.jsonl", "a", [], status="failed", seed=4)
     record(tmp_path / "b.jsonl", "b", [3.0, 0.5], accuracy=0.9)
     record(tmp_path / "t.jsonl", "a", [0.0], phase="tune", accuracy=1.0)
     b, a = tables.lines(records.read_all(tmp_path))
-    assert (b.label, a.label) == ("b", "a")
+    assert (b.name, a.name) == ("b", "a")
     assert a.loss == pytest.approx((1.5, 0.5, 2))
     assert a.accuracy == pytest.approx((0.6, 0.1, 2))
-    assert a.diverged == 1
+    assert a.group.lost == {"diverged": 1, "failed": 1}
     assert b.accuracy.error is None
     assert a.calls == 3.0
-    assert "2 (+1 diverged)" in tables.cells(a, 2)
+    assert "2 (+1 diverged, 1 failed)" in tables.cells(a, 2)
 
 
 def test_oracle_calls_are_the_mean_over_the_runs(tmp_path):
@@ -40,8 +41,8 @@ def test_a_contender_that_always_diverges_stays_in_the_table(tmp_path):
 
 
 def test_curves_meet_on_one_grid_and_are_thinned(tmp_path):
-    record(tmp_path / "a1.jsonl", "a", list(np.linspace(1, 0, 1000)))
-    record(tmp_path / "a2.jsonl", "a", list(np.linspace(3, 2, 1000)))
+    record(tmp_path / "a1.jsonl", "a", list(np.linspace(1, 0, 1000)), seed=1)
+    record(tmp_path / "a2.jsonl", "a", list(np.linspace(3, 2, 1000)), seed=2)
     grid, values = figures.curves(records.read_all(tmp_path), "train", "loss", lambda row: row["step"])
     assert values.shape == (2, figures.DRAWN)
     np.testing.assert_allclose(values[1] - values[0], 2.0, rtol=1e-9)

@@ -1,6 +1,7 @@
 """The journal of a run under way: metrics on their way from the device, faults, the clock and the rows."""
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -196,6 +197,16 @@ class Journal:
         self.write("eval", self.last_eval)
         better, self.best = accuracy > self.best, max(accuracy, self.best)
         return better
+
+    def trained(self, step: int, loss: float, accuracy: float) -> None:
+        """Write the row of an evaluation on training images, which ends a run.
+
+        Raises:
+          NotFiniteError: the loss is none.
+        """
+        if not math.isfinite(loss):
+            raise NotFiniteError(step, "training loss")
+        self.write("train_eval", {**self.position(step), "split": "train", "loss": loss, "accuracy": accuracy})
 
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
         """Write one row and tell it."""

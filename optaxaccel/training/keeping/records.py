@@ -1,6 +1,7 @@
 """Records: one JSONL file a run, provenance first, every row whole or absent.
 
-Kinds of rows: "start" (specification and provenance), "train", "eval" and "extrapolation" (measurements), "end" (how
+Kinds of rows: "start" (specification and provenance), "train" (means over minibatches), "eval" (over held-out images),
+"train_eval" (over a fixed sample of the training images, at the end) and "extrapolation" (measurements), "end" (how
 the run ended, and how many searches for negative curvature and jumps were made where the method has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
@@ -24,13 +25,16 @@ TIMED = ("time", "seconds", "images_per_second", "compile_seconds", "step_second
 """Fields that tell how fast a run was; two equal runs are equal in all others."""
 
 
+MEASURED = ("train", "eval", "extrapolation", "train_eval")
+
+
 class Record(NamedTuple):
     """All rows of one run.
 
     Attributes:
       path: the file.
       start: specification ("spec"), its hash ("digest"), label, phase and provenance.
-      rows: "train", "eval" and "extrapolation" rows in order.
+      rows: the measurements in order.
       end: the last row if the run ended ({"status": "done" | "diverged" | "failed", ...}), else an empty dictionary.
     """
 
@@ -106,7 +110,7 @@ def read(path: Path) -> Record:
     if not rows or rows[0].get("kind") != "start":
         raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
     end = rows[-1] if rows[-1]["kind"] == "end" else {}
-    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in ("train", "eval", "extrapolation")], end)
+    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in MEASURED], end)
 
 
 def readable(path: Path) -> bool:

@@ -27,6 +27,7 @@ from optaxaccel import data, registry
 from optaxaccel.training.run.spec import Run
 
 TUNING_SEED = 1000
+SCORING_SEED = 1001
 TUNING_SHARE = 0.2
 SCALES = ("smoke", "small", "paper")
 SMOKE = {"model": "mlp", "model_args": {"hidden": (8,)}, "data": "digits", "batch_size": 32, "steps": 3, "log_every": 1}
@@ -39,10 +40,17 @@ RANKED_BY = ("accuracy", "loss", "train loss")
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One line of a table: a label and the settings to choose from (one setting: nothing to choose)."""
+    """One line of a table: a label and the settings to choose from (one setting: nothing to choose).
+
+    Attributes:
+      label: the line's name.
+      settings: what it may choose from.
+      default: the setting of a user who tunes nothing, where there is one.
+    """
 
     label: str
     settings: tuple[Run, ...]
+    default: Run | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +65,16 @@ class Plan:
       contenders: the lines of the table.
       seeds: number of final runs a contender, with seeds 1, 2, ...
       by: what is tuned and ranked: "accuracy" (then loss) or "loss" on held-out images, or "train loss".
+      scored: whether every setting is trained with a second tuning seed, and each contender's `default` as well, so
+        that what not tuning costs is told by other runs than those that chose.
+      target: a training loss; the steps to it are the score of a problem whose loss has no minimum.
     """
 
     contenders: tuple[Contender, ...]
     seeds: int = 3
     by: str = "accuracy"
+    scored: bool = False
+    target: float | None = None
 
     def __post_init__(self):
         """Refuse contenders that may tune more than others."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.many import sweep
-from optaxaccel.training.many.experiment import TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
+from optaxaccel.training.many.experiment import SCORING_SEED, TUNING_SEED, TUNING_SHARE, Grid, Measured, Plan, Study
 from optaxaccel.training.run.spec import Run, setting_of
 
 
@@ -25,10 +25,24 @@ def tuning_jobs(plan: Plan, out: Path) -> Iterator[Planned]:
     for contender in plan.contenders:
         if len(contender.settings) > 1:
             for setting in contender.settings:
-                share = 0.0 if plan.by == "train loss" else TUNING_SHARE
-                rare = float(setting.epochs or 1e9)
-                run = setting.replace(seed=TUNING_SEED, validation=share, eval_every=rare, extrapolate={})
-                yield Planned(run, contender.label, "tune", out / "tune" / f"{run.digest()}.jsonl")
+                yield _tuning(plan, setting, contender.label, "tune", out)
+
+
+def scoring_jobs(plan: Plan, out: Path) -> Iterator[Planned]:
+    """Yield the runs that tell, with another seed, what a setting is worth that was chosen; none unless asked for."""
+    for contender in plan.contenders if plan.scored else ():
+        for setting in contender.settings:
+            yield _tuning(plan, setting, contender.label, "score", out)
+        if contender.default is not None:
+            yield _tuning(plan, contender.default, contender.label, "default", out)
+
+
+def _tuning(plan: Plan, setting: Run, label: str, phase: str, out: Path) -> Planned:
+    share = 0.0 if plan.by == "train loss" else TUNING_SHARE
+    rare = float(setting.epochs or 1e9)
+    seed = TUNING_SEED if phase == "tune" else SCORING_SEED
+    run = setting.replace(seed=seed, validation=share, eval_every=rare, extrapolate={})
+    return Planned(run, label, phase, out / phase / f"{_slug(label)}-{run.digest()}.jsonl")
 
 
 def final_jobs(plan: Plan, seeds: int, out: Path, score: Callable[[Path, str], tuple[float, ...]]) -> Iterator[Planned]:
@@ -70,7 +84,8 @@ def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
     phase = "grid" if isinstance(plan, Grid) else "final"
     known = {(c.label, phase, setting.setting()) for c in plan.contenders for setting in c.settings}
     if isinstance(plan, Plan):
-        known |= {(job.label, job.phase, job.run.setting()) for job in tuning_jobs(plan, Path())}
+        more = (*tuning_jobs(plan, Path()), *scoring_jobs(plan, Path()))
+        known |= {(job.label, job.phase, job.run.setting()) for job in more}
 
     def known_as(record: Record) -> tuple[str, str, str]:
         start = record.start
@@ -90,7 +105,7 @@ def validation_score(path: Path, by: str) -> tuple[float, ...]:
     if record.status != "done" or not last or not isinstance(last["loss"], float):
         return (-float("inf"),)
     if by == "train loss":
-        return (-record.last("train").get("loss", float("inf")),)
+        return (-record.last("train_eval")["loss"],)
     return (-last["loss"],) if by == "loss" else (last["accuracy"], -last["loss"])
 
 

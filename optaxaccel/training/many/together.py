@@ -197,6 +197,13 @@ class _Member:
         else:
             self.end("diverged", step, what=f"{split} loss")
 
+    def trained(self, step: int, loss: float, accuracy: float) -> None:
+        """Record the evaluation on training images, and end if its loss is not finite."""
+        try:
+            self.journal.trained(step, loss, accuracy)
+        except NotFiniteError as fault:
+            self.end("diverged", fault.step, what=fault.what)
+
     def end(self, status: str, step: int, **fields: Any) -> None:
         """Record the end."""
         self.journal.end(status, step, **fields)
@@ -214,7 +221,9 @@ class _Training:
         self.numbers = group.layout.put(stacked, cut=True)
         self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
         self.states = compiled.init((), (self.seeds, self.numbers))
-        self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in group.feed.held_out()]
+        held_out, trained = group.feed.held_out(), group.feed.trained()
+        self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in held_out]
+        self.trained = [jax.device_put(batch, group.layout.replicated) for batch in trained]
         self.period = group.layout.put(np.int32(group.steps_per_epoch))
         self.run = jobs[0].run
         assert group.feed.resident is not None  # streams were left out
@@ -266,15 +275,22 @@ class _Training:
         return np.concatenate([part[:, :size] for part, size in parts], axis=1), seconds
 
     def evaluate(self, step: int) -> None:
-        """Evaluate all members."""
+        """Evaluate all members; at the end on training images, too."""
+        feed = self.group.feed
+        for member, loss, accuracy in self.measured(self.held_out, feed.held_out_size):
+            member.evaluated(step, feed.held_out_name, loss, accuracy)
+        if step == self.group.total:
+            for member, loss, accuracy in self.measured(self.trained, feed.trained_size):
+                member.trained(step, loss, accuracy)
+
+    def measured(self, batches: Sequence[Any], size: int) -> Iterator[tuple[_Member, float, float]]:
+        """Yield every member under way with its loss and accuracy over the `size` images of some batches."""
         sums = []
-        for batch in self.held_out:
+        for batch in batches:
             sums.append(self.compiled.evaluate(tuple(batch), self.states))
             parallel.wait_for_oldest(sums)
         fetched = jax.device_get(sums)
         loss, correct = (np.sum([one[name] for one in fetched], axis=0, dtype=float) for name in ("loss", "correct"))
-        size = self.group.feed.held_out_size
         for place, member in enumerate(self.members):
             if not member.status:
-                split = self.group.feed.held_out_name
-                member.evaluated(step, split, float(loss[place] / size), float(correct[place] / size))
+                yield member, float(loss[place] / size), float(correct[place] / size)

@@ -17,6 +17,7 @@ from optaxaccel.training.steps import parallel
 from optaxaccel.training.steps.parallel import Layout
 
 EVAL_BATCH = 512
+TRAIN_IMAGES = 5000  # training images on which the training loss of tables is evaluated: the same of every run
 Source = tuple[jax.Array, ...]
 
 
@@ -72,6 +73,8 @@ class Feed(NamedTuple):
       held_out: () -> batches of one size (images, labels, weight 1 or 0 for padding).
       held_out_size: number of held-out images.
       held_out_name: "test" or "validation".
+      trained: () -> the same of a fixed sample of the training images, all if there are no more than 5,000.
+      trained_size: number of these.
     """
 
     note: str
@@ -86,6 +89,8 @@ class Feed(NamedTuple):
     held_out: Callable[[], Iterator[Source]]
     held_out_size: int
     held_out_name: str
+    trained: Callable[[], Iterator[Source]]
+    trained_size: int
 
 
 def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Feed, Layout]:
@@ -125,6 +130,8 @@ class _Placed(NamedTuple):
     members: jax.Array
     held_out: tuple[Source, ...]
     held_out_size: int
+    trained: tuple[Source, ...]
+    trained_size: int
 
 
 def _load_arguments(run: Run) -> tuple:
@@ -149,7 +156,10 @@ def _place(load_arguments: tuple, validation: float, layout: Layout) -> _Placed:
         members = order[size:]
     spread = layout.stack if layout.mode == "pmap" else layout.put
     held = tuple(_batches(held_out, layout))
-    return _Placed(spread(tuple(dataset.train)), layout.put(members), held, len(held_out.label))
+    sample = np.sort(np.random.default_rng(1).permutation(members)[:TRAIN_IMAGES])
+    trained = tuple(_batches(data.Images(dataset.train.image[sample], dataset.train.label[sample]), layout))
+    train = spread(tuple(dataset.train))
+    return _Placed(train, layout.put(members), held, len(held_out.label), trained, len(sample))
 
 
 def _batches(images: data.Images, layout: Layout) -> Iterator[Source]:
@@ -195,6 +205,8 @@ def _resident(run: Run, layout: Layout) -> Feed:
         held_out=lambda: iter(placed.held_out),
         held_out_size=placed.held_out_size,
         held_out_name="validation" if run.validation > 0 else "test",
+        trained=lambda: iter(placed.trained),
+        trained_size=placed.trained_size,
     )
 
 
@@ -231,8 +243,11 @@ def _streamed(run: Run, layout: Layout) -> Feed:
         cut = layout.split if layout.mode == "pmap" else layout.put_local
         return stream.prefetch((tuple(batch[:2]) for batch in read), put=cut)
 
-    def held_out() -> Iterator[Source]:
-        read = stream.batches(run.data, split=run.test_split, batch_size=size, train=False, **common)
+    examples = stream.steps_per_epoch(run.data, split=run.train_split, batch_size=1, data_dir=run.data_dir)
+    several = -(-TRAIN_IMAGES // size)  # whole batches: a little more than the number of images wanted
+
+    def in_order(split: str, stop: int | None = None) -> Iterator[Source]:
+        read = stream.batches(run.data, split=split, batch_size=size, train=False, stop=stop, **common)
         return (layout.put_local(tuple(batch)) for batch in read)
 
     return Feed(
@@ -241,11 +256,13 @@ def _streamed(run: Run, layout: Layout) -> Feed:
         shape=(run.image_size, run.image_size, card.shape[-1]),
         mean=np.array(card.mean, np.float32),
         std=np.array(card.std, np.float32),
-        examples=stream.steps_per_epoch(run.data, split=run.train_split, batch_size=1, data_dir=run.data_dir),
+        examples=examples,
         open=sources,
         resident=None,
         select=Streamed(),
-        held_out=held_out,
+        held_out=lambda: in_order(run.test_split),
         held_out_size=count,
         held_out_name="test",
+        trained=lambda: in_order(run.train_split, several),
+        trained_size=min(examples, several * size),
     )

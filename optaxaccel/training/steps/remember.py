@@ -59,7 +59,7 @@ def _key(build: Callable[..., Any], facts: tuple) -> Hashable:
             f"{build.__name__} closes over {names}, which its key would not know. Pass it as a fact to a module's own "
             "function."
         )
-    settings = tuple(jax.config.read(name) for name in _SETTINGS)
+    settings = tuple(getattr(jax.config, name) for name in _SETTINGS)
     return (build, *map(contents, facts), settings)
 
 

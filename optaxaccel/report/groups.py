@@ -1,0 +1,199 @@
+"""Which records belong together: those of one setting are averaged, those of one problem share a table, none twice."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from optaxaccel.training.keeping.records import Record
+from optaxaccel.training.run.spec import PROBLEM, SEED, setting_of
+
+_TOLD = frozenset({"method", "method_args", "schedule", "weight_decay", "decay"})  # what `in_words` says anyway
+
+
+def in_words(spec: Mapping[str, Any], more: Collection[str] = ()) -> str:
+    """Return a run's hyperparameters as `k=v, k=v`, and the fields of `more` that are not among them.
+
+    Example:
+      >>> spec = {"method_args": {"momentum": 0.9}, "schedule": {}, "weight_decay": 0.0, "batch_size": 32}
+      >>> in_words(spec), in_words(spec, ["batch_size"])
+      ('momentum=0.9', 'momentum=0.9, batch_size=32')
+    """
+    parts = [f"{name}={value}" for name, value in spec["method_args"].items()]
+    shared: dict[str, list[str]] = {}
+    for name, value in spec["schedule"].items():
+        shared.setdefault(_schedule(value), []).append(name)
+    parts += [f"{' and '.join(names)}: {text}" for text, names in shared.items()]
+    parts += [f"weight_decay={spec['weight_decay']} ({spec['decay']})"] if spec["weight_decay"] else []
+    parts += [f"{name}={spec.get(name)}" for name in more if name not in _TOLD]
+    return ", ".join(parts) or "defaults"
+
+
+def _schedule(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
+
+
+def differing(specs: Sequence[Mapping[str, Any]], apart_from: Collection[str] = SEED) -> list[str]:
+    """Return the fields in which specifications differ, but for some; where the data lie is none.
+
+    Example:
+      >>> differing([{"seed": 1, "epochs": 2}, {"seed": 2, "epochs": 3}])
+      ['epochs']
+    """
+    names = dict.fromkeys(name for spec in specs for name in spec)
+    ignored = {"data_dir", *apart_from}
+    return [n for n in names if n not in ignored and any(s.get(n) != specs[0].get(n) for s in specs[1:])]
+
+
+class Group(NamedTuple):
+    """The runs of one setting: they differ in nothing but their seeds.
+
+    Attributes:
+      label: the contender's name.
+      name: the label, and in what the setting differs from others of the label, if there are any.
+      setting: its hyperparameters in words.
+      members: the records.
+    """
+
+    label: str
+    name: str
+    setting: str
+    members: Sequence[Record]
+
+    @property
+    def done(self) -> list[Record]:
+        """Return the runs that came to their end."""
+        return [record for record in self.members if record.status == "done"]
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Return how many runs did not, by status."""
+        statuses = [record.status for record in self.members if record.status != "done"]
+        return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+    def count(self) -> str:
+        """Return the number of runs, and of those that were lost, as a text: "4 (+1 diverged)"."""
+        lost = ", ".join(f"{count} {status}" for status, count in self.lost.items())
+        return f"{len(self.done)} (+{lost})" if lost else str(len(self.done))
+
+
+def one_setting(members: Sequence[Record]) -> Sequence[Record]:
+    """Return records, which may be averaged.
+
+    Raises:
+      ValueError: they differ in more than their seeds, or one seed stands twice.
+    """
+    specs = [record.start["spec"] for record in members]
+    if len({setting_of(spec) for spec in specs}) > 1:
+        names = ", ".join(differing(specs))
+        raise ValueError(f"Runs that differ in {names} are not averaged. Group them first, see `groups`.")
+    if len({spec["seed"] for spec in specs}) < len(specs):
+        raise ValueError("Two records of one run are not averaged. Leave out the second ones first, see `once`.")
+    return members
+
+
+def once(records: Iterable[Record]) -> tuple[list[Record], str]:
+    """Return records without second ones of the same run, and a sentence that says which are left out.
+
+    Of several records the first that is done stands, or else the first. A run may be there as a tuning run and as a
+    final one: these are two.
+    """
+    best: dict[tuple, Record] = {}
+    left: list[Path] = []
+    for record in records:
+        start = record.start
+        key = (start["phase"], start["label"], setting_of(start["spec"], apart_from=()))
+        if key not in best:
+            best[key] = record
+        elif record.status == "done" != best[key].status:
+            left.append(best[key].path)
+            best[key] = record
+        else:
+            left.append(record.path)
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in left[:3]) + (" ..." if len(left) > 3 else "")
+    said = f"Left out, since the same run has another record: {names}." if left else ""
+    return list(best.values()), said
+
+
+def by_label(records: Iterable[Record], phase: str) -> dict[str, list[Record]]:
+    """Return the runs of a phase by label, in order of appearance; a label may have many settings."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.start["phase"] == phase:
+            found.setdefault(record.start["label"], []).append(record)
+    return found
+
+
+def groups(records: Iterable[Record], phase: str = "final") -> list[Group]:
+    """Return the runs of a phase by label and setting, in order of appearance; the same run counts once."""
+    labels = by_label(once(records)[0], phase)
+    everywhere = differing([members[0].start["spec"] for members in labels.values()])  # among labels
+    result = []
+    for label, members in labels.items():
+        settings: dict[str, list[Record]] = {}
+        for record in members:
+            settings.setdefault(setting_of(record.start["spec"]), []).append(record)
+        differ = differing([runs[0].start["spec"] for runs in settings.values()])
+        more = list(dict.fromkeys([*everywhere, *differ]))
+        for runs in settings.values():
+            spec = runs[0].start["spec"]
+            apart = ", ".join(_apart(spec, [r[0].start["spec"] for r in settings.values()], differ))
+            name = f"{label} ({apart})" if len(settings) > 1 else label
+            result.append(Group(label, name, in_words(spec, more), one_setting(runs)))
+    return result
+
+
+def _apart(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> list[str]:
+    """Return in what a specification differs from others, entry by entry where a field is a mapping."""
+    words = []
+    for field in fields:
+        value = spec.get(field)
+        if not isinstance(value, Mapping):
+            words.append(f"{field}={value}")
+            continue
+        maps = [other.get(field) or {} for other in specs]
+        entries = dict.fromkeys(entry for one in maps for entry in one)
+        differ = [e for e in entries if any(one.get(e) != maps[0].get(e) for one in maps[1:])]
+        words += [f"{entry}={_schedule(value[entry])}" if entry in value else f"no {entry}" for entry in differ]
+    return words
+
+
+def at_an_end(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the hyperparameters whose value is the first or last of three or more numbers that were tried.
+
+    Example:
+      >>> tried = [{"method_args": {"rate": rate, "momentum": 0.9}} for rate in (0.1, 0.3, 1.0)]
+      >>> at_an_end(tried[2], tried), at_an_end(tried[1], tried)
+      (['rate'], [])
+    """
+    found = []
+    for name, value in spec["method_args"].items():
+        tried = {other["method_args"].get(name) for other in specs if _number(other["method_args"].get(name))}
+        if len(tried) >= 3 and value in (min(tried), max(tried)):
+            found.append(name)
+    return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def marked(setting: str, spec: Mapping[str, Any], tried: Sequence[Record]) -> str:
+    """Return a setting in words, with what of it stands at an end of what was tried."""
+    ends = at_an_end(spec, [record.start["spec"] for record in tried])
+    return f"{setting} (at an end of its grid: {', '.join(ends)})" if ends else setting
+
+
+def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return records by problem, with a title each: a data set and a model are a section of their own."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        spec = record.start["spec"]
+        found.setdefault((spec["model"], spec["data"]), []).append(record)
+    return {f"{model} on {data}": members for (model, data), members in found.items()}
+
+
+def hyperparameters(record: Record) -> str:
+    """Return what is one method with one setting, on whatever problem."""
+    return setting_of(record.start["spec"], PROBLEM)
