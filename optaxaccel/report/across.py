@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from optaxaccel.report import tables
 from optaxaccel.report.groups import by_label, groups, hyperparameters
-from optaxaccel.report.published import steps_to
+from optaxaccel.report.published import calls_to
 from optaxaccel.report.tables import Estimate, Table, estimate
 from optaxaccel.training.keeping.records import Record
 
@@ -19,7 +19,7 @@ class Problem(NamedTuple):
     Attributes:
       records: its runs: "tune", "score" and "default" ones on validation images, "final" ones on test images.
       by: what it ranks by.
-      target: a training loss; where it is given, runs are scored by the steps that they take to it.
+      target: a training loss; where it is given, runs are scored by the oracle calls that they take to it.
     """
 
     records: Sequence[Record]
@@ -110,7 +110,7 @@ def not_tuning(found: Found) -> Table:
 
     The one setting for a problem is the one that did best on all the OTHERS, and the tuned one the one that did best on
     the problem itself, both in runs with one seed; what is scored are runs with another seed. A score is the factor by
-    which the outcome (share of errors on validation images, or training loss, or steps to a target) exceeds that of the
+    which the outcome (share of errors on validation images, or training loss, or oracle calls to a target) exceeds that of the
     best tuned method; over the problems the geometric mean is taken.
     """
     chosen = {name: _outcomes(problem, "tune") for name, problem in found.items()}
@@ -154,7 +154,7 @@ def _outcomes(problem: Problem, phase: str) -> dict[str, dict[str, float]]:
 def _score(record: Record, problem: Problem) -> float:
     if problem.target is None or record.status != "done":
         return tables.outcome(record, problem.by)
-    return steps_to(record, problem.target) or record.rows[-1]["step"]
+    return calls_to(record, problem.target) or tables.calls(record.rows[-1])
 
 
 def _least(settings: Mapping[str, float]) -> str:

@@ -65,7 +65,7 @@ def write_runs(
     lines = [_packed(record, shared, points if record.path in kept else GRID_POINTS) for record in records]
     for line, record in zip(lines, records, strict=True):
         if targets:
-            line["end"]["steps_to"] = {repr(target): steps_to(record, target) for target in targets}
+            line["end"]["calls_to"] = {repr(target): calls_to(record, target) for target in targets}
     settings: dict[str, int] = {}  # what seeds have in common is written once
     for line in lines:
         common = {name: line.pop(name) for name in ("start", "calls", "splits")}
@@ -145,12 +145,12 @@ def mean_log_loss(record: Record) -> float:
     return math.fsum(math.log10(max(loss, 1e-13)) for loss in losses) / len(losses) if losses else math.nan
 
 
-def steps_to(record: Record, target: float) -> int | None:
-    """Return the first step whose training loss is at most `target`; None where there is none."""
-    if "steps_to" in record.end:
-        return record.end["steps_to"].get(repr(target))
-    reached = (row["step"] for row in record.rows if row["kind"] == "train" and row["loss"] <= target)
-    return next(reached, None)
+def calls_to(record: Record, target: float) -> float | None:
+    """Return the oracle calls until the training loss is at most `target`; None where it never is."""
+    if "calls_to" in record.end:
+        return record.end["calls_to"].get(repr(target))
+    losses = (row for row in record.rows if row["kind"] == "train" and isinstance(row["loss"], float))
+    return next((sum(row[name] for name in CALLS) for row in losses if row["loss"] <= target), None)
 
 
 def _placeless(record: Record) -> Record:

@@ -223,6 +223,12 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
         columns.append(f"{by} behind the first, paired by seed")
         for row, line in zip(rows, found, strict=True):
             row.append("-" if line is first else _behind(line, first, by))
+    fewest = min((line.calls for line in found if line.calls), default=0.0)
+    if max(line.calls for line in found) > 1.001 * fewest:
+        columns.append(f"{by} at {fewest:,.0f} calls")
+        for row, line in zip(rows, found, strict=True):
+            values = [value for record in line.group.done if (value := _at_calls(record, by, fewest)) is not None]
+            row.append(estimate(values).show(2, 100) if by == "accuracy" else estimate(values).show(4))
     title = f"{next(iter(sections))}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
     finals = [record for line in found for record in line.group.members]
@@ -232,6 +238,13 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     if any(line.group.lost for line in found):
         notes.append("Runs in brackets are not in the means; who has any is ranked behind those who have none.")
     return Table(title, columns, rows, WORDS, " ".join(filter(None, [*notes, left, note_on(records)])))
+
+
+def _at_calls(record: Record, by: str, most: float) -> float | None:
+    """Return what a run had come to, by its last evaluation, when it had made `most` oracle calls."""
+    kind = at_end(record, by).get("kind", "eval")
+    rows = [row for row in record.rows if row["kind"] == kind and calls(row) <= 1.001 * most]
+    return rows[-1]["accuracy" if by == "accuracy" else "loss"] if rows else None
 
 
 def _behind(line: Line, first: Line, by: str) -> str:

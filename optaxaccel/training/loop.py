@@ -171,10 +171,9 @@ class _Running:
             loss, accuracy = self.evaluate(state, self.feed.held_out(), self.feed.held_out_size)
             if not math.isfinite(loss):
                 raise NotFiniteError(step, f"{split} loss")
+            self.journal.trained(step, *self.evaluate(state, self.feed.trained(), self.feed.trained_size))
             if self.journal.evaluated(step, split, loss, accuracy) and step:
                 self.keeper.save_best(step, {"state": state}, self.journal.last_eval)
-        if step == self.journal.total:
-            self.journal.trained(step, *self.evaluate(state, self.feed.trained(), self.feed.trained_size))
         if self.beside is None or not pushes:
             return
         self.histories = self.beside.push(self.histories, state)

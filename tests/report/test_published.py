@@ -257,11 +257,11 @@ def test_not_tuning_is_scored_by_settings_that_other_problems_chose(tmp_path):
     assert rows["touchy"][4] == "32.00 (2)"
 
 
-def test_a_loss_without_a_minimum_is_scored_by_the_steps_to_a_target(tmp_path):
+def test_a_loss_without_a_minimum_is_scored_by_the_calls_to_a_target(tmp_path):
     for rate, losses in ((0.1, [3.0, 0.5, 0.5, 0.1]), (0.2, [3.0, 3.0, 3.0, 0.4]), (0.4, [3.0] * 4)):
         record(tmp_path / f"{rate}.jsonl", "a", losses, phase="score", rate=rate)
     made = across.Problem(records.read_all(tmp_path), "train loss", 0.5)
-    assert sorted(across._outcomes(made, "score")["a"].values()) == [2, 4, 4]
+    assert sorted(across._outcomes(made, "score")["a"].values()) == [3.0, 6.0, 6.0]
     path = tmp_path / "p" / "x.jsonl"
     published.write_runs(path, "x", "small", made.records, [], [0.5])
     again = across.Problem(published.read(path).records, "train loss", 0.5)

@@ -56,3 +56,11 @@ def test_the_figure_is_drawn_and_is_the_same_twice(tmp_path):
     first = figures.draw(found, tmp_path / "1.png").read_bytes()
     assert first[:8] == b"\x89PNG\r\n\x1a\n"
     assert first == figures.draw(found, tmp_path / "2.png").read_bytes()
+
+
+def test_equal_calls_stand_beside_equal_steps(tmp_path):
+    record(tmp_path / "a.jsonl", "a", [4.0, 3.0], accuracy=0.9)
+    record(tmp_path / "b.jsonl", "b", [4.0, 3.0, 2.0, 1.0], accuracy=0.9)
+    table = tables.contenders(records.read_all(tmp_path), "loss")
+    assert table.columns[-1] == "loss at 3 calls"
+    assert {row[1]: row[-1] for row in table.rows} == {"a": "3.0000", "b": "3.0000"}

@@ -4,7 +4,10 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 
+import optaxaccel
 from optaxaccel import data, models
 from optaxaccel.training import loop
 from optaxaccel.training.keeping import records
@@ -188,3 +191,24 @@ def test_half_precision_computes_so_and_keeps_parameters_and_losses_whole(tmp_pa
 def test_the_last_row_tells_the_memory(tmp_path):
     loop.train(RUN.replace(steps=1), tmp_path / "a.jsonl")
     assert records.read(tmp_path / "a.jsonl").end["peak_bytes"] > 1e7
+
+
+def test_the_training_loss_is_evaluated_over_training_images_at_the_iterate_to_evaluate(tmp_path):
+    run = RUN.replace(method="agd", method_args={"learning_rate": 0.5}, steps=5, validation=0.2)
+    outcome = loop.train(run, tmp_path / "a.jsonl")
+    row = records.read(tmp_path / "a.jsonl").last("train_eval")
+    made, layout = feed.feed(run, None)
+    members, dataset = np.asarray(made.resident[2]), data.load("digits")
+    assert row["step"] == 5
+    assert made.trained_size == len(members)  # fewer than 5,000
+    x = data.prepare(dataset.train.image[members], mean=made.mean, std=made.std)
+    recipe = optimizer.recipe(run, total_steps=5, steps_per_epoch=made.examples // run.batch_size)
+    model = program.model_of(program.blueprint(run, recipe, made, layout))
+    params = optaxaccel.eval_params(outcome.state.opt_state, outcome.state.params)
+    losses = {}
+    for name, at in (("evaluated", params), ("other", outcome.state.params)):
+        logits = model.apply(at, {}, x, key=None, train=False)[0]
+        labels = dataset.train.label[members]
+        losses[name] = float(optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean())
+    assert row["loss"] == pytest.approx(losses["evaluated"], rel=1e-5)
+    assert row["loss"] != pytest.approx(losses["other"], rel=1e-3)

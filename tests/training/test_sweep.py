@@ -176,7 +176,7 @@ def test_a_budget_of_seconds_ends_the_run_as_done_with_an_evaluation(tmp_path):
     assert outcome.status == "done"
     assert time.monotonic() - started < 30
     record = records.read(tmp_path / "a.jsonl")
-    assert [row["kind"] for row in record.rows[-2:]] == ["eval", "train_eval"]
+    assert [row["kind"] for row in record.rows[-2:]] == ["train_eval", "eval"]
     assert record.rows[-1]["step"] == record.end["step"] == outcome.step < 10**6
     assert 0.2 <= record.end["seconds"] < 2
     assert loop.train(run.replace(steps=3), tmp_path / "b.jsonl").step == 3  # whichever comes first

@@ -199,7 +199,7 @@ class Journal:
         return better
 
     def trained(self, step: int, loss: float, accuracy: float) -> None:
-        """Write the row of an evaluation on training images, which ends a run.
+        """Write the row of an evaluation on training images.
 
         Raises:
           NotFiniteError: the loss is none.

@@ -1,7 +1,7 @@
 """Records: one JSONL file a run, provenance first, every row whole or absent.
 
 Kinds of rows: "start" (specification and provenance), "train" (means over minibatches), "eval" (over held-out images),
-"train_eval" (over a fixed sample of the training images, at the end) and "extrapolation" (measurements), "end" (how
+"train_eval" (over a fixed sample of the training images) and "extrapolation" (measurements), "end" (how
 the run ended, and how many searches for negative curvature and jumps were made where the method has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """

@@ -67,7 +67,7 @@ class Plan:
       by: what is tuned and ranked: "accuracy" (then loss) or "loss" on held-out images, or "train loss".
       scored: whether every setting is trained with a second tuning seed, and each contender's `default` as well, so
         that what not tuning costs is told by other runs than those that chose.
-      target: a training loss; the steps to it are the score of a problem whose loss has no minimum.
+      target: a training loss; the oracle calls to it are the score of a problem whose loss has no minimum.
     """
 
     contenders: tuple[Contender, ...]

@@ -275,13 +275,12 @@ class _Training:
         return np.concatenate([part[:, :size] for part, size in parts], axis=1), seconds
 
     def evaluate(self, step: int) -> None:
-        """Evaluate all members; at the end on training images, too."""
+        """Evaluate all members on training and on held-out images."""
         feed = self.group.feed
+        for member, loss, accuracy in self.measured(self.trained, feed.trained_size):
+            member.trained(step, loss, accuracy)
         for member, loss, accuracy in self.measured(self.held_out, feed.held_out_size):
             member.evaluated(step, feed.held_out_name, loss, accuracy)
-        if step == self.group.total:
-            for member, loss, accuracy in self.measured(self.trained, feed.trained_size):
-                member.trained(step, loss, accuracy)
 
     def measured(self, batches: Sequence[Any], size: int) -> Iterator[tuple[_Member, float, float]]:
         """Yield every member under way with its loss and accuracy over the `size` images of some batches."""
