@@ -110,8 +110,8 @@ def not_tuning(found: Found) -> Table:
 
     The one setting for a problem is the one that did best on all the OTHERS, and the tuned one the one that did best on
     the problem itself, both in runs with one seed; what is scored are runs with another seed. A score is the factor by
-    which the outcome (share of errors on validation images, or training loss, or oracle calls to a target) exceeds that of the
-    best tuned method; over the problems the geometric mean is taken.
+    which the outcome (share of errors on validation images, or training loss, or oracle calls to a target) exceeds that
+    of the best tuned method; over the problems the geometric mean is taken.
     """
     chosen = {name: _outcomes(problem, "tune") for name, problem in found.items()}
     scored = {name: _outcomes(problem, "score") for name, problem in found.items()}
