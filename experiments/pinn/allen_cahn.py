@@ -1,0 +1,24 @@
+"""Which method solves Allen and Cahn's equation with a small network?
+
+Claim:    Urbán, Stefanou and Pons, 2025: self-scaled Broyden with a dense inverse Hessian ends orders of magnitude
+          below Adam, L-BFGS and BFGS.
+Protocol: diffusion 1e-4, reaction 5 u - 5 u^3, periodic, 500 random points; reference by Fourier modes and ETDRK4.
+          A tanh network of two hidden layers of 16 units, boundary and initial conditions built in, float64. Every
+          contender has the same starts, points and budget of losses with gradients; nothing is tuned: Adam 3e-3,
+          nesterov and anderson 1e-4, PAL's measuring step 1e-3. small: 1,000 evaluations, 5 seeds; paper: 5,000.
+          PAL's second loss a step has no gradient and is not counted.
+Command:  optaxaccel run experiments/pinn/allen_cahn.py --scale small
+Cost:     ten minutes on two shared cores, most of it compiling.
+Expected: SSBroyden below BFGS below L-BFGS; first-order methods far above all of them.
+"""
+
+from pinn_methods import PANELS, runs  # noqa: F401
+
+from optaxaccel.cli import run_definition
+
+RUNS = runs("allen_cahn")
+
+VERDICT = {}
+
+if __name__ == "__main__":
+    run_definition(__file__)
