@@ -7,6 +7,7 @@ equal, so float32 sums serve in float32.
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from optaxaccel.numerics.trees import Tree, accumulation_dtype
 
@@ -31,23 +32,37 @@ def enter(gram: jax.Array, slot: jax.typing.ArrayLike, row: jax.Array, *, when: 
     return jnp.where(when, replaced, gram)
 
 
-def weights(gram: jax.Array, along: jax.Array, filled: jax.Array) -> jax.Array:
+def weights(gram: jax.Array, along: jax.Array, filled: jax.Array, newest: jax.typing.ArrayLike = 0) -> jax.Array:
     r"""Return the minimiser gamma of |r - sum_j gamma_j d_j|, from G = <d_i, d_j> and <d_j, r>.
 
-    G is scaled to a unit diagonal. Eigenvalues below its rounding, 2 eps of the largest, are lifted to that, so that
-    differences that depend on each other get weights of moderate size: no ridge has to be chosen.
+    G is scaled to a unit diagonal and eliminated from the newest difference to the oldest. What is left of a diagonal
+    entry is the squared sine between that difference and the newer ones; below its rounding the difference depends on
+    them and gets the weight 0. So no ridge has to be chosen. Elimination is a few small operations on whole matrices,
+    for a batch as for one, where LAPACK's eigenvalues of a batch would be found one after the other.
 
     Args:
       gram: G, (m, m).
       along: <d_j, r>, (m,).
       filled: (m,), true for the slots that count; the others get the weight 0.
+      newest: slot of the newest difference; the older ones lie below it, and then from the top.
     """
+    number = gram.shape[0]
     length = jnp.sqrt(jnp.where(filled, jnp.diag(gram), 0))
     counts = length > 0
     scale = jnp.where(counts, 1 / jnp.where(counts, length, 1), 0)
-    scaled = gram * scale[:, None] * scale
-    scaled = jnp.where(counts[:, None] & counts, scaled, jnp.eye(gram.shape[0], dtype=gram.dtype))
-    values, vectors = jnp.linalg.eigh(scaled)
-    values = jnp.maximum(values, 2 * jnp.finfo(gram.dtype).eps * values[-1])
+    scaled = jnp.where(counts[:, None] & counts, gram * scale[:, None] * scale, jnp.eye(number, dtype=gram.dtype))
     side = jnp.where(counts, along, 0) * scale
-    return scale * (vectors @ ((side @ vectors) / values))
+    rounding = 2 * number * jnp.finfo(gram.dtype).eps
+
+    def eliminate(age, system):
+        slot = (newest - age) % number
+        here = jnp.arange(number) == slot
+        row = lax.dynamic_index_in_dim(system, slot, 0, keepdims=False)
+        pivot = lax.dynamic_index_in_dim(row, slot, 0, keepdims=False)
+        sound = pivot > rounding
+        row = jnp.where(sound, row / jnp.where(sound, pivot, 1), 0)
+        column = jnp.where(here, 0, lax.dynamic_index_in_dim(system, slot, 1, keepdims=False))
+        return jnp.where(here[:, None], row, system - column[:, None] * row)
+
+    system = jnp.concatenate([scaled, side[:, None]], axis=1)
+    return scale * lax.fori_loop(0, number, eliminate, system)[:, number]

@@ -53,24 +53,28 @@ class AndersonSteps(NamedTuple):
     backward: jax.Array
 
 
+def _zero() -> jax.Array:
+    """Return a fresh zero: leaves of a state share no buffer, so that it can be donated."""
+    return jnp.zeros((), jnp.int32)
+
+
 def start(x0: trees.Tree, history: int) -> AndersonSteps:
     """Return the state before the first evaluation."""
     dtype = trees.accumulation_dtype()
-    none = jnp.zeros((), jnp.int32)
     return AndersonSteps(
         point=trees.fresh_copy(x0),
         image=trees.fresh_copy(x0),
         residual=jnp.full((), jnp.inf, dtype),
         status=jnp.full((), FixedPointStatus.RUNNING.value, jnp.int32),
-        turns=none,
-        pairs=none,
+        turns=_zero(),
+        pairs=_zero(),
         images=ring.stack_zeros(x0, history),
         moves=ring.stack_zeros(x0, history),
         gram=jnp.zeros((history, history), dtype),
         jump=jnp.zeros((), bool),
-        halved=none,
-        rejected=none,
-        backward=none,
+        halved=_zero(),
+        rejected=_zero(),
+        backward=_zero(),
     )
 
 
@@ -97,7 +101,7 @@ def step(
     due = taken & ~evaluation.converged & (turns % EVERY == 0) & (pairs > 0)
 
     def extrapolate():
-        gamma = differences.weights(gram, along, jnp.arange(history) < pairs)
+        gamma = differences.weights(gram, along, jnp.arange(history) < pairs, slot)
         total = sums.combine(images, gamma, history)
         ahead = jax.tree.map(jnp.subtract, y, total)
         ahead, allowed, cuts = domain.enter(ahead, c, due)

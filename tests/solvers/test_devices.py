@@ -52,6 +52,8 @@ def test_a_step_takes_over_the_buffers_of_its_state():
     update = jax.jit(anderson_update, donate_argnums=2)
     with jax.default_device(jax.devices("cpu")[0]):
         memory = update.lower(shape, shape, state).compile(SHIPPED).memory_analysis()
+    x, fresh = update(jnp.ones(size), jnp.zeros(size), anderson_init(jnp.zeros(size), history=history))
+    update(0.5 * x, x, fresh)
     copy = 4 * size
     assert memory.alias_size_in_bytes >= (2 * history + 2) * copy
     assert memory.temp_size_in_bytes <= 4.1 * copy

@@ -1,0 +1,101 @@
+"""Every solver on every map: evaluations, seconds, and whether it came to the right point."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import optaxaccel
+from benchmarks.fixed_points import maps, solvers
+
+ROUNDS = 9
+SECONDS = 2.0  # a run longer than this is timed once
+APART = 1e-2  # relative distance from which a point is another one
+
+
+def rows(dtype: Any, tolerance: float, chosen: list[str] | None, timed: bool) -> Iterator[dict[str, Any]]:
+    """Measure one row a map."""
+    found, _ = solvers.available()
+    for case in maps.ALL:
+        if chosen and case.name not in chosen:
+            continue
+        fun, start = case.make(dtype)
+        complex_ = np.iscomplexobj(start)
+        x0 = jnp.asarray(start, jnp.promote_types(dtype, jnp.complex64) if complex_ else dtype)
+        row = _row(case, fun, x0, tolerance, found, timed)
+        told = {name: cell.get("maps") or cell["status"] for name, cell in row["solvers"].items()}
+        print(case.name, x0.size, told, flush=True)
+        yield row
+
+
+def _row(case: maps.Map, fun, x0, tolerance: float, found, timed: bool) -> dict[str, Any]:
+    wanted = _reference(case, fun, x0, tolerance)
+    scale = float(np.linalg.norm(wanted))
+    cells, timings = {}, {}
+    for name, make in found.items():
+        if not solvers.takes(name, np.iscomplexobj(x0), x0.size):
+            continue
+        run = make(fun, x0, tolerance, scale)
+        point, count = jax.block_until_ready(run.call())
+        cells[name] = _judged(case, fun, np.asarray(point), wanted, tolerance)
+        if name not in solvers.UNCOUNTED:
+            cells[name]["maps"] = int(count)
+        if timed and run.compiled and cells[name]["status"] == "solved":
+            timings[name] = run
+    for _ in range(ROUNDS):  # all in turn, so that a busy moment hits them alike
+        for name, run in timings.items():
+            taken = cells[name].setdefault("rounds", [])
+            if taken and taken[0] > SECONDS:
+                continue
+            begin = time.perf_counter()
+            jax.block_until_ready(run.call())
+            taken.append(time.perf_counter() - begin)
+    for cell in cells.values():
+        if "rounds" in cell:
+            cell["seconds"] = float(np.median(cell.pop("rounds")))
+    return {"map": case.name, "unknowns": int(x0.size), "solvers": cells}
+
+
+def _reference(case: maps.Map, fun, x0, tolerance: float) -> np.ndarray:
+    """Return plain iteration's fixed point where it has one, else that of the default rule."""
+    method = "plain" if case.plain else "anderson"
+    found = optaxaccel.fixed_point(fun, x0, method=method, rtol=tolerance, max_maps=solvers.PLAIN_BUDGET)
+    return np.asarray(found.value)
+
+
+def _judged(case: maps.Map, fun, point, wanted, tolerance: float) -> dict[str, Any]:
+    """Return whether a point is a fixed point to ten times the tolerance, and the right one."""
+    image = np.asarray(fun(jnp.asarray(point, wanted.dtype)))
+    residual, size = np.linalg.norm(image - point), np.linalg.norm(image)
+    if not (np.isfinite(residual) and residual <= 10 * tolerance * size):
+        return {"status": "failed"}
+    ideal, got = case.essence(wanted), case.essence(point)
+    apart = float(np.linalg.norm(got - ideal) / np.linalg.norm(ideal))
+    other = case.plain and apart > APART
+    return {"status": "other" if other else "solved"}
+
+
+def main() -> None:
+    """Measure in one precision and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--precision", choices=("float64", "float32"), required=True)
+    parser.add_argument("--maps", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    double = options.precision == "float64"
+    jax.config.update("jax_enable_x64", double)
+    dtype, tolerance = (jnp.float64, 1e-8) if double else (jnp.float32, 1e-5)
+    table = []
+    for row in rows(dtype, tolerance, options.maps, timed=double):
+        table.append(row)  # written after every map, so that what was measured is not lost
+        options.out.write_text(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()
