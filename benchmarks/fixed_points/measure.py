@@ -14,8 +14,8 @@ import numpy as np
 import optaxaccel
 from benchmarks.fixed_points import maps, solvers
 
-ROUNDS = 9
-SECONDS = 2.0  # a run longer than this is timed once
+ROUNDS = 7
+SECONDS = 1.0  # a run longer than this is timed once
 APART = 1e-2  # relative distance from which a point is another one
 
 

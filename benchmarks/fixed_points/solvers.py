@@ -180,7 +180,7 @@ def _optimistix(kind: str) -> Make:
 
         @jax.jit
         def solve(x0):
-            steps = PLAIN_BUDGET if plain else 500
+            steps = PLAIN_BUDGET if plain else 100
             run = optx.fixed_point if plain else optx.root_find
             found = run(lambda x, _: fun(x) - (0 if plain else x), solver, x0, max_steps=steps, throw=False)
             return found.value, found.stats["num_steps"]

@@ -23,8 +23,12 @@ def summary(rows: Rows) -> list[dict[str, Any]]:
             "other": sum(cell["status"] == "other" for _, cell in cells),
         }
         if name not in solvers.UNCOUNTED:
-            line["over_best"] = mean([cell["maps"] / best(row) if cell in [c for _, c in solved] else FAILURE for row, cell in cells])
-        timed = [cell["seconds"] / row["solvers"][solvers.OURS]["seconds"] for row, cell in solved if _both_timed(row, cell)]
+            line["over_best"] = mean(
+                [cell["maps"] / best(row) if cell in [c for _, c in solved] else FAILURE for row, cell in cells]
+            )
+        timed = [
+            cell["seconds"] / row["solvers"][solvers.OURS]["seconds"] for row, cell in solved if _both_timed(row, cell)
+        ]
         if timed:
             line["seconds"] = mean(timed)
         lines.append(line)
@@ -49,7 +53,9 @@ def mean(values: list[float]) -> float:
 def against(rows: Rows, other: str, what: str) -> float:
     """Return the mean ratio of ours to another solver's evaluations or seconds, where both solve."""
     pairs = [(row["solvers"][solvers.OURS], row["solvers"].get(other, {"status": "failed"})) for row in rows]
-    return mean([a[what] / b[what] for a, b in pairs if a["status"] == b["status"] == "solved" and what in a and what in b])
+    return mean(
+        [a[what] / b[what] for a, b in pairs if a["status"] == b["status"] == "solved" and what in a and what in b]
+    )
 
 
 def failures_alone(rows: Rows) -> list[str]:
@@ -80,7 +86,9 @@ def goals(double: Rows, single: Rows, costs: Rows) -> list[list[str]]:
     ]  # fmt: skip
     for row in costs:
         if "floor" in row:
-            lines.append([row["what"], f"{row['value']:.2g}", f">= {row['floor']:g}", _met(row["value"] >= row["floor"])])
+            lines.append(
+                [row["what"], f"{row['value']:.2g}", f">= {row['floor']:g}", _met(row["value"] >= row["floor"])]
+            )
         else:
             lines.append(_line(row["what"], row["value"], row["goal"]))
     return lines

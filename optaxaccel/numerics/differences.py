@@ -9,21 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from optaxaccel.numerics.trees import Tree, accumulation_dtype
-
-
-def products(stack: Tree, tree: Tree, length: int) -> jax.Array:
-    """Return the real inner products of a tree with every tree in a stack, Re sum conj(s) t, shape (length,)."""
-    dtype = accumulation_dtype()
-
-    def leaf(s, x):
-        if jnp.iscomplexobj(s):
-            return leaf(jnp.real(s), jnp.real(x)) + leaf(jnp.imag(s), jnp.imag(x))
-        return jnp.sum(s.astype(dtype) * x.astype(dtype)[None], axis=tuple(range(1, s.ndim)))
-
-    each = jax.tree.leaves(jax.tree.map(leaf, stack, tree))
-    return sum(each, start=jnp.zeros(length, dtype))
-
 
 def enter(gram: jax.Array, slot: jax.typing.ArrayLike, row: jax.Array, *, when: jax.typing.ArrayLike) -> jax.Array:
     """Return the Gram matrix with `row` as the row and the column `slot`, or unchanged where `when` is false."""

@@ -92,8 +92,7 @@ def step(
     change = jax.tree.map(lambda q, y, x: q - (y - x), q, state.image, state.point)
     moves = ring.write(state.moves, slot, change, when=push)
     images = ring.write(state.images, slot, jax.tree.map(jnp.subtract, y, state.image), when=push)
-    row, along = products.sum((products.stack(moves, change, history), products.stack(moves, q, history)))
-    gram = differences.enter(state.gram, slot, row, when=push)
+    gram = differences.enter(state.gram, slot, products.stack(moves, change), when=push)
 
     turns, pairs = state.turns + taken, state.pairs + push
     point = trees.where(taken, c, state.point)
@@ -101,6 +100,7 @@ def step(
     due = taken & ~evaluation.converged & (turns % EVERY == 0) & (pairs > 0)
 
     def extrapolate():
+        along = products.stack(moves, q)
         gamma = differences.weights(gram, along, jnp.arange(history) < pairs, slot)
         total = sums.combine(images, gamma, history)
         ahead = jax.tree.map(jnp.subtract, y, total)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from optaxaccel.numerics import differences, trees
+from optaxaccel.numerics import sums, trees
 from optaxaccel.solvers.outcome import FixedPointStatus
 
 
@@ -23,9 +23,9 @@ class Products(NamedTuple):
         """Return Re <a, b>."""
         return self.sum(trees.vdot(a, b))
 
-    def stack(self, stack: trees.Tree, tree: trees.Tree, length: int) -> jax.Array:
-        """Return this device's share of the products with every tree in a stack."""
-        return differences.products(stack, tree, length)
+    def stack(self, stack: trees.Tree, tree: trees.Tree) -> jax.Array:
+        """Return Re <s, t> of a tree t and every tree s in a stack."""
+        return self.sum(sums.inner_products(stack, tree))
 
 
 class Evaluation(NamedTuple):

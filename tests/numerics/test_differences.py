@@ -51,16 +51,6 @@ def test_members_of_a_batch_are_what_they_are_alone():
         np.testing.assert_allclose(together[k], jax.jit(differences.weights)(grams[k], sides[k], filled), rtol=1e-4)
 
 
-def test_products_are_those_of_numpy():
-    rng = np.random.default_rng(1)
-    stack = {"a": rng.normal(size=(4, 3, 2)) + 1j * rng.normal(size=(4, 3, 2)), "b": rng.normal(size=(4, 5))}
-    tree = {"a": rng.normal(size=(3, 2)) * 1j, "b": rng.normal(size=5)}
-    with jax.enable_x64(True):
-        got = differences.products(jax.tree.map(jnp.asarray, stack), jax.tree.map(jnp.asarray, tree), 4)
-    wanted = [np.vdot(stack["a"][k], tree["a"]).real + stack["b"][k] @ tree["b"] for k in range(4)]
-    np.testing.assert_allclose(got, wanted, rtol=1e-12)
-
-
 def test_a_new_row_enters_both_ways():
     gram = jnp.arange(9.0).reshape(3, 3)
     row = jnp.array([10.0, 20.0, 30.0])

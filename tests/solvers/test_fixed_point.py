@@ -128,7 +128,12 @@ def test_trees_of_any_dtype_converge(method, dtype):
         (lambda x: 2 * x + 1, np.ones(2), {}, FixedPointStatus.NOT_FINITE),
         (lambda x: x + 1e300, np.zeros(2), {}, FixedPointStatus.NOT_FINITE),
         (lambda x: x + 1, np.ones(2), {"max_maps": 200}, FixedPointStatus.STALLED),
-        (lambda x: jnp.cos(x) + 1e-9 * jnp.sin(1e12 * x), np.linspace(0.5, 1.5, 20), {"rtol": 0.0}, FixedPointStatus.STALLED),
+        (
+            lambda x: jnp.cos(x) + 1e-9 * jnp.sin(1e12 * x),
+            np.linspace(0.5, 1.5, 20),
+            {"rtol": 0.0},
+            FixedPointStatus.STALLED,
+        ),
     ],
 )
 @pytest.mark.parametrize("method", ["anderson", "acx", "plain"])
