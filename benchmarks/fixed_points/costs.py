@@ -1,8 +1,9 @@
 """What a turn, a batch and a gradient cost, as ratios that are taken in turn in one process."""
 
+import argparse
 import json
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,6 +44,7 @@ def _turn(rounds: int, size: int = 10**6, history: int = 10) -> dict[str, Any]:
             count = count + 1 + jnp.isnan(again)
         return images, moves, count
 
+    rings = tuple(jnp.zeros((history, size)) for _ in range(2))
     variants = {
         "passes": Donated(two_passes, (*rings, jnp.zeros((), jnp.int32))),
         "turns": Donated(two_turns, (jnp.copy(x0), state)),
@@ -105,9 +107,10 @@ def _gradients(rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the figures as JSON."""
-    started = time.perf_counter()
-    print(json.dumps({"rows": all_rows(), "seconds": time.perf_counter() - started}))
+    """Write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.parse_args().out.write_text(json.dumps(all_rows()))
 
 
 if __name__ == "__main__":
