@@ -40,6 +40,11 @@ class GoseState(NamedTuple):
     base_state: optax.OptState
 
     @property
+    def hands_on(self) -> bool:
+        """The base's updates are handed on; see `optaxaccel.eval_params`."""
+        return True
+
+    @property
     def search_attempts(self) -> jax.Array:
         """How often the finder ran: once a search."""
         return self.num_searches

@@ -37,6 +37,11 @@ class RnaState(NamedTuple):
     ends: optax.Params
     base_state: optax.OptState
 
+    @property
+    def hands_on(self) -> bool:
+        """The base's updates are handed on; see `optaxaccel.eval_params`."""
+        return True
+
 
 def rna(
     base: optax.GradientTransformation,

@@ -24,6 +24,15 @@ class HoldsIterate(Protocol):
         ...
 
 
+class HandsOn(Protocol):
+    """The method goes around another one and hands on its updates as they are, or restarts it where it does not."""
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether it does; it is asked for the member alone."""
+        ...
+
+
 class Restarts(Protocol):
     """The state belongs to a sequence of points, which can begin anew somewhere else."""
 
@@ -61,6 +70,11 @@ def find(opt_state: optax.OptState, kind: type[Kind]) -> list[Kind]:
 def _telling(kind: type) -> Any:
     names = [name for name in vars(kind) if not name.startswith("_")]
     return lambda node: hasattr(type(node), "_fields") and all(hasattr(type(node), name) for name in names)
+
+
+def tells(node: Any, kind: type) -> bool:
+    """Tell whether a node is a state that tells what a protocol of this module asks for."""
+    return _telling(kind)(node)
 
 
 def restart(opt_state: optax.OptState, params: optax.Params) -> optax.OptState:

@@ -61,7 +61,7 @@ def _method(init):
 METHODS = {"stored": stored, "derived": derived, "outer": outer}
 WRAPPERS = {
     "bare": lambda m: m(),
-    "chain": lambda m: optax.chain(optax.clip(1.0), m(), optax.scale(1.0)),
+    "chain": lambda m: optax.chain(optax.clip(1.0), m(), optax.snapshot("s", lambda u: u)),
     "named_chain": lambda m: optax.named_chain(("clip", optax.clip(1.0)), ("method", m())),
     "masked": lambda m: optax.masked(m(), True),
     "partition": lambda m: optax.partition({"one": m(), "two": m()}, {"a": {"x": "one", "y": "two"}, "b": "one"}),
