@@ -11,6 +11,7 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fixed_points import solvers, table
 from optaxaccel.training.keeping.records import provenance
@@ -30,7 +31,9 @@ def main() -> None:
     for word in solvers.available()[1]:
         print(word)
     with tempfile.TemporaryDirectory() as folder:
-        measured = {precision: _measure(precision, Path(folder), options.maps) for precision in ("float64", "float32")}
+        measured: dict[str, Any] = {
+            precision: _measure(precision, Path(folder), options.maps) for precision in ("float64", "float32")
+        }
         _run("benchmarks.fixed_points.costs", "--out", str(Path(folder) / "costs.json"))
         measured["costs"] = json.loads((Path(folder) / "costs.json").read_text())
     measured["provenance"] = provenance("cpu") | {"peers": _peers()}
@@ -68,50 +71,39 @@ def _peers() -> dict[str, str]:
     return found
 
 
-def thinned(measured: dict) -> dict:
-    """Return the measurements with three digits, and what follows from them left out."""
-
-    def thin(value):
-        if isinstance(value, dict):
-            return {key: thin(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [thin(item) for item in value]
-        return float(f"{value:.3g}") if isinstance(value, float) else value
-
-    return thin(measured)
+def thinned(value: Any) -> Any:
+    """Return the measurements with three digits."""
+    if isinstance(value, dict):
+        return {key: thinned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thinned(item) for item in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def page(measured: dict) -> str:
+def page(measured: dict[str, Any]) -> str:
     """Return the tables as Markdown, with what they mean and where they come from."""
     double, single, origin = measured["float64"], measured["float32"], measured["provenance"]
+    sizes = sorted(row["unknowns"] for row in double)
     versions = ", ".join(f"{name} {version}" for name, version in (origin["versions"] | origin["peers"]).items())
-    goals = table.markdown(["figure", "measured", "goal", "met"], table.goals(double, single, measured["costs"]))
-    return f"""### Solvers, float64
-
-{len(double)} maps of {min(r["unknowns"] for r in double)} to {max(r["unknowns"] for r in double):,} unknowns, to |F(x) - x| <= 1e-8 |F(x)| within 5,000 evaluations of F (plain iteration 20,000).
-Another point: not the one that plain iteration finds. Evaluations are the geometric mean over the maps of a solver's count over the
-fewest of all solvers, where a failure counts 8; Newton and Chord make Jacobians, which are no evaluations. Seconds are compiled, of
-maps that both solve, geometric mean of the medians of seven interleaved runs, on two cores that other work kept busy.
-
-{table.of_solvers(double)}
-
-### Evaluations of F, float64
-
-F: failed. o: another fixed point.
-
-{table.of_maps(double)}
-
-### Solvers, float32 to 1e-5
-
-{table.of_solvers(single)}
-
-### Goals
-
-{goals}
-
-`python -m benchmarks.fixed_points` measures every row anew. {origin["machine"]}; commit {origin["commit"][:9] or "unknown"}; {versions};
-{origin["time"][:10]}.
-"""
+    parts = [
+        "### Solvers, float64",
+        f"{len(double)} maps of {sizes[0]} to {sizes[-1]:,} unknowns, to |F(x) - x| <= 1e-8 |F(x)| within 5,000 evaluations\n"
+        "(plain iteration 20,000). Another point: not the one that plain iteration finds. Evaluations: the geometric mean of\n"
+        "a solver's count over the fewest of all solvers, where a failure counts 8; Newton and Chord make Jacobians, which\n"
+        "are no evaluations. Seconds: compiled, on maps that both solve, geometric mean of medians of seven interleaved\n"
+        "runs, on cores that other work kept busy.",
+        table.of_solvers(double),
+        "### Evaluations of F, float64",
+        "F: failed. o: another fixed point.",
+        table.of_maps(double),
+        "### Solvers, float32 to 1e-5",
+        table.of_solvers(single),
+        "### Goals",
+        table.markdown(["figure", "measured", "goal", "met"], table.goals(double, single, measured["costs"])),
+        f"`python -m benchmarks.fixed_points` measures every row anew. {origin['machine']}; commit\n"
+        f"{origin['commit'][:9] or 'unknown'}; {versions}; {origin['time'][:10]}.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _versions() -> Row:
 @functools.cache
 def _git(*arguments: str) -> str:
     """Return what git says about the source tree of this package, or nothing outside a checkout."""
-    folder = Path(__file__).resolve().parents[2]
+    folder = Path(__file__).resolve().parents[3]
     if not (folder / ".git").exists():
         return ""
     command = ["git", "-C", str(folder), *arguments]
