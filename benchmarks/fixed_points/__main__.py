@@ -87,11 +87,11 @@ def page(measured: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in (origin["versions"] | origin["peers"]).items())
     parts = [
         "### Solvers, float64",
-        f"{len(double)} maps of {sizes[0]} to {sizes[-1]:,} unknowns, to |F(x) - x| <= 1e-8 |F(x)| within 5,000 evaluations\n"
-        "(plain iteration 20,000). Another point: not the one that plain iteration finds. Evaluations: the geometric mean of\n"
-        "a solver's count over the fewest of all solvers, where a failure counts 8; Newton and Chord make Jacobians, which\n"
-        "are no evaluations. Seconds: compiled, on maps that both solve, geometric mean of medians of seven interleaved\n"
-        "runs, on cores that other work kept busy.",
+        f"{len(double)} maps of {sizes[0]} to {sizes[-1]:,} unknowns, to |F(x) - x| <= 1e-8 |F(x)| within 5,000\n"
+        "evaluations (plain iteration 20,000). Another point: not the one that plain iteration finds. Evaluations:\n"
+        "the geometric mean of a solver's count over the fewest of all solvers, where a failure counts 8; Newton and\n"
+        "Chord make Jacobians, which are no evaluations. Seconds: compiled, on maps that both solve, geometric mean\n"
+        "of medians of seven interleaved runs, on cores that other work kept busy.",
         table.of_solvers(double),
         "### Evaluations of F, float64",
         "F: failed. o: another fixed point.",
