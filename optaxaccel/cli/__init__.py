@@ -7,6 +7,7 @@ Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad inp
 
 import functools
 import operator
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,12 @@ except ModuleNotFoundError:  # installed without extras: there are the methods o
     sys.exit(2)
 
 import optaxaccel
-from optaxaccel.cli import checkpoints, experiments, registries, train
+from optaxaccel.cli import checkpoints, experiments, failures, registries, train
 from optaxaccel.cli.commands import NAMES, Command, Data, Extrapolate, List, Report, RunFile, Train
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
 from optaxaccel.training.run.arguments import parse_arguments
+
+BROKEN_PIPE = 13  # SIGPIPE, which Windows lacks
 
 __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", "run_definition"]
 
@@ -44,17 +47,18 @@ def run(arguments: Sequence[str]) -> int:
         return DONE
     try:
         return execute(_parse(arguments))
-    except (ValueError, FileNotFoundError, FileExistsError, ImportError) as error:
-        if isinstance(error, FileNotFoundError) and error.filename is not None:
-            error = FileNotFoundError(f"{error.strerror}: {error.filename}")
-        say(f"optaxaccel: {error}", error=True)
-        return BAD_INPUT
     except KeyboardInterrupt:
         say("optaxaccel: stopped", error=True)
         return 128 + signal.SIGINT
-    except OSError as error:
-        say(f"optaxaccel: {error.strerror or error}: {error.filename}", error=True)
-        return FAILED
+    except BrokenPipeError:  # whoever read our output has gone, as in `optaxaccel list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at the end goes nowhere
+        return 128 + BROKEN_PIPE
+    except Exception as error:
+        status, text = failures.explained(error)
+        if status is None:
+            raise
+        say(f"optaxaccel: {text}", error=True)
+        return status
 
 
 def execute(command: Command) -> int:

@@ -19,9 +19,13 @@ def console() -> Any:
     """Return the terminal, or a wide one for a log."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=False)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # and not SystemExit(1): the command line knows what that means
+
+    console = Screen(highlight=False, soft_wrap=False)
     if not console.is_terminal:  # a log is not folded to 80 columns
-        console = Console(highlight=False, width=max(160, console.width))
+        console = Screen(highlight=False, width=max(160, console.width))
     return console
 
 
@@ -56,12 +60,18 @@ def start_jax(command: Any = None) -> None:
     allocation.keep_freed_memory()
     import jax
 
-    cache = os.environ.get("OPTAXACCEL_CACHE") or str(Path.home() / ".cache" / "optaxaccel")
+    cache = Path(os.environ.get("OPTAXACCEL_CACHE") or "~/.cache/optaxaccel").expanduser()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     parallel.use_cpu_cores(None if command is None else command.devices)
     if command is not None and command.distributed:
         # The default of 100 s would keep the others waiting for longer than that for one that died.
         given = (command.coordinator, command.process_count, command.process_index)
-        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
+        try:
+            jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"The other processes could not be joined ({' '.join(str(error).split())[:300]}). Pass --coordinator "
+                "HOST:PORT of process 0, --process-count and --process-index, or start them by a cluster's launcher."
+            ) from error

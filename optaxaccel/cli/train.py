@@ -12,6 +12,7 @@ def train(command: Train) -> int:
     """Train one run, or a grid, and return the exit status."""
     from optaxaccel.training import loop
 
+    _check(command)
     if command.grid or command.seeds:
         return _train_many(command)
     run = command.run
@@ -51,6 +52,53 @@ def train(command: Train) -> int:
         say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
         say(f"record: {path}\nnext: optaxaccel report {out}")
     return _status(outcome)
+
+
+def _check(command: Train) -> None:
+    """Refuse options that cannot be meant.
+
+    Raises:
+      ValueError: one of them.
+    """
+    if not command.save_seconds >= 0:
+        raise ValueError(
+            f"save_seconds={command.save_seconds} is no time between checkpoints. Pass a number >= 0, or inf to "
+            "save at the end only."
+        )
+    if command.devices is not None and command.devices < 1:
+        raise ValueError(f"devices={command.devices} is no number of devices. Pass --devices 1 or more.")
+    if command.out is not None and str(command.out) in ("", "."):
+        raise ValueError("--out is empty, so the record would lie in this folder. Pass --out FOLDER, or leave it out.")
+    twice = {seed for seed in command.seeds if command.seeds.count(seed) > 1}
+    if twice:
+        raise ValueError(f"--seeds has {min(twice)} twice, and would train one run twice. Pass every seed once.")
+    given = {"--coordinator": command.coordinator, "--process-count": command.process_count}
+    given["--process-index"] = command.process_index
+    named = [name for name, value in given.items() if value is not None]
+    if named and not command.distributed:
+        raise ValueError(
+            f"{named[0]} is for several processes, and without --distributed this is one. Add --distributed."
+        )
+    if named:
+        _check_processes(command, given)
+
+
+def _check_processes(command: Train, given: dict[str, Any]) -> None:
+    missing = [name for name, value in given.items() if value is None]
+    if missing:
+        raise ValueError(
+            f"{missing[0]} is missing. Pass all of {', '.join(given)}, or none where a cluster tells them."
+        )
+    host, _, port = str(command.coordinator).rpartition(":")
+    if not (host and port.isdigit() and 0 < int(port) < 2**16):
+        raise ValueError(
+            f"--coordinator {command.coordinator} is not HOST:PORT. Pass --coordinator 10.0.0.1:1234, say."
+        )
+    count, index = command.process_count, command.process_index
+    if count is None or index is None or not 0 <= index < count:
+        raise ValueError(
+            f"--process-index {index} of --process-count {count}: pass an index from 0 to the count less 1."
+        )
 
 
 def _train_many(command: Train) -> int:

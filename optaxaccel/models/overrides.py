@@ -6,6 +6,8 @@ from inspect import Parameter
 from numbers import Integral, Real
 from typing import Any
 
+_LARGEST = 1_000_000  # of any size of a model: a layer of so many units has 4 TB of weights
+
 
 def natural(value: Any) -> bool:
     """Return whether a value is an integer >= 1."""
@@ -41,3 +43,9 @@ def check(
         wanted, fits = _KINDS.get(parameters[name].annotation, ("", lambda v: True))
         if not fits(value):
             raise ValueError(f"{name}={value!r} of model {model!r} is not {wanted}. Pass {name}={like[name]!r}, say.")
+        sizes = value if isinstance(value, (tuple, list)) else [value]
+        if any(isinstance(size, Integral) and int(size) > _LARGEST for size in sizes):
+            raise ValueError(
+                f"{name}={value!r} of model {model!r} is beyond {_LARGEST:,}, and no machine has the memory for that. "
+                f"Pass {name}={like[name]!r}, say."
+            )

@@ -10,6 +10,7 @@ import numpy as np
 
 from optaxaccel import data, models
 from optaxaccel.data import stream
+from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
@@ -77,10 +78,10 @@ def train(
     """
     check(run)
     made, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made
+    steps_per_epoch = made.examples // run.batch_size
+    total = run.total_steps(steps_per_epoch)
+    recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
     with Keeper(run, keep) as keeper:
-        steps_per_epoch = made.examples // run.batch_size
-        total = run.total_steps(steps_per_epoch)
-        recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
         compiled = program.program(run, recipe, made, layout, next(made.open(0)))
         numbers = program.numbers_of(run, recipe)
         beside = extrapolation(run, compiled, made, steps_per_epoch)
@@ -93,10 +94,18 @@ def train(
             running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace())
             if found:
                 journal.recall(found.memory)
-                return running.to_end(found.step, **found.tree)
+                return _to_end(running, found.step, found.tree)
             about = {"label": label, "phase": phase, "note": made.note, "devices": layout.count}
             journal.start(**about, compile_seconds=compiled.compile_seconds)
-            return running.to_end(0, state, histories)
+            return _to_end(running, 0, {"state": state, "histories": histories})
+
+
+def _to_end(running: "_Running", step: int, tree: Mapping[str, Any]) -> Outcome:
+    """Run to the end; from here on an error is no refusal any more."""
+    try:
+        return running.to_end(step, **tree)
+    except (ValueError, TypeError, LookupError, FileNotFoundError, FileExistsError) as error:
+        raise RunFailedError(f"the run had begun, and failed: {type(error).__name__}: {error}") from error
 
 
 class _Running:

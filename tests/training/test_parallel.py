@@ -95,7 +95,7 @@ def test_every_method_gives_the_same_on_one_device_under_jit_and_under_pmap(name
 
 def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do():
     with pytest.raises(ValueError, match=r"batch_size=10 does not divide among 4 devices. Pass --batch-size 8 or 12"):
-        parallel.layout("jit", 10)
+        parallel.layout("jit", 10, 4)
     with pytest.raises(ValueError, match="there are 4"):
         parallel.layout("jit", 10, 9)
 

@@ -51,6 +51,9 @@ def grid(base: Run, *, seeds: Sequence[int] = (), **fields: Any) -> list[Run]:
     for name, entry, values in axes:
         if not values:
             raise ValueError(f"The axis {entry or name} has no values. Give it one at least.")
+        twice = [value for i, value in enumerate(values) if value in values[:i]]
+        if twice:
+            raise ValueError(f"The axis {entry or name} has {twice[0]!r} twice. Give every value once.")
     found = []
     for choice in itertools.product(*(values for _, _, values in axes)):
         changes: dict[str, Any] = {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquoted one
+_LONGEST = 20_000  # characters of a list of arguments
 _EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
 
 
@@ -20,14 +21,17 @@ def parse_arguments(text: str) -> dict[str, Any]:
     {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
     """
     try:
+        if len(text) > _LONGEST:
+            raise ValueError("too long")
         quoted = _LENGTH.sub(r"'\1'", text)
         call = ast.parse(f"f({quoted})", mode="eval").body
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             return _keywords(call)
         raise ValueError("not a list of keyword arguments")
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the parser has all of them
+        shown = text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
         raise ValueError(
-            f"{text!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
+            f"{shown!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
         ) from error
 
 
@@ -43,6 +47,8 @@ def _value(node: ast.expr) -> Any:
         return node.id
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return {"name": node.func.id, **_keywords(node)}
+    if isinstance(node, ast.Attribute):
+        return f"{_value(node.value)}.{node.attr}"  # optax.adam
     if isinstance(node, ast.Tuple):
         return tuple(map(_value, node.elts))
     return ast.literal_eval(node)

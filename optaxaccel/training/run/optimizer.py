@@ -5,7 +5,8 @@ steps. The compiled step takes them as an argument, so that a grid over numbers 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,8 @@ from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run
 
+_LARGEST = 100_000  # of an argument that sets how many trees are kept, or the length of a loop
+_LONGEST_TABLE = 10**8  # steps of a schedule, whose values are kept as a table
 _BASELINE_COSTS = {  # oracle calls of a step beyond the gradient handed in, where there are any
     "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
     "optax.contrib.momo": methods.Cost(),
@@ -104,23 +107,62 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
             raise registry.unknown(f"argument of {method.name}", name, arguments)
     for name, value in given.items():
         default = arguments[name].default
-        if isinstance(value, str) and (default is inspect.Parameter.empty or isinstance(default, (int, float))):
+        wants = default is inspect.Parameter.empty or type(default) in (int, float)
+        if wants and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise ValueError(f"{name}={value!r} of {method.name} is not a number. Pass --method-args {name}=0.1, say.")
+        if name in method.static_args and isinstance(value, int) and value > _LARGEST:
+            raise ValueError(
+                f"{name}={value:,} of {method.name} is beyond {_LARGEST:,}, so many trees or steps it sets."
+            )
     missing = [n for n, a in arguments.items() if a.default is a.empty and n not in {**given, **run.schedule}]
     if missing:
         example = ",".join(f"{name}=0.1" for name in missing)
         raise ValueError(f"{method.name} needs {', '.join(missing)}. Pass --method-args {example}.")
     scheduled = dict.fromkeys(run.schedule, lambda count: 0.0 * count)
-    method.make(**{**given, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
-    numbers: dict[str, Any] = {
-        name: np.float32(value) for name, value in given.items() if _is_number(method, arguments[name], value)
-    }
+    with _refusing(f"{method.name} cannot be made with {_shown(given)}"):
+        method.make(**{**given, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
+        numbers: dict[str, Any] = {
+            name: np.float32(value) for name, value in given.items() if _is_number(method, arguments[name], value)
+        }
     static = {name: value for name, value in given.items() if name not in numbers}
+    if method.name.startswith("optax.") and any(not isinstance(value, (bool, int)) for value in static.values()):
+        with _refusing(f"{method.name} cannot be used with {_shown(given)}"):
+            _try(method, {**given, **scheduled})
     for name, schedule in run.schedule.items():
         start = given.get(name, arguments[name].default)
         numbers[name] = _table(name, schedule, start, total_steps, steps_per_epoch)
         static.pop(name, None)
     return Recipe(method, static, numbers)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn whatever a function of others raises for a value of the wrong kind into a ValueError that says for which."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{what}: {' '.join(str(error).split())[:200]} ({type(error).__name__}).") from error
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    text = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _try(method: Method, arguments: Mapping[str, Any]) -> None:
+    """Trace one update: optax looks at most of its arguments then only."""
+
+    def loss(params):
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
+
+    def update(params):
+        tx = optax.with_extra_args_support(method.make(**arguments))
+        value, grad = jax.value_and_grad(loss)(params)
+        return tx.update(grad, tx.init(params), params, value=value, grad=grad, value_fn=loss)
+
+    jax.eval_shape(update, {"w": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
 
 
 def _is_number(method: Method, argument: inspect.Parameter, value: Any) -> bool:
@@ -142,6 +184,16 @@ def _schedule(table: jax.typing.ArrayLike) -> optax.Schedule:
 def _table(name: str, schedule: Any, start: Any, total_steps: int, steps_per_epoch: int) -> np.ndarray:
     if isinstance(schedule, str):
         schedule = {"name": schedule}
+    if not isinstance(schedule, Mapping):
+        raise ValueError(
+            f"The schedule of {name} is {schedule!r}, which names none. Pass --schedule "
+            f"\"{name}=cosine_decay_schedule(decay_steps='20epochs')\", say."
+        )
+    if total_steps > _LONGEST_TABLE:
+        raise ValueError(
+            f"A schedule over {total_steps:,} steps would be a table of as many numbers. Pass at most "
+            f"{_LONGEST_TABLE:,} steps with a schedule."
+        )
     arguments = dict(schedule)
     make = _find_schedule(arguments.pop("name", ""))
     parameters = inspect.signature(make).parameters
@@ -152,8 +204,9 @@ def _table(name: str, schedule: Any, start: Any, total_steps: int, steps_per_epo
     for argument in arguments:
         if argument not in parameters:
             raise registry.unknown(f"argument of the schedule {make.__name__}", argument, parameters)
-    function = make(**steps_from(arguments, steps_per_epoch))
-    table = np.asarray(jax.vmap(function)(jnp.arange(total_steps + 1)), np.float32)
+    with _refusing(f"The schedule {make.__name__} of {name} cannot be made with {_shown(arguments)}"):
+        function = make(**steps_from(arguments, steps_per_epoch))
+        table = np.asarray(jax.vmap(function)(jnp.arange(total_steps + 1)), np.float32)
     if not np.isfinite(table).all() or (table < 0).any():
         raise ValueError(
             f"The schedule of {name} runs from {table.min():g} to {table.max():g} within {total_steps} steps, but it "

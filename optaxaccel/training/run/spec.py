@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args
 
 from optaxaccel import registry
 from optaxaccel.training.run.arguments import steps_from
 
 UNLIMITED = 10**9  # updates; more than any run makes
+_MOST_TREES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +96,12 @@ class Run:
 
     def __post_init__(self):
         """Check every field that can be checked without JAX."""
+        _check_kinds(self)
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs={self.epochs} and steps={self.steps} are both given. Give one of them.")
         _check("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "a number > 0")
-        _check("steps", self.steps, self.steps is None or self.steps >= 1, "an integer >= 1")
+        few = self.steps is None or 1 <= self.steps <= UNLIMITED
+        _check("steps", self.steps, few, f"an integer from 1 to {UNLIMITED:,}")
         _check("seconds", self.seconds, self.seconds is None or 0 < self.seconds < math.inf, "a number > 0")
         if self.seconds is not None and self.schedule and self.epochs is None and self.steps is None:
             raise ValueError(
@@ -140,7 +144,13 @@ class Run:
             return self.steps
         if self.epochs is None and self.seconds is not None:
             return UNLIMITED
-        return max(1, round((1.0 if self.epochs is None else self.epochs) * steps_per_epoch))
+        steps = (1.0 if self.epochs is None else self.epochs) * steps_per_epoch
+        if steps > UNLIMITED:
+            raise ValueError(
+                f"epochs={self.epochs:g} are {steps:.3g} steps of {steps_per_epoch:,} an epoch, more than any run "
+                f"makes. Pass fewer, or --steps {UNLIMITED} and stop the run when you like."
+            )
+        return max(1, round(steps))
 
     def next_evaluation(self, step: int, steps_per_epoch: int) -> int:
         """Return the first number of updates after `step` that ends an interval between evaluations.
@@ -214,6 +224,29 @@ def _check(name: str, value: Any, valid: bool, wanted: str) -> None:
         raise ValueError(f"{name}={value!r} is not {wanted}. Pass {name}={wanted}.")
 
 
+def _admitted(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+
+
+_KINDS: Mapping[Any, tuple[Any, str]] = {
+    int: (int, "an integer"),
+    float: ((int, float), "a number"),
+    str: (str, "a word"),
+    bool: (bool, "True or False"),
+}
+
+
+def _check_kinds(run: "Run") -> None:
+    """Refuse words for numbers and numbers for words, in the fields of a run."""
+    for field in dataclasses.fields(run):
+        value, admitted = getattr(run, field.name), _admitted(field.type)
+        if admitted[0] not in _KINDS or (value is None and type(None) in admitted):
+            continue
+        kind, wanted = _KINDS[admitted[0]]
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        _check(field.name, value, right, wanted)
+
+
 EXTRAPOLATE = {
     "K": 10,
     "regularization": 1e-8,
@@ -230,7 +263,8 @@ def _check_extrapolate(given: Mapping[str, Any]) -> None:
             raise registry.unknown("argument of extrapolate", name, EXTRAPOLATE)
     settings = {**EXTRAPOLATE, **given}
     k, strength = settings["K"], settings["regularization"]
-    _check("K", k, isinstance(k, int) and k >= 1, "an integer >= 1")
+    whole = isinstance(k, int) and not isinstance(k, bool)
+    _check("K", k, whole and 1 <= k <= _MOST_TREES, f"an integer from 1 to {_MOST_TREES:,}, so many trees are kept")
     number = isinstance(strength, (int, float)) and 0 <= strength < math.inf
     _check("regularization", strength, number or strength == "adaptive", "a number >= 0, or 'adaptive'")
     every = steps_from(settings["every"], 1000)

@@ -151,7 +151,12 @@ def _place(load_arguments: tuple, validation: float, layout: Layout) -> _Placed:
     held_out, members = dataset.test, np.arange(len(dataset.train.label), dtype=np.int32)
     if validation > 0:
         order = np.random.default_rng(0).permutation(members)
-        size = max(1, round(validation * len(order)))
+        size = round(validation * len(order))
+        if not 0 < size < len(order):
+            raise ValueError(
+                f"validation={validation:g} of {len(order):,} training images holds {size:,} of them out. Pass a share "
+                f"that leaves images on both sides, from {1 / len(order):.2g} on."
+            )
         held_out = data.Images(dataset.train.image[order[:size]], dataset.train.label[order[:size]])
         members = order[size:]
     spread = layout.stack if layout.mode == "pmap" else layout.put

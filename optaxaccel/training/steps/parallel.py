@@ -94,7 +94,7 @@ def layout(mode: str, batch_size: int, devices: int | None = None) -> Layout:
         devices = None  # every process brings its own
     if devices is not None and not 1 <= devices <= len(found):
         raise ValueError(f"devices={devices}, but there are {len(found)}. Pass devices=1 to {len(found)}.")
-    used = found[: devices or len(found)]
+    used = found[: devices or _most_that_divide(batch_size, len(found))]
     if batch_size % len(used):
         lower = batch_size // len(used) * len(used)
         sizes = " or ".join(str(size) for size in (lower, lower + len(used)) if size)
@@ -103,6 +103,13 @@ def layout(mode: str, batch_size: int, devices: int | None = None) -> Layout:
             "--devices 1."
         )
     return Layout(mode, Mesh(np.array(used), (AXIS,), axis_types=(AxisType.Auto,)))
+
+
+def _most_that_divide(batch_size: int, devices: int) -> int:
+    """Return the largest number of devices that share a batch evenly; all where every process brings its own."""
+    if jax.process_count() > 1:
+        return devices
+    return max(n for n in range(1, devices + 1) if batch_size % n == 0)
 
 
 def wait_for_oldest(results: Sequence[Tree]) -> None:
@@ -119,7 +126,14 @@ def is_main_process() -> bool:
 def use_cpu_cores(devices: int | None = None) -> None:
     """Make the CPU appear as one device a core; has to come before JAX starts its backends."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", devices or available_cores())
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use; macOS and Windows tell only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_devices(values_per_batch: int) -> int | None:
