@@ -94,7 +94,12 @@ def test_what_it_says_is_all_there_is_to_run(tree):
 
 
 def test_the_suites_take_the_toys_up(tree):
-    suites = ["tests/contract", "tests/models/test_zoo.py", "tests/data/test_images.py", "tests/data/test_catalogue.py"]
+    suites = [
+        "tests/contract",
+        "tests/models/test_model_registry.py",
+        "tests/data/test_images.py",
+        "tests/data/test_catalogue.py",
+    ]
     suites += ["tests/test_experiments.py", *FILES.values()]
     failed, text = tree.failures(*suites, "-k", "toy or every_card or defaults_pass or pages_agree")
     assert not failed, text
