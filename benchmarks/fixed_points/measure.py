@@ -19,9 +19,11 @@ SECONDS = 1.0  # a run longer than this is timed once
 APART = 1e-2  # relative distance from which a point is another one
 
 
-def rows(dtype: Any, tolerance: float, chosen: list[str] | None, timed: bool) -> Iterator[dict[str, Any]]:
+def rows(
+    dtype: Any, tolerance: float, chosen: list[str] | None, some: list[str] | None, timed: bool
+) -> Iterator[dict[str, Any]]:
     """Measure one row a map."""
-    found, _ = solvers.available()
+    found = {name: make for name, make in solvers.available()[0].items() if some is None or name in some}
     for case in maps.ALL:
         if chosen and case.name not in chosen:
             continue
@@ -86,13 +88,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", choices=("float64", "float32"), required=True)
     parser.add_argument("--maps", nargs="+")
+    parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     double = options.precision == "float64"
     jax.config.update("jax_enable_x64", double)
     dtype, tolerance = (jnp.float64, 1e-8) if double else (jnp.float32, 1e-5)
     table = []
-    for row in rows(dtype, tolerance, options.maps, timed=double):
+    for row in rows(dtype, tolerance, options.maps, options.solvers, timed=double):
         table.append(row)  # written after every map, so that what was measured is not lost
         options.out.write_text(json.dumps(table))
 

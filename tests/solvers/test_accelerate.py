@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optaxaccel
+from optaxaccel import FixedPointStatus, accelerate
+
+RNG = np.random.default_rng(0)
+DATA = RNG.normal(size=(40, 6)) * np.logspace(0, -1, 6)
+LABEL = np.sign(DATA @ RNG.normal(size=6))
+
+
+def loss(w):
+    return jnp.mean(jax.nn.softplus(-LABEL * (DATA @ w["w"]))) + 0.005 * jnp.sum(w["w"] ** 2)
+
+
+def epoch(w, rate):
+    """Four minibatch steps in a fixed order: its fixed point is not the minimum, but its own."""
+    tx = optax.sgd(rate)
+    for part in np.arange(40).reshape(4, 10):
+
+        def some(w, part=part):
+            return jnp.mean(jax.nn.softplus(-LABEL[part] * (DATA[part] @ w["w"]))) + 0.005 * jnp.sum(w["w"] ** 2)
+
+        w = optax.apply_updates(w, tx.update(jax.grad(some)(w), tx.init(w))[0])
+    return w, loss(w)
+
+
+def test_epochs_reach_their_fixed_point_in_fewer_calls():
+    fast = accelerate(epoch, has_aux=True, rtol=1e-5)
+    start = {"w": jnp.zeros(6)}
+    w, state, step = start, fast.init(start), jax.jit(fast.step)
+    calls = 0
+    while int(state.status) == FixedPointStatus.RUNNING and calls < 300:
+        w, state, value = step(w, state, 1.0)
+        calls += 1
+    slow, plain = start, jax.jit(epoch)
+    for count in range(1, 3000):
+        following, _ = plain(slow, 1.0)
+        if float(optax.tree.norm(optax.tree.sub(following, slow))) <= 1e-5 * float(optax.tree.norm(following)):
+            break
+        slow = following
+    assert int(state.status) == FixedPointStatus.CONVERGED
+    assert 3 * calls < count
+    np.testing.assert_allclose(state.image["w"], following["w"], rtol=1e-2)
+    assert float(value) < float(loss(start))
+
+
+def test_it_is_the_step_pair():
+    fast = accelerate(jnp.cos, history=3, rtol=0.0)
+    x = y = jnp.array([1.0, 0.3])
+    state, other = fast.init(x), optaxaccel.anderson_init(y, history=3)
+    for _ in range(5):
+        x, state = fast.step(x, state)
+        y, other = optaxaccel.anderson_update(jnp.cos(y), y, other, rtol=0.0)
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_step_that_returns_something_else_is_refused():
+    fast = accelerate(lambda x: x[:1])
+    with pytest.raises(ValueError, match=r"\(1,\)"):
+        fast.step(jnp.ones(2), fast.init(jnp.ones(2)))
