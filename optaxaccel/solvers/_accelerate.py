@@ -59,7 +59,7 @@ def accelerate(
       ValueError: the step returns another structure or shape than it was given.
 
     Example:
-      Gradient descent on a quadratic of condition 100, its minimum at 1: ten steps leave an error of 0.9, and here none:
+      Gradient descent on a quadratic of condition 100, minimum at 1: ten steps leave an error of 0.9, and here none:
 
       >>> import jax, jax.numpy as jnp, optax, optaxaccel
       >>> curvature, tx = jnp.array([1.0, 0.1, 0.01]), optax.sgd(1.0)
