@@ -138,19 +138,7 @@ def scale_by_wolfe_search(
     contract.check_count("max_evaluations", max_evaluations, "it bounds the trials of a search")
 
     def init(params: optax.Params) -> WolfeSearchState:
-        counts = [jnp.zeros((), jnp.int32) for _ in range(4)]
-        real = functools.partial(jnp.full, (), dtype=trees.accumulation_dtype())
-        return WolfeSearchState(
-            count=counts[0],
-            notfinite_count=counts[1],
-            evaluations=counts[2],
-            step_size=real(0.0),
-            status=counts[3],
-            value=real(jnp.inf),
-            grad=trees.zeros_like(params),
-            last_value=real(jnp.inf),
-            aux=None if aux is None else trees.zeros_like(aux),
-        )
+        return fresh_state(params, aux)
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("scale_by_wolfe_search", params)
@@ -161,6 +149,22 @@ def scale_by_wolfe_search(
         return compiled_once(line, value_fn, updates, state, params, value, grad, extra)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def fresh_state(params: optax.Params, aux: Any) -> WolfeSearchState:
+    """Return the state before the first step, each number in a buffer of its own so that it can be donated."""
+    real = functools.partial(jnp.full, (), dtype=trees.accumulation_dtype())
+    return WolfeSearchState(
+        count=jnp.zeros((), jnp.int32),
+        notfinite_count=jnp.zeros((), jnp.int32),
+        evaluations=jnp.zeros((), jnp.int32),
+        step_size=real(0.0),
+        status=jnp.zeros((), jnp.int32),
+        value=real(jnp.inf),
+        grad=trees.zeros_like(params),
+        last_value=real(jnp.inf),
+        aux=None if aux is None else trees.zeros_like(aux),
+    )
 
 
 def _rule(search: str, decrease: float | None, curvature: float) -> Rule:

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import optax
 
 from optaxaccel import methods
 from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
+from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import flat, trees
+from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 
 MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
     "bfgs": methods.bfgs,
@@ -22,52 +25,6 @@ MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArg
     "ssbroyden1": functools.partial(methods.ssbroyden, method="ssbroyden1"),
     "ssbroyden3": functools.partial(methods.ssbroyden, method="ssbroyden3"),
 }
-
-
-class MinimizeState(NamedTuple):
-    """Where a minimisation stands, with all that it takes to go on.
-
-    Attributes:
-      params: the best point, a tree like the parameters.
-      value: the loss there.
-      grad: the gradient there.
-      opt_state: the method's state.
-      steps: steps made, int32.
-      evaluations: losses with gradients so far, int32.
-      status: a `SearchStatus`, int32.
-    """
-
-    params: optax.Params
-    value: jax.Array
-    grad: optax.Updates
-    opt_state: optax.OptState
-    steps: jax.Array
-    evaluations: jax.Array
-    status: jax.Array
-
-
-class MinimizeResult(NamedTuple):
-    """What `minimize` returns.
-
-    Attributes:
-      params: the best point that was found, a tree like the parameters.
-      value: the loss there.
-      aux: the auxiliary output there, or None.
-      status: a `SearchStatus`, int32; `SearchStatus(int(status)).name` is its word.
-      steps: steps made, int32.
-      evaluations: losses with gradients, int32.
-      error: the largest absolute entry of the gradient.
-      state: a `MinimizeState`, with which `minimize(..., state=state)` goes on.
-    """
-
-    params: optax.Params
-    value: jax.Array
-    aux: Any
-    status: jax.Array
-    steps: jax.Array
-    evaluations: jax.Array
-    error: jax.Array
-    state: MinimizeState
 
 
 class Problem(NamedTuple):
@@ -88,6 +45,7 @@ def minimize(
     max_steps: jax.typing.ArrayLike = 1000,
     callback: Callable[[MinimizeResult], Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    bounds: tuple[Any, Any] | None = None,
     state: MinimizeState | None = None,
 ) -> MinimizeResult:
     r"""Minimise a deterministic loss until its gradient is small.
@@ -112,6 +70,8 @@ def minimize(
         true answer, or StopIteration, stops it. Not inside `jax.jit`.
       data: further arguments of `fun`, by name. Unlike what `fun` closes over, they may change from call to call
         without compiling anew, and `jax.vmap` can map over them.
+      bounds: `(lower, upper)`, each a number or a tree like `params`, infinite where there is none; for the methods
+        "bfgs" and "lbfgs". The start is moved into the box, and `error` is then that of the projected gradient.
       state: `state` of an earlier result, to go on from there; `params` is then not looked at.
 
     Returns:
@@ -143,20 +103,23 @@ def minimize(
     Deviations:
       From SciPy: parameters are trees; `tol` is always that of the gradient; `callback` gets the result so far.
     """
-    tx = _method(method)
+    tx = _method(method) if bounds is None else _bounded(method)
     if state is not None:
         params = state.params
     refuse_integers(params)
     contract.check_number("tol", tol, "it is the size of the gradient at which to stop", at_least=0.0)
     contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
     problem, data = Problem(fun, tx, has_aux), dict(data or {})
-    state = _begin(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
-    limit = state.steps + jnp.asarray(max_steps, jnp.int32)
-    tol = jnp.asarray(tol, state.value.dtype)
-    state = state._replace(status=_status(state, tol, jnp.zeros((), jnp.int32)))
+    at = state
+    if at is None:
+        params = jax.tree.map(jnp.asarray, params)
+        at = _begin(problem, params, data, None if bounds is None else _box(params, bounds))
+    limit = at.steps + jnp.asarray(max_steps, jnp.int32)
+    tol = jnp.asarray(tol, at.value.dtype)
+    at = at._replace(status=_status(at, tol, jnp.zeros((), jnp.int32)))
     if callback is None:
-        return _finish(problem, _loop(problem, state, data, tol, limit), data)
-    return _step_by_step(problem, state, data, tol, limit, callback)
+        return _finish(problem, _loop(problem, at, data, tol, limit), data)
+    return _step_by_step(problem, at, data, tol, limit, callback)
 
 
 def _method(method: str | optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -172,6 +135,37 @@ def _named(method: str) -> optax.GradientTransformationExtraArgs:
     return MINIMIZE_METHODS[method]()
 
 
+def _bounded(method: Any) -> optax.GradientTransformationExtraArgs:
+    if method not in ("bfgs", "lbfgs"):
+        raise ValueError(f"bounds work with method='bfgs' and method='lbfgs', not with {method!r}. Pass one of these.")
+    return _named_in_box(method)
+
+
+@functools.cache
+def _named_in_box(method: str) -> optax.GradientTransformationExtraArgs:
+    return scale_in_box(dense=method == "bfgs")
+
+
+def _box(params: optax.Params, bounds: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
+    """Return both bounds as vectors."""
+    if not isinstance(bounds, tuple) or len(bounds) != 2:
+        raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
+    filled = [
+        jax.tree.map(lambda p, b: jnp.broadcast_to(jnp.asarray(b, p.dtype), p.shape), params, bound)
+        if jax.tree.structure(bound) == jax.tree.structure(params)
+        else jax.tree.map(lambda p, b=bound: jnp.broadcast_to(jnp.asarray(b, p.dtype), p.shape), params)
+        for bound in bounds
+    ]
+    lower, upper = map(flat.flatten, filled)
+    if (
+        not isinstance(lower, jax.core.Tracer)
+        and not isinstance(upper, jax.core.Tracer)
+        and bool(jnp.any(lower > upper))
+    ):
+        raise ValueError("bounds: some lower bound lies above its upper bound, so that there is no point between.")
+    return lower, upper
+
+
 # --- The loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -185,24 +179,40 @@ def _evaluate(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -
     return value.astype(trees.accumulation_dtype()), grad
 
 
-def _error(grad: optax.Updates) -> jax.Array:
+def _error(state: MinimizeState) -> jax.Array:
+    """Return the largest entry of the gradient, or of what the box leaves of it."""
+    grad = state.grad
+    if isinstance(state.opt_state, BoxState):
+        x, g = flat.flatten(state.params), flat.flatten(grad)
+        grad = jnp.where(jnp.isfinite(g), project(x - g, state.opt_state) - x, g)
     leaves = [jnp.max(jnp.abs(g), initial=0).astype(trees.accumulation_dtype()) for g in jax.tree.leaves(grad)]
     return functools.reduce(jnp.maximum, leaves, jnp.zeros((), trees.accumulation_dtype()))
 
 
 def _status(state: MinimizeState, tol: jax.Array, searched: jax.Array) -> jax.Array:
     """Return how a minimisation stands: what the search says, unless the gradient is small or not finite."""
-    error = _error(state.grad)
+    error = _error(state)
     status = jnp.where(error <= tol, int(SearchStatus.CONVERGED), searched)
     finite = jnp.isfinite(error) & jnp.isfinite(state.value)
     return jnp.where(finite, status, int(SearchStatus.NOT_FINITE)).astype(jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> MinimizeState:
+def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any], box: Any) -> MinimizeState:
+    opt_state = problem.tx.init(params)
+    if isinstance(opt_state, BoxState):
+        opt_state = opt_state._replace(lower=box[0], upper=box[1])
+        params = _inside(params, opt_state)
     value, grad = _evaluate(problem, params, data)
     steps, evaluations = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
-    return MinimizeState(params, value, grad, problem.tx.init(params), steps, evaluations, jnp.zeros((), jnp.int32))
+    return MinimizeState(params, value, grad, opt_state, steps, evaluations, jnp.zeros((), jnp.int32))
+
+
+def _inside(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
+    """Return the parameters in the box, if there is one: sums round, and a bound is exact."""
+    if not isinstance(opt_state, BoxState):
+        return params
+    return flat.unflatten(project(flat.flatten(params), opt_state), params)
 
 
 def _search_state(opt_state: optax.OptState) -> WolfeSearchState | None:
@@ -221,7 +231,7 @@ def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], to
     updates, opt_state = problem.tx.update(
         state.grad, state.opt_state, state.params, value=state.value, grad=state.grad, value_fn=value_fn
     )
-    params = optax.apply_updates(state.params, updates)
+    params = _inside(optax.apply_updates(state.params, updates), opt_state)
     before, after = _search_state(state.opt_state), _search_state(opt_state)
     if after is None or before is None:
         value, grad = _evaluate(problem, params, data)
@@ -256,7 +266,7 @@ _one_step = jax.jit(_advance, static_argnums=0)
 def _finish(problem: Problem, state: MinimizeState, data: Mapping[str, Any]) -> MinimizeResult:
     aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
     counts = state.status, state.steps, state.evaluations
-    return MinimizeResult(state.params, state.value, aux, *counts, _error(state.grad), state)
+    return MinimizeResult(state.params, state.value, aux, *counts, _error(state), state)
 
 
 def _step_by_step(problem, state, data, tol, limit, callback: Callable[[MinimizeResult], Any]) -> MinimizeResult:

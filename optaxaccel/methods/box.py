@@ -1,0 +1,183 @@
+"""Quasi-Newton steps inside a box: some variables rest on their bounds, the others take a step of BFGS or L-BFGS."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import contract
+from optaxaccel.methods._limited_memory import apply_pairs
+from optaxaccel.methods._quasi_newton import refuse_large
+from optaxaccel.methods._quasi_newton_update import quasi_newton_update
+from optaxaccel.methods._wolfe_search import SearchStatus, WolfeSearchState, fresh_state
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
+from optaxaccel.numerics import flat, trees
+from optaxaccel.numerics.line_search.backtracking import backtracking
+from optaxaccel.numerics.line_search.rule import Verdict, search
+
+MEMORY, LARGEST = 10, 20_000
+
+
+class DenseMemory(NamedTuple):
+    """The inverse Hessian, shape (n, n)."""
+
+    inverse_hessian: jax.Array
+
+
+class PairMemory(NamedTuple):
+    """The last pairs: how many were stored, and rings of shape (m, n)."""
+
+    pairs: jax.Array
+    steps: jax.Array
+    changes: jax.Array
+
+
+class BoxState(NamedTuple):
+    """State of `scale_in_box`; vectors hold all parameters.
+
+    Attributes:
+      lower: lower bounds, shape (n,).
+      upper: upper bounds, shape (n,).
+      last_params: the parameters of the last update.
+      last_gradient: the gradient there.
+      last_free: 1 where a variable was free to move then.
+      memory: a `DenseMemory` or a `PairMemory`.
+      search: the state of the search.
+    """
+
+    lower: jax.Array
+    upper: jax.Array
+    last_params: jax.Array
+    last_gradient: jax.Array
+    last_free: jax.Array
+    memory: Any
+    search: WolfeSearchState
+
+
+def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
+    """Step inside a box, which `init` leaves open; `state._replace(lower=..., upper=...)` closes it.
+
+    Variables at a bound whose gradient points outwards rest (Bertsekas, "Projected Newton methods for optimization
+    problems with simple constraints", 1982). The others move along the projection of a quasi-Newton direction, and
+    learn from changes of the gradient among themselves alone, so that the matrix becomes that of the free ones.
+    """
+    method = "bfgs" if dense else "lbfgs"
+    rule = backtracking()
+
+    def init(params: optax.Params) -> BoxState:
+        n, dtype = flat.real_size(params), flat.real_dtype(params)
+        refuse_complex(params)
+        if dense:
+            refuse_large(n, dtype.itemsize, LARGEST)
+            memory = DenseMemory(jnp.eye(n, dtype=dtype))
+        else:
+            memory = PairMemory(jnp.zeros((), jnp.int32), *(jnp.zeros((MEMORY, n), dtype) for _ in range(2)))
+        return BoxState(
+            lower=jnp.full((n,), -jnp.inf, dtype),
+            upper=jnp.full((n,), jnp.inf, dtype),
+            last_params=jnp.zeros((n,), dtype),
+            last_gradient=jnp.zeros((n,), dtype),
+            last_free=jnp.zeros((n,), dtype),
+            memory=memory,
+            search=fresh_state(params, None),
+        )
+
+    def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
+        del grad
+        contract.require_params(method, params)
+        refuse_integers(params)
+        g, x = flat.flatten(updates), flat.flatten(params)
+        value = jnp.asarray(value, state.search.value.dtype)
+        free = free_variables(x, g, state.lower, state.upper)
+        memory = _learn(state, x, g)
+        direction = -_apply(memory, g * free, free)
+        slope = jnp.dot(direction, g)
+        steepest = ~(slope < 0) | ~jnp.isfinite(slope)
+        direction = jnp.where(steepest, -g * free, direction)
+        along = jnp.dot(direction, g)
+        evaluate = _along_arc(loss_with_aux(method, value_fn, extra, False), params, x, g, direction, state)
+        length = jnp.linalg.norm(direction)
+        first = jnp.where(steepest | (state.search.count == 0), jnp.minimum(1.0, 1.0 / length), 1.0)
+        descends = along < 0
+        start = value, along.astype(value.dtype), trees.cast_like(updates, state.search.grad)
+        found = search(rule, evaluate, start, first.astype(value.dtype), max_evaluations=60, needed=descends)
+        new = state._replace(
+            last_params=x,
+            last_gradient=g,
+            last_free=free.astype(x.dtype),
+            memory=memory,
+            search=_told(state, found, value),
+        )
+        finite = contract.step_is_finite(g, value)
+        held = state._replace(search=state.search._replace(notfinite_count=state.search.notfinite_count + 1))
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, held)
+        moved = jnp.where(finite, project(x + found.step.astype(x.dtype) * direction, state) - x, 0.0)
+        return flat.unflatten(jnp.where(found.step > 0, moved, 0.0), params), new
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def project(x: jax.Array, state: BoxState) -> jax.Array:
+    """Return the nearest point of the box."""
+    return jnp.clip(x, state.lower, state.upper)
+
+
+def free_variables(x: jax.Array, g: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """Tell the variables that may move from those that rest on a bound towards which the loss falls."""
+    return ~(((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0)))
+
+
+def refuse_complex(params: optax.Params) -> None:
+    """Raise TypeError for complex leaves, which have no order and so no bounds."""
+    if any(jnp.issubdtype(trees.leaf_dtype(x), jnp.complexfloating) for x in jax.tree.leaves(params)):
+        raise TypeError("bounds: complex parameters have no order. Split them into real and imaginary parts.")
+
+
+def _learn(state: BoxState, x: jax.Array, g: jax.Array) -> Any:
+    moved = state.last_free * (state.search.count > 0)
+    s, y = (x - state.last_params) * moved, (g - state.last_gradient) * moved
+    memory = state.memory
+    if isinstance(memory, DenseMemory):
+        H, first = memory.inverse_hessian, state.search.count == 1  # without a search for the step, scale the identity
+        return DenseMemory(quasi_newton_update(H, s, y, state.last_gradient, 1.0, method="bfgs", first=first))
+    learn = jnp.dot(s, y) > 0
+    slot = memory.pairs % MEMORY
+    steps, changes = (
+        ring.at[slot].set(jnp.where(learn, new, ring[slot])) for ring, new in ((memory.steps, s), (memory.changes, y))
+    )
+    return PairMemory(memory.pairs + learn, steps, changes)
+
+
+def _apply(memory: Any, g: jax.Array, free: jax.Array) -> jax.Array:
+    if isinstance(memory, DenseMemory):
+        return jnp.dot(memory.inverse_hessian, g, precision=jax.lax.Precision.HIGHEST) * free
+    return apply_pairs(g, memory.steps, memory.changes, memory.pairs, free.astype(g.dtype))
+
+
+def _along_arc(loss, params, x, g, direction, state: BoxState):
+    """Return a function of the step a that gives f(P(x + a d)), and as slope the decrease of the arc's tangent."""
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+
+    def evaluate(step: jax.Array):
+        point = project(x + step.astype(x.dtype) * direction, state)
+        (value, _), gradient = value_and_grad(flat.unflatten(point, params))
+        gained = jnp.dot(g, point - x) / step.astype(x.dtype)
+        gradient = trees.cast_like(gradient, state.search.grad)
+        finite = trees.all_finite(gradient)
+        return value.astype(step.dtype), jnp.where(finite, gained, jnp.nan).astype(step.dtype), gradient
+
+    return evaluate
+
+
+def _told(state: BoxState, found: Any, value: jax.Array) -> WolfeSearchState:
+    accepted = found.verdict == int(Verdict.ACCEPTED)
+    return state.search._replace(
+        count=state.search.count + 1,
+        evaluations=state.search.evaluations + found.evaluations,
+        step_size=found.step,
+        status=jnp.where(accepted, int(SearchStatus.RUNNING), int(SearchStatus.PRECISION_LOSS)).astype(jnp.int32),
+        value=found.value,
+        grad=found.payload,
+        last_value=value,
+    )

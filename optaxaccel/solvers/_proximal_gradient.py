@@ -1,0 +1,209 @@
+"""FISTA: accelerated gradient steps for a smooth loss plus a penalty that has a proximal operator."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optaxaccel.methods import SearchStatus, contract
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
+from optaxaccel.numerics import trees
+from optaxaccel.solvers.minimize_result import MinimizeResult
+from optaxaccel.solvers.proximal_operators import prox_none
+
+__all__ = ["ProximalGradientState", "proximal_gradient"]
+
+LONGER, SHORTER, MOST_TRIALS = 1.2, 0.5, 60
+
+
+class ProximalGradientState(NamedTuple):
+    """Where a run of `proximal_gradient` stands.
+
+    Attributes:
+      params: the point x, after a proximal step.
+      value: the smooth loss there.
+      ahead: the point y, from which the next step is taken.
+      momentum: t of the acceleration; 1 after a restart.
+      step_size: length of the next step's first trial.
+      error: largest entry of the last proximal step, divided by its length.
+      steps: steps made, int32.
+      evaluations: losses so far, those with a gradient included, int32.
+      status: a `SearchStatus`, int32.
+    """
+
+    params: optax.Params
+    value: jax.Array
+    ahead: optax.Params
+    momentum: jax.Array
+    step_size: jax.Array
+    error: jax.Array
+    steps: jax.Array
+    evaluations: jax.Array
+    status: jax.Array
+
+
+class Problem(NamedTuple):
+    """What a compiled loop is compiled for."""
+
+    fun: Callable[..., Any]
+    prox: Callable[..., Any]
+    has_aux: bool
+    accelerate: bool
+
+
+def proximal_gradient(
+    fun: Callable[..., Any],
+    params: optax.Params,
+    *,
+    prox: Callable[..., Any] = prox_none,
+    has_aux: bool = False,
+    tol: jax.typing.ArrayLike = 1e-5,
+    max_steps: jax.typing.ArrayLike = 1000,
+    accelerate: bool = True,
+    data: Mapping[str, Any] | None = None,
+    state: ProximalGradientState | None = None,
+) -> MinimizeResult:
+    r"""Minimise a smooth loss plus a penalty by FISTA with backtracking and restart.
+
+    .. math::
+
+        x_{k+1} &= \mathrm{prox}_{s h}(y_k - s \nabla f(y_k)), \qquad t_{k+1} = \tfrac12 (1 + \sqrt{1 + 4 t_k^2}), \\
+        y_{k+1} &= x_{k+1} + \frac{t_k - 1}{t_{k+1}} (x_{k+1} - x_k)
+
+    with f = `fun` and :math:`\mathrm{prox}_{s h}` = `prox` with `scaling` s. The step s is halved until f lies
+    below its quadratic model, and tried a fifth longer in the next step. Where the last move turns against the
+    momentum, t goes back to 1 (O'Donoghue and Candès), so that strong convexity need not be known.
+
+    Args:
+      fun: the smooth loss, called as `fun(params, **data)`.
+      params: the start, a tree of floating arrays.
+      prox: the proximal operator of the penalty, called as `prox(params, scaling=s)`: `functools.partial(prox_lasso,
+        l1reg=0.1)`, any other of the eight, or a projection through `make_prox_from_projection`.
+      has_aux: whether `fun` returns `(loss, aux)`.
+      tol: largest entry of :math:`(x_{k+1} - y_k)/s` at which to stop, >= 0.
+      max_steps: steps in this call, >= 0.
+      accelerate: whether to use momentum; without it this is plain proximal gradient descent.
+      data: further arguments of `fun`, by name.
+      state: `state` of an earlier result, to go on from there; `params` is then not looked at.
+
+    Returns:
+      A `MinimizeResult`; `value` is that of the smooth loss alone.
+
+    Raises:
+      ValueError: the loss is not one number, or an argument is out of range.
+      TypeError: `params` has integer leaves.
+
+    Example:
+      The lasso of one variable, (x - 3)^2 / 2 + |x|, has its minimum at 2:
+
+      >>> import functools, jax.numpy as jnp, optaxaccel
+      >>> prox = functools.partial(optaxaccel.prox_lasso, l1reg=1.0)
+      >>> result = optaxaccel.proximal_gradient(lambda x: 0.5 * (x - 3.0) ** 2, jnp.array(0.0), prox=prox)
+      >>> round(float(result.params), 3)
+      2.0
+
+    References:
+      Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", 2009;
+      O'Donoghue and Candès, "Adaptive restart for accelerated gradient schemes", 2015.
+
+    Costs:
+      A loss with its gradient and about 1.2 losses a step; two copies of the parameters.
+
+    Deviations:
+      The step may grow again, which the proof does not cover; the model is allowed the rounding of f, or the last steps
+      would all be halved.
+    """
+    if state is None:
+        refuse_integers(params)
+    contract.check_number("tol", tol, "it is the size of a proximal step at which to stop", at_least=0.0)
+    contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
+    problem, data = Problem(fun, prox, has_aux, accelerate), dict(data or {})
+    state = _begin(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
+    limit = state.steps + jnp.asarray(max_steps, jnp.int32)
+    return _loop(problem, state, data, jnp.asarray(tol, state.value.dtype), limit)
+
+
+def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params], tuple[jax.Array, Any]]:
+    return loss_with_aux("proximal_gradient", problem.fun, data, problem.has_aux)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> ProximalGradientState:
+    dtype = trees.accumulation_dtype()
+    value = _loss(problem, data)(params)[0].astype(dtype)
+    one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
+    return ProximalGradientState(params, value, params, one, one, one * jnp.inf, zero, zero + 1, zero)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, limit: jax.Array) -> MinimizeResult:
+    def judged(state: ProximalGradientState) -> ProximalGradientState:
+        status = jnp.where(state.error <= tol, int(SearchStatus.CONVERGED), int(SearchStatus.RUNNING))
+        status = jnp.where(jnp.isfinite(state.value), status, int(SearchStatus.NOT_FINITE))
+        failed = state.status == int(SearchStatus.PRECISION_LOSS)
+        return state._replace(status=jnp.where(failed, state.status, status).astype(jnp.int32))
+
+    def unfinished(state: ProximalGradientState) -> jax.Array:
+        return (state.status == int(SearchStatus.RUNNING)) & (state.steps < limit)
+
+    state = judged(state._replace(status=jnp.zeros((), jnp.int32)))
+    state = jax.lax.while_loop(unfinished, lambda state: judged(_step(problem, state, data)), state)
+    running = state.status == int(SearchStatus.RUNNING)
+    state = state._replace(status=jnp.where(running, int(SearchStatus.LIMIT), state.status).astype(jnp.int32))
+    aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
+    counts = state.status, state.steps, state.evaluations
+    return MinimizeResult(state.params, state.value, aux, *counts, state.error, state)
+
+
+def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any]) -> ProximalGradientState:
+    loss, y = _loss(problem, data), state.ahead
+    (here, _), grad = jax.value_and_grad(loss, has_aux=True)(y)
+    grad = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grad)
+    here = here.astype(state.value.dtype)
+    slack = 4 * jnp.finfo(here.dtype).eps * jnp.abs(here)
+
+    def propose(s: jax.Array) -> tuple[optax.Params, jax.Array, jax.Array, jax.Array]:
+        x = problem.prox(trees.add_scaled(y, -s, grad), scaling=s)
+        off = jax.tree.map(lambda a, b: a - b, x, y)
+        model = here + trees.vdot(grad, off) + trees.vdot(off, off) / (2 * s)
+        value = loss(x)[0].astype(here.dtype)
+        visible = trees.vdot(off, off) / s > 16 * slack  # otherwise rounding would accept any step
+        longer = jnp.where(visible, s * LONGER, s)
+        return x, value, jnp.isfinite(value) & (value <= model + slack), longer
+
+    def shorten(carry):
+        s, trials, *_ = carry
+        return s * SHORTER, trials + 1, *propose(s * SHORTER)
+
+    s = state.step_size
+    begin = (s, jnp.ones((), jnp.int32), *propose(s))
+    s, trials, x, value, good, longer = jax.lax.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, begin)
+    new = _accelerated(problem, state, x, value, s)
+    calls = state.evaluations + 1 + trials
+    failed = state._replace(status=jnp.full((), int(SearchStatus.PRECISION_LOSS), jnp.int32))
+    new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, failed)
+    return new._replace(step_size=longer, steps=state.steps + 1, evaluations=calls)
+
+
+def _accelerated(problem: Problem, state, x: optax.Params, value: jax.Array, s: jax.Array) -> ProximalGradientState:
+    """Take the step to x and choose from where to go on."""
+    back = jax.tree.map(lambda a, b: a - b, state.ahead, x)  # y - x
+    moved = jax.tree.map(lambda a, b: a - b, x, state.params)
+    turned = trees.vdot(back, moved) > 0
+    t = jnp.where(turned, 1.0, state.momentum)
+    after = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * t * t))
+    weight = jnp.where(turned, 0.0, (t - 1.0) / after) if problem.accelerate else jnp.zeros_like(t)
+    sizes = [jnp.max(jnp.abs(b), initial=0) for b in jax.tree.leaves(back)]
+    error = functools.reduce(jnp.maximum, sizes, jnp.zeros(())).astype(s.dtype) / s
+    return state._replace(
+        params=x,
+        value=value,
+        ahead=trees.add_scaled(x, weight, moved),
+        momentum=jnp.where(turned, 1.0, after),
+        step_size=s,
+        error=error,
+        status=jnp.zeros((), jnp.int32),
+    )
