@@ -2,7 +2,8 @@
 
 Claim:    Urbán, Stefanou and Pons, 2025: self-scaled Broyden with a dense inverse Hessian ends orders of magnitude
           below Adam, L-BFGS and BFGS.
-Protocol: diffusion 1e-4, reaction 5 u - 5 u^3, periodic, 500 random points; reference by Fourier modes and ETDRK4.
+Protocol: diffusion 0.01 (literature often has 1e-4, too sharp for so small a network), reaction 5 u - 5 u^3,
+          periodic, 500 random points; reference by Fourier modes and ETDRK4.
           A tanh network of two hidden layers of 16 units, boundary and initial conditions built in, float64. Every
           contender has the same starts, points and budget of losses with gradients; nothing is tuned: Adam 3e-3,
           nesterov and anderson 1e-4, PAL's measuring step 1e-3. small: 1,000 evaluations, 5 seeds; paper: 5,000.
