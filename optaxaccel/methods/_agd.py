@@ -168,10 +168,14 @@ def strongly_convex_momentum(smoothness: float | jax.Array, strong_convexity: fl
     Deviations:
       The paper prints y from z_1 and the gradient at x_j; both must read z_j, as in Carmon et al.
     """
-    contract.check_number("smoothness", smoothness, "it is the largest curvature", above=0.0, below=float("inf"))
+    contract.check_number(
+        "smoothness", smoothness, "it is the largest curvature", above=0.0, fixed="the result is one number"
+    )
     limit = float(smoothness) if contract.is_number(smoothness) else float("inf")
     why = "it is the smallest curvature, which is positive and at most smoothness"
-    contract.check_number("strong_convexity", strong_convexity, why, above=0.0, at_most=limit)
+    contract.check_number(
+        "strong_convexity", strong_convexity, why, above=0.0, at_most=limit, fixed="the result is one number"
+    )
     root = (smoothness / strong_convexity) ** 0.5
     return (root - 1.0) / (root + 1.0)
 
@@ -188,7 +192,7 @@ class ProximalTermState(NamedTuple):
     anchor: optax.Params
 
 
-def add_proximal_term(weight: float | jax.Array, *, recenter_every: int) -> optax.GradientTransformationExtraArgs:
+def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) -> optax.GradientTransformationExtraArgs:
     r"""Add the gradient of :math:`w \lVert x - a \rVert^2`, which makes an almost convex loss convex around a.
 
     A loss whose curvature is nowhere under -2w becomes convex with this term, and AGD's theory holds for the sum. Its
@@ -202,7 +206,7 @@ def add_proximal_term(weight: float | jax.Array, *, recenter_every: int) -> opta
     with w = `weight`, T = `recenter_every`, and k the 0-based step.
 
     Args:
-      weight: w, >= 0, in units of curvature. The paper calls it gamma, as it does the step size.
+      weight: w, >= 0, in units of curvature, or a schedule of it. The paper calls it gamma, as it does the step size.
       recenter_every: T, steps from one anchor to the next, >= 1; the length of a round in `ancm`.
 
     Returns:
@@ -242,8 +246,9 @@ def add_proximal_term(weight: float | jax.Array, *, recenter_every: int) -> opta
         finite = contract.loss_is_finite(value)
         recenter = jnp.logical_and(finite, state.count % recenter_every == 0)
         anchor = trees.where(recenter, params, state.anchor)
+        pull = contract.at_step(weight, state.count)
         away = jax.tree.map(trees.difference, params, anchor)
-        updates = jax.tree.map(lambda g, d: (g + 2.0 * weight * d).astype(g.dtype), updates, away)
+        updates = jax.tree.map(lambda g, d: (g + 2.0 * pull * d).astype(g.dtype), updates, away)
         return updates, ProximalTermState(jnp.where(finite, optax.safe_increment(state.count), state.count), anchor)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -62,9 +62,9 @@ def ancm(
     ncd_max_steps: int = 5,
     finder: Finder | str = lanczos(),
     step_size: optax.ScalarOrSchedule = 0.5,
-    curvature_threshold: jax.typing.ArrayLike = 1e-3,
-    gradient_threshold: jax.typing.ArrayLike | None = None,
-    proximal_weight: jax.typing.ArrayLike = 0.0,
+    curvature_threshold: optax.ScalarOrSchedule = 1e-3,
+    gradient_threshold: optax.ScalarOrSchedule | None = None,
+    proximal_weight: optax.ScalarOrSchedule = 0.0,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Alternate negative curvature descent and accelerated gradient descent (ANCM).
@@ -91,11 +91,11 @@ def ancm(
       ncd_max_steps: jumps in a round at most, an integer >= 1.
       finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
       step_size: length of a jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
-      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
-      gradient_threshold: search only where the norm of the gradient at the beginning of a round is below this; always
-        by default. The published code has 1e-3, for the mean gradient of eight batches.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0, or a schedule of it.
+      gradient_threshold: search only where the norm of the gradient at the beginning of a round is below this, or below
+        a schedule of it; always by default. The published code has 1e-3, for the mean gradient of eight batches.
       proximal_weight: weight w of the term :math:`w \lVert x - \hat x_k \rVert^2` that makes an almost convex loss
-        convex, >= 0. The paper has it in its theory and drops it.
+        convex, >= 0, or a schedule of it. The paper has it in its theory and drops it.
       seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
 
     Returns:
@@ -132,6 +132,7 @@ def ancm(
       * The loss of one update is that of its minibatch: the jumps of a round see one batch.
       * The run does not stop itself; `round_move` tells the loop.
     """
+    contract.check_static(period=period, ncd_max_steps=ncd_max_steps, finder=finder, seed=seed)
     check_search(curvature_threshold, seed)
     contract.check_learning_rate(learning_rate)
     contract.check_number("momentum", momentum, "it is the share of the last move repeated", at_least=0.0, below=1.0)
@@ -140,7 +141,9 @@ def ancm(
     contract.check_count("ncd_max_steps", ncd_max_steps, "it is the number of jumps in a round")
     contract.check_number("proximal_weight", proximal_weight, "it pulls back to the round's start", at_least=0.0)
     if gradient_threshold is not None:
-        contract.check_number("gradient_threshold", gradient_threshold, "below it a search is made", at_least=0.0)
+        contract.check_number(
+            "gradient_threshold", gradient_threshold, "below it a search is made", at_least=0.0, unlimited=True
+        )
     finder = as_finder(finder)
 
     def init(params: optax.Params) -> AncmState:
@@ -167,16 +170,18 @@ def ancm(
 
         def search():
             key = jax.random.fold_in(jax.random.key(seed), state.count)
-            length = contract.at_step(step_size, state.count)
-            return descend(loss, params, key, finder, lambda _: length, curvature_threshold, ncd_max_steps)
+            length, flat = (contract.at_step(number, state.count) for number in (step_size, curvature_threshold))
+            return descend(loss, params, key, finder, lambda _: length, flat, ncd_max_steps)
 
-        searches = begins if gradient_threshold is None else begins & (trees.norm(updates) < gradient_threshold)
+        searches = begins
+        if gradient_threshold is not None:
+            searches &= trees.norm(updates) < contract.at_step(gradient_threshold, state.count)
         found = jax.lax.cond(searches, search, lambda: no_descent(params))
         jumps = found.num_jumps > 0
         # x_hat is the point after the jumps, or the present one; y starts there.
         round_start = trees.where(begins, trees.add_scaled(params, 1.0, found.displacement), state.round_start)
         lead = trees.where(begins, trees.zeros_like(state.lead), state.lead)
-        pulled = _pulled(updates, params, round_start, proximal_weight)
+        pulled = _pulled(updates, params, round_start, contract.at_step(proximal_weight, state.count))
         gamma, beta = (contract.at_step(number, state.count) for number in (learning_rate, momentum))
         moved, lead = step_ahead(pulled, lead, gamma, beta, finite & ~jumps)
         moved = trees.where(jumps, found.displacement, trees.cast_like(moved, params))

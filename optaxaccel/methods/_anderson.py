@@ -42,7 +42,7 @@ def anderson(
     learning_rate: optax.ScalarOrSchedule,
     *,
     history: int = 2,
-    regularization: jax.typing.ArrayLike = 1e-6,
+    regularization: optax.ScalarOrSchedule = 1e-6,
     constraint: Literal["simplex"] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step from the mean of the last k iterates whose mean gradient is shortest, along that gradient.
@@ -67,7 +67,8 @@ def anderson(
       learning_rate: step :math:`\beta`, >= 0, or a schedule of it. The paper takes 0.25 for ResNet-98 on CIFAR-10, as
         for SGD, and 0.1 elsewhere.
       history: k, the pairs kept, >= 1; at most 8 with a constraint. The paper uses 2. 1 is gradient descent.
-      regularization: r, >= 0, relative to the largest eigenvalue of :math:`G G^\top`. The paper has none. Without one,
+      regularization: r, >= 0, relative to the largest eigenvalue of :math:`G G^\top`, or a schedule of it. The paper
+        has none. Without one,
         nearly equal gradients give coefficients of any size; with it :math:`\|\alpha\| \le \sqrt{1 + 1/r}`, 1000.
       constraint: None, or "simplex" for the paper's interpolation scheme: coefficients >= 0. For k = 2 that clips
         :math:`\alpha_1` to [0, 1]; for larger k the constrained problem is solved exactly.
@@ -119,6 +120,7 @@ def anderson(
         Rosenbrock's function rise a thousandfold and misses its minimum. A ridge of 1e-2, which bounds the coefficients
         by 10, tames it: the function then falls in every step.
     """
+    contract.check_static(history=history, constraint=constraint)
     contract.check_learning_rate(learning_rate)
     if constraint is not None:
         contract.check_choice("constraint", constraint, ("simplex",))
@@ -148,7 +150,7 @@ def anderson(
         distances = sums.square_distances(state.gradients, gradient, history)
         row = distances[slots].at[0].set(trees.vdot(gradient, gradient))
         squares = jnp.roll(state.squares, (1, 1), (0, 1)).at[0].set(row).at[:, 0].set(row)
-        coefficients = weigh(squares, ages <= count, regularization)
+        coefficients = weigh(squares, ages <= count, contract.at_step(regularization, count))
 
         # The old ring was read. Whether it is overwritten depends on the outcome, so XLA does it afterwards, in place.
         finite = jnp.all(jnp.isfinite(row)) & contract.loss_is_finite(value)

@@ -10,6 +10,7 @@ from optaxaccel.methods import contract
 from optaxaccel.methods._agd import agd
 from optaxaccel.methods._gose import gose
 from optaxaccel.methods._negative_curvature import Finder, lanczos
+from optaxaccel.methods._rna import heavy_ball
 
 __all__ = ["gose_agd", "gose_sgd"]
 
@@ -17,12 +18,12 @@ __all__ = ["gose_agd", "gose_sgd"]
 def gose_sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: jax.typing.ArrayLike = 0.9,
-    gradient_threshold: jax.typing.ArrayLike = 1e-3,
+    momentum: optax.ScalarOrSchedule = 0.9,
+    gradient_threshold: optax.ScalarOrSchedule = 1e-3,
     check_every: int = 16,
     finder: Finder | str = lanczos(),
     step_size: optax.ScalarOrSchedule = 0.5,
-    curvature_threshold: jax.typing.ArrayLike = 1e-3,
+    curvature_threshold: optax.ScalarOrSchedule = 1e-3,
     ema_decay: jax.typing.ArrayLike = 0.9,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -44,12 +45,13 @@ def gose_sgd(
 
     Args:
       learning_rate: step of the base, >= 0, or a schedule of it.
-      momentum: momentum of the base, 0 to 1. 0.9 in the paper.
-      gradient_threshold: norm of the mean gradient under which a search is made, >= 0. The published code has 1e-3.
+      momentum: momentum of the base, 0 to 1, or a schedule of it. 0.9 in the paper.
+      gradient_threshold: norm of the mean gradient under which a search is made, >= 0, or a schedule; inf searches
+        at every check. The published code has 1e-3.
       check_every: steps between two looks at that norm, an integer >= 1. The published code has 8.
       finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
       step_size: length of the jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
-      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0, or a schedule of it.
       ema_decay: share of the old gradients in the mean, 0 <= d < 1. Minibatch gradients are rarely small; their mean
         over about 1/(1 - d) steps is, near a saddle.
       seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
@@ -85,8 +87,10 @@ def gose_sgd(
     """
     contract.check_learning_rate(learning_rate)
     contract.check_number("momentum", momentum, "it is the share of the old step repeated", at_least=0.0, below=1.0)
+    # optax's momentum takes no schedule.
+    base = heavy_ball(learning_rate, momentum) if callable(momentum) else optax.sgd(learning_rate, momentum)
     return gose(
-        optax.sgd(learning_rate, momentum=momentum),
+        base,
         gradient_threshold=gradient_threshold,
         check_every=check_every,
         finder=finder,
@@ -101,11 +105,11 @@ def gose_agd(
     learning_rate: optax.ScalarOrSchedule,
     *,
     momentum: optax.ScalarOrSchedule = 0.9,
-    gradient_threshold: jax.typing.ArrayLike = 1e-3,
+    gradient_threshold: optax.ScalarOrSchedule = 1e-3,
     check_every: int = 16,
     finder: Finder | str = lanczos(),
     step_size: optax.ScalarOrSchedule = 0.5,
-    curvature_threshold: jax.typing.ArrayLike = 1e-3,
+    curvature_threshold: optax.ScalarOrSchedule = 1e-3,
     ema_decay: jax.typing.ArrayLike = 0.9,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -128,11 +132,12 @@ def gose_agd(
     Args:
       learning_rate: step of the base, >= 0, or a schedule of it.
       momentum: momentum of the base, 0 to 1, or a schedule of it. 0.9 in the paper.
-      gradient_threshold: norm of the mean gradient under which a search is made, >= 0. The published code has 1e-3.
+      gradient_threshold: norm of the mean gradient under which a search is made, >= 0, or a schedule; inf searches
+        at every check. The published code has 1e-3.
       check_every: steps between two looks at that norm, an integer >= 1. The published code has 8.
       finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
       step_size: length of the jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
-      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0, or a schedule of it.
       ema_decay: share of the old gradients in the mean, 0 <= d < 1. Minibatch gradients are rarely small; their mean
         over about 1/(1 - d) steps is, near a saddle.
       seed: of the finder's start and of the sign at exact saddles, an integer >= 0.

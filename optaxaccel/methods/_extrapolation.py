@@ -167,7 +167,7 @@ def extrapolation_weights(
 
 def _check(regularization: jax.typing.ArrayLike) -> None:
     why = "a negative one is no longer a least-squares problem"
-    contract.check_number("regularization", regularization, why, at_least=0.0, below=float("inf"))
+    contract.check_number("regularization", regularization, why, at_least=0.0, fixed="there are no steps here")
 
 
 @functools.partial(jax.jit, static_argnames=("relative", "iterate", "stacked", "sharded", "kinds"))

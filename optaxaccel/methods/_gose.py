@@ -53,11 +53,11 @@ class GoseState(NamedTuple):
 def gose(
     base: optax.GradientTransformation,
     *,
-    gradient_threshold: jax.typing.ArrayLike = 1e-3,
+    gradient_threshold: optax.ScalarOrSchedule = 1e-3,
     check_every: int = 16,
     finder: Finder | str = lanczos(),
     step_size: optax.ScalarOrSchedule = 0.5,
-    curvature_threshold: jax.typing.ArrayLike = 1e-3,
+    curvature_threshold: optax.ScalarOrSchedule = 1e-3,
     ema_decay: jax.typing.ArrayLike = 0.9,
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -83,11 +83,12 @@ def gose(
 
     Args:
       base: the transformation that makes the ordinary steps; it gets all extra arguments.
-      gradient_threshold: norm of the mean gradient under which a search is made, >= 0. The published code has 1e-3.
+      gradient_threshold: norm of the mean gradient under which a search is made, >= 0, or a schedule; inf searches
+        at every check. The published code has 1e-3.
       check_every: steps between two looks at that norm, an integer >= 1. The published code has 8.
       finder: `lanczos()`, `shifted_power()`, `neon2()`, or one of these names.
       step_size: length of the jump in units of the parameters, >= 0, or a schedule of it. The published code has 0.5.
-      curvature_threshold: curvatures above minus this are taken for zero, >= 0.
+      curvature_threshold: curvatures above minus this are taken for zero, >= 0, or a schedule of it.
       ema_decay: share of the old gradients in the mean, 0 <= d < 1. Minibatch gradients are rarely small; their mean
         over about 1/(1 - d) steps is, near a saddle.
       seed: of the finder's start and of the sign at exact saddles, an integer >= 0.
@@ -129,11 +130,17 @@ def gose(
       * Under `jax.pmap` the gradient of a loss averaged by `pmean` is the device's own, so devices would search apart:
         see the documentation for a loss whose gradient is averaged too. `jit` over a mesh needs nothing.
     """
+    contract.check_static(check_every=check_every, finder=finder, seed=seed)
     check_search(curvature_threshold, seed)
     contract.check_learning_rate(step_size, "step_size")
-    contract.check_number("gradient_threshold", gradient_threshold, "below it a search is made", at_least=0.0)
+    contract.check_number(
+        "gradient_threshold", gradient_threshold, "below it a search is made", at_least=0.0, unlimited=True
+    )
     contract.check_count("check_every", check_every, "it is the number of steps between two checks")
-    contract.check_number("ema_decay", ema_decay, "it is the share of the old gradients", at_least=0.0, below=1.0)
+    fixed = "the bias of the mean is corrected by its powers"
+    contract.check_number(
+        "ema_decay", ema_decay, "it is the share of the old gradients", at_least=0.0, below=1.0, fixed=fixed
+    )
     finder = as_finder(finder)
     base = optax.with_extra_args_support(base)
 
@@ -157,15 +164,17 @@ def gose(
         finite = contract.step_is_finite(updates, value)
         mean = _averaged(state.gradient_mean, updates, ema_decay, finite)
 
+        threshold = contract.at_step(gradient_threshold, state.count)
+
         def gradient_is_small():
             if curvature_value_fn is not None:
-                return trees.norm(jax.grad(loss)(params)) < gradient_threshold
-            return trees.norm(mean) < gradient_threshold * (1.0 - ema_decay ** (state.count + 1.0))
+                return trees.norm(jax.grad(loss)(params)) < threshold
+            return trees.norm(mean) < threshold * (1.0 - ema_decay ** (state.count + 1.0))
 
         def search():
             key = jax.random.fold_in(jax.random.key(seed), state.count)
-            length = contract.at_step(step_size, state.count)
-            return descend(loss, params, key, finder, lambda _: length, curvature_threshold, max_steps=1)
+            length, flat = (contract.at_step(number, state.count) for number in (step_size, curvature_threshold))
+            return descend(loss, params, key, finder, lambda _: length, flat, max_steps=1)
 
         due = finite & (state.count % check_every == 0)
         searches = jax.lax.cond(due, gradient_is_small, lambda: jnp.zeros((), bool))

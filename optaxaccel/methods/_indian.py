@@ -33,8 +33,8 @@ class IndianState(NamedTuple):
 def indian(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    alpha: float | jax.Array = 0.5,
-    beta: float | jax.Array = 0.1,
+    alpha: optax.ScalarOrSchedule = 0.5,
+    beta: optax.ScalarOrSchedule = 0.1,
     initial_velocity: float | jax.Array | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Follow the path of a heavy ball whose friction comes partly from the curvature (INDIAN, INNA).
@@ -61,9 +61,10 @@ def indian(
       learning_rate: step :math:`\gamma`, >= 0, in units of time, or a schedule of it. The paper takes
         `inverse_power_schedule(gamma_0)`. Its loss is a sum over the samples and everyone's code takes a mean, so its
         :math:`\gamma_0` does not carry over. `indian_stable` says which values are too large for a curvature.
-      alpha: viscous friction, >= 0, in 1/time. 0.5 is the default of the authors' Keras and TensorFlow code, which
-        recommends to tune it first, and of their PyTorch code.
-      beta: Newtonian damping, >= 0, in time. 0.1 is the default of all their codes; they try powers of ten.
+      alpha: viscous friction, >= 0, in 1/time, or a schedule of it. 0.5 is the default of the authors' Keras and
+        TensorFlow code, which recommends to tune it first, and of their PyTorch code.
+      beta: Newtonian damping, >= 0, in time, or a schedule of it. 0.1 is the default of all their codes; they try
+        powers of ten.
       initial_velocity: s in the first velocity :math:`-s g_0`, so that :math:`z_0 = (\beta - s) g_0`. None is
         :math:`z_0 = 0` (s = beta), the start of the authors' PyTorch code; their TensorFlow and Keras code has s = 1.
 
@@ -113,7 +114,9 @@ def indian(
     contract.check_number("beta", beta, "negative damping feeds the oscillations", at_least=0.0, below=float("inf"))
     if initial_velocity is not None:
         why = "the first velocity is -initial_velocity times the gradient"
-        contract.check_number("initial_velocity", initial_velocity, why, above=-float("inf"), below=float("inf"))
+        contract.check_number(
+            "initial_velocity", initial_velocity, why, above=-float("inf"), fixed="it is of the first step"
+        )
 
     def init(params: optax.Params) -> IndianState:
         return IndianState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), trees.zeros_like(params))
@@ -121,13 +124,13 @@ def indian(
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         del grad, value_fn, extra
         finite = contract.loss_is_finite(value)
-        gamma = contract.at_step(learning_rate, state.count)
-        start = 0.0 if initial_velocity is None else jnp.where(state.count == 0, beta - initial_velocity, 0.0)
-        if contract.is_number(gamma) and contract.is_number(alpha) and abs(1.0 - alpha * gamma) > 0.1:
+        gamma, a, b = (contract.at_step(number, state.count) for number in (learning_rate, alpha, beta))
+        start = 0.0 if initial_velocity is None else jnp.where(state.count == 0, b - initial_velocity, 0.0)
+        if contract.is_number(gamma) and contract.is_number(a) and abs(1.0 - a * gamma) > 0.1:
             move = _new_phase_first
         else:
             move = _new_phase_last
-        updates, phase = move(updates, state.phase, params, finite, (gamma, alpha, beta, start))
+        updates, phase = move(updates, state.phase, params, finite, (gamma, a, b, start))
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return updates, IndianState(count, notfinite, phase)
@@ -198,8 +201,9 @@ def inverse_power_schedule(init_value: float | jax.Array, power: float | jax.Arr
       Castera, Bolte, Fevotte and Pauwels, "An Inertial Newton Algorithm for Deep Learning", 2019, Assumption 1 and
       Remark 2.
     """
-    contract.check_learning_rate(init_value, "init_value")
-    contract.check_number("power", power, "a negative power makes the steps grow", at_least=0.0, below=float("inf"))
+    fixed = "this is what makes a schedule"
+    contract.check_number("init_value", init_value, "a negative step climbs the loss", at_least=0.0, fixed=fixed)
+    contract.check_number("power", power, "a negative power makes the steps grow", at_least=0.0, fixed=fixed)
     return lambda count: init_value / (count + 1.0) ** power
 
 

@@ -132,8 +132,12 @@ def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: 
     """
     contract.check_count("epochs", epochs, "it multiplies the number of iterations")
     contract.check_count("inner", inner, "it multiplies the number of iterations")
-    contract.check_number("shift", shift, "it must exceed the highest eigenvalue", above=0.0)
-    contract.check_number("rate", rate, "it is the step of the iteration", above=0.0)
+    contract.check_number(
+        "shift", shift, "it must exceed the highest eigenvalue", above=0.0, fixed="a finder knows no steps of training"
+    )
+    contract.check_number(
+        "rate", rate, "it is the step of the iteration", above=0.0, fixed="a finder knows no steps of training"
+    )
     step = rate / (shift * (1.0 + rate))  # normalising makes it v - step H v
 
     def find(value_fn, params, key, *, host_driven=False, **data) -> EigenPair:
@@ -190,8 +194,12 @@ def neon2(num_steps: int = 64, *, radius: float = 1e-3, rate: float = 0.1) -> Fi
         of gradients and returns a random iterate, repeating for confidence.
     """
     contract.check_count("num_steps", num_steps, "it is the number of gradients")
-    contract.check_number("radius", radius, "it is the length of the displacement", above=0.0)
-    contract.check_number("rate", rate, "it is the step of the iteration", above=0.0)
+    contract.check_number(
+        "radius", radius, "it is the length of the displacement", above=0.0, fixed="a finder knows no steps of training"
+    )
+    contract.check_number(
+        "rate", rate, "it is the step of the iteration", above=0.0, fixed="a finder knows no steps of training"
+    )
 
     def find(value_fn, params, key, *, host_driven=False, **data) -> EigenPair:
         product = curvature.difference_product(value_fn, params, radius, data, host_driven=host_driven)

@@ -71,7 +71,7 @@ class ProximalNesterovState(NamedTuple):
 def nesterov(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    strong_convexity: float | jax.Array = 0.0,
+    strong_convexity: optax.ScalarOrSchedule = 0.0,
     theta0: float | jax.Array = 1.0,
     prox: Prox | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -102,7 +102,8 @@ def nesterov(
       learning_rate: step :math:`t_k`, >= 0, or a schedule of it; at most 1/L for a gradient with Lipschitz constant L.
         A schedule is read at k and k + 1, because the look-ahead of a step needs the next step's size. An injected
         value stands for both. A step of size zero leaves theta alone, and no momentum enters or leaves it.
-      strong_convexity: m, the smallest curvature of g, from 0 (the default, always right) to 1/t.
+      strong_convexity: m, the smallest curvature of g, from 0 (the default, always right) to 1/t, or a
+        schedule of it.
       theta0: :math:`\theta_0`, in (0, 1]. 1 starts without momentum. sqrt(m t) makes the momentum constant,
         `strongly_convex_momentum(1 / t, m)`.
       prox: `prox(params, step_size)` returns the minimiser of h(u) + ||u - params||^2 / (2 step_size), a tree like
@@ -149,7 +150,7 @@ def nesterov(
         del grad, value_fn, extra
         finite = contract.loss_is_finite(value)
         t, t_next = (contract.at_step(learning_rate, count) for count in (state.count, state.count + 1))
-        theta, beta = _next_theta(state.theta, t, t_next, strong_convexity)
+        theta, beta = _next_theta(state.theta, t, t_next, contract.at_step(strong_convexity, state.count))
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         theta = jnp.where(finite, theta, state.theta).astype(state.theta.dtype)
@@ -169,7 +170,9 @@ def _check(learning_rate, strong_convexity, theta0, prox) -> None:
     limit = 1.0 / learning_rate if rate_known else float("inf")
     why = "it is the smallest curvature, >= 0 and at most 1/learning_rate"
     contract.check_number("strong_convexity", strong_convexity, why, at_least=0.0, at_most=limit)
-    contract.check_number("theta0", theta0, "it is a share of a step", above=0.0, at_most=1.0)
+    contract.check_number(
+        "theta0", theta0, "it is a share of a step", above=0.0, at_most=1.0, fixed="it is of the first step"
+    )
     if prox is not None and not callable(prox):
         raise ValueError(
             f"prox={prox!r} is not a function: it is the proximal map of the non-smooth part. "

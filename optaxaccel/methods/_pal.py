@@ -48,8 +48,8 @@ def pal(
     *,
     measuring_step_size: optax.ScalarOrSchedule = 0.1,
     max_step_size: optax.ScalarOrSchedule = 1.0,
-    momentum: jax.typing.ArrayLike = 0.4,
-    loose_approximation: jax.typing.ArrayLike = 0.6,
+    momentum: optax.ScalarOrSchedule = 0.4,
+    loose_approximation: optax.ScalarOrSchedule = 0.6,
     slope: str = "exact",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step to the minimum of a parabola along the direction of momentum (PAL).
@@ -77,8 +77,9 @@ def pal(
         and are noise with 1e-4.
       max_step_size: longest step, in units of the parameters, or a schedule of it; > 0, inf for no limit. The paper
         searches {0.1, 1}.
-      momentum: decay of the old gradients, 0 to 1. The paper searches {0, 0.4, 0.6}.
-      loose_approximation: factor on the curvature, > 0. Under 1 steps are longer than the parabola says, and from 1/2
+      momentum: decay of the old gradients, 0 to 1, or a schedule of it. The paper searches {0, 0.4, 0.6}.
+      loose_approximation: factor on the curvature, > 0, or a schedule of it. Under 1 steps are longer than the parabola
+        says, and from 1/2
         downwards they no longer lower a quadratic. The paper searches {0.4, 0.6, 0.8}.
       slope: l'(0): "exact" is :math:`-\nabla f \cdot g_t / \lVert g_t \rVert` (Eq. 8); "direction_norm" is
         :math:`-\lVert g_t \rVert` (Algorithm 1, line 10); "gradient_norm" is :math:`-\lVert \nabla f \rVert` (the
@@ -136,7 +137,7 @@ def pal(
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         del grad  # the incoming updates are the gradient
         loss, initial = parabola.losses("pal", params, value, value_fn, extra)
-        alpha = jnp.asarray(momentum, trees.accumulation_dtype())
+        alpha = jnp.asarray(contract.at_step(momentum, state.count), trees.accumulation_dtype())
         # Gated, or one bad gradient would stay in the buffer for ever. The gate looks at the gradient alone, all else
         # at the new buffer: the old one is read by its own overwrite only, which saves a second buffer.
         finite = jnp.isfinite(initial) & jnp.isfinite(trees.norm(updates))
@@ -145,7 +146,8 @@ def pal(
         )
         here = parabola.look(slope, initial, updates, buffer, sign=-1.0, finite=finite)
         distances = parabola.distances_at(state.count, measuring_step_size, max_step_size)
-        line = parabola.search(loss, params, buffer, here, distances, loose_approximation)
+        loose = contract.at_step(loose_approximation, state.count)
+        line = parabola.search(loss, params, buffer, here, distances, loose)
         updates = parabola.move(line.step_size / here.length, buffer, params)
         return updates, parabola.advance(state, here.finite, line)._replace(momentum=buffer)
 
@@ -180,8 +182,11 @@ def pal_decay_schedule(
     References:
       Mutschler and Zell, 2019, Algorithm 1, lines 23-25, and section 4.1.
     """
-    contract.check_number("rate", rate, "it is the factor per transition_steps", above=0.0)
-    contract.check_number("transition_steps", transition_steps, "it is the time in which the value falls", above=0.0)
+    fixed = "this is what makes a schedule"
+    contract.check_number("rate", rate, "it is the factor per transition_steps", above=0.0, fixed=fixed)
+    why = "it is the time in which the value falls"
+    contract.check_number("transition_steps", transition_steps, why, above=0.0, fixed=fixed)
+    contract.check_number("init_value", init_value, "it is the value of the first steps", above=0.0, fixed=fixed)
 
     def schedule(count: jax.typing.ArrayLike) -> jax.Array:
         elapsed = jnp.asarray(jnp.maximum(jnp.asarray(count) - 1, 0), trees.accumulation_dtype())

@@ -62,7 +62,7 @@ def scale_by_parabola(
     *,
     measuring_step_size: optax.ScalarOrSchedule = 0.1,
     max_step_size: optax.ScalarOrSchedule = 1.0,
-    loose_approximation: jax.typing.ArrayLike = 0.6,
+    loose_approximation: optax.ScalarOrSchedule = 0.6,
     slope: str = "exact",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale any descent direction to reach the minimum of a parabola along it.
@@ -83,7 +83,7 @@ def scale_by_parabola(
     Args:
       measuring_step_size: distance of the second loss, in units of the parameters, or a schedule of it; > 0. As `pal`.
       max_step_size: longest step, in units of the parameters, or a schedule of it; > 0, inf for no limit. As `pal`.
-      loose_approximation: factor on the curvature, > 0. As `pal`.
+      loose_approximation: factor on the curvature, > 0, or a schedule of it. As `pal`.
       slope: l'(0): "exact" is :math:`\nabla f \cdot d / \lVert d \rVert` and needs `grad`; "direction_norm" is
         :math:`-\lVert d \rVert`, which holds for the negative gradient only; "gradient_norm" is
         :math:`-\lVert \nabla f \rVert` and needs `grad`. Only "exact" can tell that a direction ascends.
@@ -130,7 +130,8 @@ def scale_by_parabola(
             contract.require_extra("scale_by_parabola", "grad", grad)
         here = look(slope, initial, grad, updates)
         distances = distances_at(state.count, measuring_step_size, max_step_size)
-        line = search(loss, params, updates, here, distances, loose_approximation)
+        loose = contract.at_step(loose_approximation, state.count)
+        line = search(loss, params, updates, here, distances, loose)
         return move(line.step_size / here.length, updates, params), advance(state, here.finite, line)
 
     return optax.GradientTransformationExtraArgs(init, update)

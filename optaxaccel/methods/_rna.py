@@ -48,7 +48,7 @@ def rna(
     *,
     history: int = 10,
     period: int = 100,
-    regularization: jax.typing.ArrayLike = 1e-8,
+    regularization: optax.ScalarOrSchedule = 1e-8,
     start: int = 0,
     reset_base: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -72,7 +72,8 @@ def rna(
       base: the transformation that makes the steps; it gets all extra arguments.
       history: pairs K kept, an integer >= 1. 10 as in the authors' code.
       period: steps between two extrapolations, an integer >= 1; an epoch in the authors' code.
-      regularization: :math:`\lambda` >= 0, in units of the largest eigenvalue of R'R. The default is the paper's for
+      regularization: :math:`\lambda` >= 0, in units of the largest eigenvalue of R'R, or a schedule of it. The default
+        is the paper's for
         its offline use; the authors' online class has 1e-5. It limits how far an extrapolation goes: noise and losses
         that are not quadratic yet want more (down a curved valley 1e-4 diverged where 1e-2 was the fastest).
       start: periods at the beginning that are forgotten, an integer >= 0.
@@ -119,6 +120,7 @@ def rna(
         its state (the methods of this package keep it). The gradient is not looked at: `optax.apply_if_finite` does
         that.
     """
+    contract.check_static(history=history, period=period, start=start, reset_base=reset_base)
     contract.check_count("history", history, "it is the number of pairs that are extrapolated")
     contract.check_count("period", period, "it is the number of steps between two extrapolations")
     contract.check_count("start", start, "it is the number of periods that are forgotten", at_least=0)
@@ -157,7 +159,7 @@ def rna(
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())
-        ridge = jnp.asarray(regularization, trees.accumulation_dtype())
+        ridge = jnp.asarray(contract.at_step(regularization, state.count), trees.accumulation_dtype())
         num_pairs, starts, fresh = when(due, end_period, carry, ends, count > start * period, ridge)
         new = ring.read(starts, num_pairs % history)
         updates = jax.tree.map(lambda u, x, p: jnp.where(due, trees.difference(x, p), u), updates, new, params)
@@ -185,10 +187,10 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
 def rna_sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    momentum: jax.typing.ArrayLike = 0.0,
+    momentum: optax.ScalarOrSchedule = 0.0,
     history: int = 10,
     period: int = 100,
-    regularization: jax.typing.ArrayLike = 1e-8,
+    regularization: optax.ScalarOrSchedule = 1e-8,
     start: int = 0,
     reset_base: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -199,7 +201,7 @@ def rna_sgd(
 
     Args:
       learning_rate: step :math:`\gamma`, >= 0, or a schedule of it.
-      momentum: :math:`\mu`, 0 <= mu < 1.
+      momentum: :math:`\mu`, 0 <= mu < 1, or a schedule of it.
       history: see `rna`.
       period: see `rna`.
       regularization: see `rna`.
@@ -235,7 +237,7 @@ def rna_sgd(
     contract.check_learning_rate(learning_rate)
     contract.check_number("momentum", momentum, "it is the share of the velocity kept", at_least=0.0, below=1.0)
     return rna(
-        _sgd(learning_rate, momentum),
+        heavy_ball(learning_rate, momentum),
         history=history,
         period=period,
         regularization=regularization,
@@ -256,7 +258,9 @@ class SgdState(NamedTuple):
     velocity: optax.Updates
 
 
-def _sgd(learning_rate: optax.ScalarOrSchedule, momentum: Any) -> optax.GradientTransformationExtraArgs:
+def heavy_ball(
+    learning_rate: optax.ScalarOrSchedule, momentum: optax.ScalarOrSchedule
+) -> optax.GradientTransformationExtraArgs:
     """SGD as in optax, except that a loss which is not finite leaves its state alone."""
 
     def init(params: optax.Params) -> SgdState:
@@ -265,9 +269,9 @@ def _sgd(learning_rate: optax.ScalarOrSchedule, momentum: Any) -> optax.Gradient
     def update(updates, state, params=None, *, value=None, **extra):
         del params, extra
         finite = contract.loss_is_finite(value)
-        rate = contract.at_step(learning_rate, state.count)
+        rate, share = (contract.at_step(number, state.count) for number in (learning_rate, momentum))
         velocity = jax.tree.map(
-            lambda v, g: jnp.where(finite, momentum * v + g, v).astype(v.dtype), state.velocity, updates
+            lambda v, g: jnp.where(finite, share * v + g, v).astype(v.dtype), state.velocity, updates
         )
         updates = jax.tree.map(lambda v: (-rate * v).astype(v.dtype), velocity)
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)

@@ -1,20 +1,24 @@
 """Checks of what a factory and its `update` are given; every error says the value, why it matters, and the remedy.
 
-Only Python numbers are checked: an array, a tracer or a schedule is left alone, so nothing here waits for a device.
+Only numbers of Python and NumPy are checked: an array, a tracer or a schedule is left alone, so nothing here waits for
+a device.
 """
 
 import math
 from typing import Any, TypeGuard
 
 import jax
+import numpy as np
 import optax
 
 # --- Arguments of a factory -------------------------------------------------------------------------------------------
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Tell a Python number, which is checked, from an array, a tracer or a schedule, which are left alone."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Tell a number of Python or NumPy, which is checked, from an array, a tracer or a schedule, which are left
+    alone.
+    """
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def check_number(
@@ -27,8 +31,9 @@ def check_number(
     below: float = math.inf,
     at_most: float = math.inf,
     unlimited: bool = False,
+    fixed: str = "",
 ) -> None:
-    """Raise ValueError unless a Python number lies in the given range; arrays, tracers and schedules pass.
+    """Raise ValueError unless a number lies in the given range; arrays, tracers and schedules pass.
 
     Args:
       name: the argument's name, as the caller wrote it.
@@ -39,8 +44,13 @@ def check_number(
       below: exclusive upper limit.
       at_most: inclusive upper limit.
       unlimited: whether infinity stands for "no limit" and is in range too.
+      fixed: why a schedule makes no sense; empty where one does.
     """
-    if isinstance(value, (str, bytes, bool)) or value is None:
+    if callable(value):
+        if fixed:
+            raise ValueError(f"{name}={value!r} is a schedule, but {fixed}. Pass {name}=<number>.")
+        return
+    if not (is_number(value) or (hasattr(value, "dtype") and value.dtype != bool)):
         raise ValueError(f"{name}={value!r} is not a number: {why}. Pass {name}=<number>.")
     if not is_number(value):
         return
@@ -48,13 +58,26 @@ def check_number(
         return
     limits = [f"> {above:g}"] * (above > -math.inf) + [f">= {at_least:g}"] * (at_least > -math.inf)
     limits += [f"< {below:g}"] * (below < math.inf) + [f"<= {at_most:g}"] * (at_most < math.inf)
-    wanted = " and ".join(limits) or "finite"
-    raise ValueError(f"{name}={value!r} is out of range: {why}. Pass {name} {wanted}.")
+    limits += ["finite"] * bool(not limits or (value == math.inf and below == at_most == math.inf))
+    raise ValueError(f"{name}={value!r} is out of range: {why}. Pass {name} {' and '.join(limits)}.")
+
+
+def check_static(**given: Any) -> None:
+    """Raise ValueError, with the names of all, if one of the arguments that set shapes or loops is an array."""
+    traced = [name for name, value in given.items() if isinstance(value, jax.Array)]
+    if traced:
+        names = ", ".join(f"'{name}'" for name in given)
+        raise ValueError(
+            f"{' and '.join(traced)} cannot be an array or traced: such arguments set shapes or loops, so pass plain "
+            f"numbers. With optax name all of them: optax.inject_hyperparams(..., static_args=({names}))."
+        )
 
 
 def check_count(name: str, value: Any, why: str, *, at_least: int = 1, at_most: int | None = None) -> None:
-    """Raise ValueError unless the value is a Python integer in range: it sets a shape or the length of a loop."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    """Raise ValueError unless the value is an integer of Python or NumPy in range: it sets a shape or a loop's
+    length.
+    """
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if whole and value >= at_least and (at_most is None or value <= at_most):
         return
     limit = f" and <= {at_most}" if at_most is not None else ""

@@ -48,15 +48,15 @@ def plain(learning_rate: optax.ScalarOrSchedule, *, momentum: optax.ScalarOrSche
     return optax.GradientTransformationExtraArgs(init_state, update)
 
 
-def aware(learning_rate: optax.ScalarOrSchedule, *, momentum: float = 0.5, trials: int = 1):
+def aware(learning_rate: optax.ScalarOrSchedule, *, momentum: optax.ScalarOrSchedule = 0.5, trials: int = 1):
     """Heavy ball that stands still where its step does not lower the loss."""
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("aware", params)
         loss, initial = contract.bind_value_fn("aware", value_fn, extra), value
         finite = contract.step_is_finite(updates, initial)
-        rate = contract.at_step(learning_rate, state.count)
-        state, step = advance(state, updates, finite, rate, momentum)
+        rate, decay = contract.at_step(learning_rate, state.count), contract.at_step(momentum, state.count)
+        state, step = advance(state, updates, finite, rate, decay)
         for _ in range(trials):
             falls = jnp.isfinite(loss(optax.apply_updates(params, step)))
             step = jax.tree.map(lambda s: jnp.where(falls, s, jnp.zeros_like(s)), step)  # noqa: B023

@@ -1,6 +1,7 @@
 """What is annotated as a schedule takes one, and what is a number can be traced."""
 
 import inspect
+import re
 import typing
 
 import jax.numpy as jnp
@@ -22,10 +23,30 @@ def arguments(card: Card) -> dict:
     return dict(bound.arguments)
 
 
+def numbers(card: Card) -> set[str]:
+    """The arguments that hold a number and are not static."""
+    given = {name: value for name, value in arguments(card).items() if name not in card.static_args}
+    return {name for name, v in given.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+
 def scheduled(card: Card) -> set[str]:
-    """The parameters that are annotated `optax.ScalarOrSchedule` and hold a number."""
-    hints, given = typing.get_type_hints(card.make), arguments(card)
-    return {name for name, hint in hints.items() if hint == optax.ScalarOrSchedule and isinstance(given[name], float)}
+    """The numbers that take a schedule; all others refuse one when the factory is called, and say so."""
+    return {name for name in numbers(card) if refusal(card, name) is None}
+
+
+def refusal(card: Card, name: str) -> str | None:
+    try:
+        card.make(**{**arguments(card), name: optax.constant_schedule(0.5)})
+    except ValueError as error:
+        return str(error)
+
+
+def test_what_is_annotated_as_a_schedule_takes_one_and_nothing_else_does(card: Card):
+    hints = typing.get_type_hints(card.make)
+    annotated = {name for name in numbers(card) if hints[name] == optax.ScalarOrSchedule}
+    assert scheduled(card) == annotated
+    for name in numbers(card) - annotated:
+        assert re.search(rf"{name}=.* is a schedule, but .*Pass {name}=<number>", refusal(card, name) or "")
 
 
 def test_learning_rate_is_annotated_as_a_schedule(card: Card):

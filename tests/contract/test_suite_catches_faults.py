@@ -127,6 +127,11 @@ FAULTS = [
         NAN,
         make=faults.undocumented,
     ),
+    plant(
+        schedules.test_what_is_annotated_as_a_schedule_takes_one_and_nothing_else_does,
+        "momentum",
+        make=faults.undocumented,
+    ),
     plant(schedules.test_learning_rate_is_annotated_as_a_schedule, "float", make=faults.unannotated),
     plant(schedules.test_constant_schedules_equal_numbers, "Not equal", make=faults.late_schedule),
     plant(schedules.test_injected_hyperparameters_equal_numbers, "bool", make=faults.branches_on_number),

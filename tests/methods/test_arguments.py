@@ -9,17 +9,23 @@ import numpy as np
 import optax
 import pytest
 
+import optaxaccel
 from optaxaccel.methods import contract
 
 # --- Factories --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("good", [0.5, 1, 0.0, np.float32(0.5), jnp.array(7.0), jnp.array([9.0]), lambda step: -1.0])
+GOOD = [0.5, 1, 0.0, np.float32(0.5), np.int64(1), jnp.array(7.0), jnp.array([9.0]), lambda step: -1.0]
+BAD = [-0.1, 1.1, math.nan, math.inf, -math.inf, 2, True, None, "0.5", b"1", np.float32(2), np.int8(-1), np.True_]
+BAD += [[0.5], (0.5,), {}, 1j]
+
+
+@pytest.mark.parametrize("good", GOOD)
 def test_numbers_in_range_and_what_is_no_number_pass(good):
     contract.check_number("momentum", good, "it decays", at_least=0.0, at_most=1.0)
 
 
-@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, math.inf, -math.inf, 2, True, None, "0.5", b"1"])
+@pytest.mark.parametrize("bad", BAD)
 def test_bad_numbers_are_refused(bad):
     with pytest.raises(ValueError, match=r"momentum=.*it decays.*Pass momentum"):
         contract.check_number("momentum", bad, "it decays", at_least=0.0, at_most=1.0)
@@ -30,6 +36,8 @@ def test_exclusive_limits_exclude():
         contract.check_number("rate", 0.0, "it divides", above=0.0, below=1.0)
     with pytest.raises(ValueError, match=r"rate=1\.0"):
         contract.check_number("rate", 1.0, "it divides", above=0.0, below=1.0)
+    with pytest.raises(ValueError, match=r"rate=inf is out of range: it divides\. Pass rate > 0 and finite\."):
+        contract.check_number("rate", math.inf, "it divides", above=0.0)
     with pytest.raises(ValueError, match=r"Pass rate finite"):
         contract.check_number("rate", math.nan, "it divides")
 
@@ -40,6 +48,106 @@ def test_tracers_pass():
         return rate
 
     assert float(jax.jit(made)(-1.0)) == -1.0
+
+
+def test_infinity_may_stand_for_no_limit():
+    contract.check_number("limit", math.inf, "it limits", above=0.0, unlimited=True)
+    for bad in (-math.inf, math.nan):
+        with pytest.raises(ValueError, match="limit="):
+            contract.check_number("limit", bad, "it limits", above=0.0, unlimited=True)
+
+
+def test_a_schedule_of_what_is_read_once_is_refused():
+    with pytest.raises(ValueError, match=r"first=.* is a schedule, but it is of the first step\. Pass first=<number>"):
+        contract.check_number("first", lambda step: 0.5, "it starts", fixed="it is of the first step")
+
+
+def test_integers_of_numpy_are_integers():
+    contract.check_count("history", np.int64(2), "it is a shape", at_least=2, at_most=8)
+    tx = optaxaccel.anderson(np.float32(0.1), history=np.int64(3), regularization=np.float64(1e-6))
+    assert tx.init(jnp.zeros(2)).iterates.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "names"),
+    [
+        ("gose_sgd", {}, ("check_every", "finder", "seed")),
+        ("gose_agd", {}, ("check_every", "finder", "seed")),
+        ("ancm", {}, ("period", "ncd_max_steps", "finder", "seed")),
+        ("rna_sgd", {}, ("history", "period", "start", "reset_base")),
+        ("anderson", {}, ("history", "constraint")),
+        ("negative_curvature_descent", {}, ("finder", "max_steps", "step_rule", "seed")),
+    ],
+)
+def test_injecting_static_arguments_names_them_all_at_once(factory, arguments, names):
+    """And with what it names it works."""
+    make = getattr(optaxaccel, factory)
+    with pytest.raises(ValueError, match=r"static_args=\(.*\)") as raised:
+        optax.inject_hyperparams(make)(0.1, **arguments).init(jnp.zeros(2))
+    assert f"static_args=({', '.join(map(repr, names))})" in str(raised.value)
+    optax.inject_hyperparams(make, static_args=names)(0.1, **arguments).init(jnp.zeros(2))
+
+
+CHANGING = {  # a number that has no default, or one whose change has to be seen: (factory, argument, before, after)
+    "pal momentum": (lambda **a: optaxaccel.pal(**a), "momentum", 0.0, 0.9),
+    "pal loose_approximation": (
+        lambda **a: optaxaccel.pal(max_step_size=math.inf, **a),
+        "loose_approximation",
+        0.6,
+        3.0,
+    ),
+    "indian alpha": (lambda **a: optaxaccel.indian(0.1, **a), "alpha", 0.5, 2.0),
+    "indian beta": (lambda **a: optaxaccel.indian(0.1, **a), "beta", 0.1, 0.5),
+    "nesterov": (lambda **a: optaxaccel.nesterov(0.5, **a), "strong_convexity", 0.0, 0.5),
+    "anderson": (lambda **a: optaxaccel.anderson(0.1, **a), "regularization", 1e-6, 10.0),
+    "rna": (lambda **a: optaxaccel.rna_sgd(0.1, period=1, history=3, **a), "regularization", 1e-6, 10.0),
+    "rna momentum": (lambda **a: optaxaccel.rna_sgd(0.1, **a), "momentum", 0.0, 0.9),
+    "gose_sgd momentum": (lambda **a: optaxaccel.gose_sgd(0.1, **a), "momentum", 0.0, 0.9),
+    "gose": (lambda **a: optaxaccel.gose_agd(0.1, check_every=1, **a), "gradient_threshold", 0.0, math.inf),
+    "ancm threshold": (lambda **a: optaxaccel.ancm(0.1, period=1, **a), "gradient_threshold", 0.0, math.inf),
+    "ancm weight": (lambda **a: optaxaccel.ancm(0.1, **a), "proximal_weight", 0.0, 1.0),
+    "proximal term": (
+        lambda **a: optax.chain(optaxaccel.add_proximal_term(recenter_every=10, **a), optax.sgd(0.1)),
+        "weight",
+        0.0,
+        1.0,
+    ),
+    "curvature": (
+        lambda **a: optaxaccel.negative_curvature_descent(0.1, finder=optaxaccel.lanczos(2), **a),
+        "curvature_threshold",
+        10.0,
+        0.1,
+    ),
+    "lipschitz": (
+        lambda **a: optaxaccel.negative_curvature_descent(0.1, finder=optaxaccel.lanczos(2), step_rule="carmon", **a),
+        "hessian_lipschitz",
+        10.0,
+        5.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_schedule_that_changes_acts_from_its_step_on(name):
+    """Until then the run is that with the first value, afterwards it is not."""
+    make, argument, before, after = CHANGING[name]
+
+    def loss(p):
+        return 0.5 * p[0] ** 2 - 0.5 * p[1] ** 2 + 0.25 * p[1] ** 4
+
+    def run(number):
+        tx, params, points = make(**{argument: number}), jnp.array([1.0, 0.1]), []
+        state = tx.init(params)
+        update = jax.jit(lambda g, s, p: tx.update(g, s, p, value=loss(p), value_fn=loss))
+        for _ in range(5):
+            updates, state = update(jax.grad(loss)(params), state, params)
+            params = optax.apply_updates(params, updates)
+            points.append(np.asarray(params))
+        return np.array(points)
+
+    got, want = run(lambda step: jnp.where(step < 2, before, after)), run(before)
+    np.testing.assert_allclose(got[:2], want[:2], rtol=1e-5, atol=1e-6)
+    assert np.max(np.abs(got[2:] - want[2:])) > 1e-4
 
 
 @pytest.mark.parametrize("bad", [0, 9, 2.0, True, "3", None, jnp.array(2)])
