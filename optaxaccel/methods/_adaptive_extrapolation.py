@@ -129,7 +129,7 @@ def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, 
     values = lax.map(lambda c: value_of(candidate(c)), candidates)
     best = jnp.argmin(values)
     params, value = candidate(candidates[best]), values[best]
-    newest = sequences.pick(found, found.order[-1])
+    newest = sequences.pick(found, found.newest)
     if force_decrease:
         value_newest = value_of(newest)
         better = jnp.isfinite(value) & (value <= value_newest)

@@ -181,7 +181,7 @@ def _extrapolate(history, statistics, regularization, *, relative, iterate, stac
             combined.append(None)
             continue
         part = sequences.unpack(part, stacked, sharded if part is history else sequences.sharded(part, stacked))
-        tree, newest = sequences.combine(part, weights, int(iterate == "tail")), sequences.pick(part, part.order[-1])
+        tree, newest = sequences.combine(part, weights, int(iterate == "tail")), sequences.pick(part, part.newest)
         tree = in_their_range(tree, part, kind)
         finite &= all_finite(tree)
         combined.append((tree, newest))

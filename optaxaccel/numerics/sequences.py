@@ -24,6 +24,7 @@ class Iterates(NamedTuple):
       mask: 1 for every successive difference that exists, 0 for those across the ring's seam or of empty slots.
       order: rows from the oldest to the newest; those that are not filled come first.
       oldest: row of the oldest tree.
+      newest: row of the newest tree, a Python integer where it is known.
     """
 
     leaves: list[Leaf]
@@ -31,6 +32,7 @@ class Iterates(NamedTuple):
     mask: jax.Array
     order: jax.Array | np.ndarray
     oldest: jax.typing.ArrayLike
+    newest: jax.typing.ArrayLike
 
 
 def check(name: str, history: Any, stacked: bool) -> int:
@@ -92,7 +94,7 @@ def unpack(history: Any, stacked: bool, sharded: tuple[bool, ...]) -> Iterates:
         leaves, structure = jax.tree.flatten(history.slots)
         columns = "cyclic"
         order, filled = ring.order(history)
-        oldest = order[jnp.argmax(filled)]
+        oldest, newest = order[jnp.argmax(filled)], order[-1]
         exists = jnp.zeros(order.shape[0]).at[order[:-1]].set(filled[:-1])
     else:
         if stacked:
@@ -102,8 +104,9 @@ def unpack(history: Any, stacked: bool, sharded: tuple[bool, ...]) -> Iterates:
             structure, number = jax.tree.structure(history[-1]), len(history)
             leaves = [tuple(map(jnp.asarray, rows)) for rows in zip(*map(jax.tree.leaves, history), strict=True)]
         order, oldest, exists = np.arange(number), 0, np.ones(number - 1)
+        newest = number - 1
     found = [Leaf(rows, columns, sharded=split) for rows, split in zip(leaves, sharded, strict=True)]
-    return Iterates(found, structure, jnp.asarray(exists, _dtype(found)), order, oldest)
+    return Iterates(found, structure, jnp.asarray(exists, _dtype(found)), order, oldest, newest)
 
 
 def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, length: int) -> Iterates:
@@ -120,7 +123,7 @@ def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, len
     rows = zip(leaves, jax.tree.leaves(starts), strict=True)
     found = [Leaf(end, "rows", minus=start, sharded=may_be_sharded(end)) for end, start in rows]
     order = (newest + 1 + jnp.arange(length)) % length
-    return Iterates(found, structure, (jnp.arange(length) < filled).astype(_dtype(found)), order, 0)
+    return Iterates(found, structure, (jnp.arange(length) < filled).astype(_dtype(found)), order, 0, newest)
 
 
 def _dtype(leaves: list[Leaf]) -> np.dtype:
@@ -150,14 +153,14 @@ def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
     """
     number = len(iterates.order)
     rows = [(j + ahead) % number for j in range(weights.shape[0])]
-    if isinstance(iterates.order, np.ndarray):
+    if isinstance(iterates.newest, int):
         rows = [k for k in rows if k != number - 1]  # x_K - x_K
 
     def mean(leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            return _row(leaf, iterates.order[-1], leaf.dtype)
+            return _row(leaf, iterates.newest, leaf.dtype)
         dtype = jnp.promote_types(leaf.dtype, jnp.float32)
-        newest = total = _row(leaf, iterates.order[-1], dtype)
+        newest = total = _row(leaf, iterates.newest, dtype)
         for j, k in enumerate(rows):
             total = total + weights[j].astype(dtype) * difference(_row(leaf, k, dtype), newest)
         return total.astype(leaf.dtype)
@@ -168,7 +171,7 @@ def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
 def bounds(iterates: Iterates, number: int) -> tuple[jax.Array, jax.Array]:
     """Return the least and the largest values of one leaf over all trees that exist, entry by entry."""
     leaf, count = iterates.leaves[number], len(iterates.order)
-    least = largest = _row(leaf, iterates.order[-1], leaf.dtype)
+    least = largest = _row(leaf, iterates.newest, leaf.dtype)
     for j in range(iterates.mask.shape[0]):  # difference j is that of rows j and j + 1
         for k in (j, (j + 1) % count):
             row = jnp.where(iterates.mask[j] > 0, _row(leaf, k, leaf.dtype), least)
