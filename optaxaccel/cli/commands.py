@@ -83,6 +83,8 @@ class Report:
     """a record (.jsonl), a folder of records, or a folder of experiments, whose pages and figures are then rebuilt"""
     figure: Path | None = None
     """the figure's path; by default figure.png beside the records"""
+    definitions: bool = False
+    """run the definitions below the path, which are Python, to rebuild their pages; this project's own always are"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ def report(command: Report) -> int:
     """Show records, or rebuild the pages of published results, and return the exit status."""
     if not command.path.exists():
         raise FileNotFoundError(f"{command.path} does not exist. Pass a record or a folder of records.")
-    if command.path.is_dir() and any("\nRUNS" in p.read_text(encoding="utf-8") for p in command.path.rglob("*.py")):
+    if command.path.is_dir() and _may_run_definitions(command):
         from optaxaccel.report import pages
 
         for page in pages.rebuild(command.path):
@@ -82,6 +82,31 @@ def report(command: Report) -> int:
         return DONE
     folder = command.path if command.path.is_dir() else command.path.parent
     return _show(command.path, command.figure or folder / "figure.png", title=folder.name)
+
+
+def _may_run_definitions(command: Report) -> bool:
+    """Tell whether to run the definitions below a path, which are Python; say so where there are any and they are not.
+
+    Raises:
+      ValueError: there are definitions of somebody, and nothing else to show.
+    """
+    import optaxaccel
+
+    files = sorted(command.path.rglob("*.py"))
+    definitions = [file for file in files if b"\nRUNS" in file.read_bytes()]
+    if not definitions:
+        return False
+    ours = Path(optaxaccel.__file__).resolve().parents[1] / "experiments"
+    if command.definitions or command.path.resolve().is_relative_to(ours):
+        return True
+    told = (
+        f"{command.path} holds definitions of experiments ({definitions[0].relative_to(command.path)}), which are "
+        "Python and not this project's, so they are not run. Read them, and pass --definitions to rebuild their pages."
+    )
+    if not any(command.path.rglob("*.jsonl")):
+        raise ValueError(told)
+    say(told, error=True)
+    return False
 
 
 def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:

@@ -32,23 +32,27 @@ def console() -> Any:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(*columns, title=title, title_justify="left", title_style="bold")
+    made = Table(*columns, title=Text(title), title_justify="left", title_style="bold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     console().print(made)
 
 
 def print_table(table: Any) -> None:
     """Print a table of a report."""
     from rich.table import Table
+    from rich.text import Text
 
-    note = table.note or None
-    made = Table(title=table.title, title_justify="left", title_style="bold", caption=note, caption_justify="left")
+    note = Text(table.note) if table.note else None
+    made = Table(
+        title=Text(table.title), title_justify="left", title_style="bold", caption=note, caption_justify="left"
+    )
     for column in table.columns:
         made.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
     for row in table.rows:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))  # and no markup: a label may hold brackets
     console().print(made)
 
 
@@ -66,10 +70,11 @@ def start_jax(command: Any = None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     parallel.use_cpu_cores(None if command is None else command.devices)
     if command is not None and command.distributed:
-        # The default of 100 s would keep the others waiting for longer than that for one that died.
+        # The defaults of 100 and 300 s would keep the others waiting for longer than that for one that died.
         given = (command.coordinator, command.process_count, command.process_index)
+        timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": HEARTBEAT_TIMEOUT}
         try:
-            jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
+            jax.distributed.initialize(*given, **timeouts)
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"The other processes could not be joined ({' '.join(str(error).split())[:300]}). Pass --coordinator "

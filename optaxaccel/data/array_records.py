@@ -105,7 +105,12 @@ def read_records(found: Prepared, split: str, source: Any, indices: Any) -> list
 
 def decode_image(found: Prepared, split: str, index: int, encoded: bytes) -> np.ndarray:
     """Decode one image of fixed shape, or say which one cannot be."""
-    pixels = np.asarray(open_image(found, split, index, encoded))
+    image = open_image(found, split, index, encoded)
+    if image.mode in ("1", "P", "PA"):  # their numbers are no brightness, but places in a palette
+        image = image.convert("L" if found.shape[2] == 1 else "RGB")
+    pixels = np.asarray(image)
+    if image.mode == "CMYK":
+        raise ValueError(f"{found.folder}: image {index} of split {split!r} is CMYK, and no RGB. {again(found)}")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.shape != found.shape or pixels.dtype != np.uint8:
         raise ValueError(

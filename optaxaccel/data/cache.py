@@ -8,6 +8,7 @@ do not meet.
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -37,6 +38,9 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
             head = json.loads(file.readline(10_000))
             if head["format"] != _FORMAT:
                 return None
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            if math.prod(head["shape"]) + 4 * head["shape"][0] != left:
+                raise ValueError(f"its header speaks of images {head['shape']}, and {left} bytes follow")
             image = np.empty(head["shape"], np.uint8)
             label = np.empty(head["shape"][0], "<i4")
             whole = file.readinto(_view(image)) == image.nbytes and file.readinto(_view(label)) == label.nbytes
@@ -44,7 +48,7 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
             whole = whole and not file.read(1) and head["checksum"] == _checksum(image, label, facts)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         _warn(f"The cached images {path} cannot be read ({error!r}); they are decoded again.")
         return None
     if not whole:

@@ -222,7 +222,7 @@ def _read_cached(found: prepared.Prepared, split: str) -> tuple[Images, str]:
         cache.store(path, image, label, {"encoding": encoding})
         return Images(image, label), encoding
     image, label, facts = stored
-    return Images(image, label), facts["encoding"]
+    return Images(image, label), str(facts.get("encoding", ""))
 
 
 def _cache_path(found: prepared.Prepared, split: str) -> Path:

@@ -1,12 +1,15 @@
 """Data sets in .npz files: x_train, y_train, x_test, y_test, as Keras and many others write them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from optaxaccel.data import npy_headers
 from optaxaccel.data.sets import DataCard
 
 _MOST_CLASSES = 1_000_000  # a network has an output for each: more are identifiers, not class numbers
+_CHANNELS = (1, 3, 4)
 _WRITE = "Write it by np.savez({path!r}, x_train=..., y_train=..., x_test=..., y_test=...)."
 _NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
@@ -42,33 +45,70 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (image uint8 [n, height, width, channels], label int32 [n]) of a split."""
     x, y = _NAMES[split]
     try:
+        headers = npy_headers.read(path)
+        _check_headers(path, headers, x, y)
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # a pickle could run any code
-            names = file.files
-            held = {key: file[key] for key in (x, y) if key in names}
+            image, label = file[x], file[y]
+    except _RefusedError as error:
+        raise ValueError(str(error)) from None
     except Exception as error:  # zip, zlib and NumPy's parser of headers have errors of their own
         raise ValueError(
             f"{path} is damaged or no .npz file ({type(error).__name__}: {error}). {_WRITE.format(path=str(path))}"
         ) from error
-    for key in (x, y):
-        if key not in held:
-            raise ValueError(
-                f"{path} has no array {key!r}, only: {', '.join(names) or 'none'}. {_WRITE.format(path=str(path))}"
-            )
-    image, label = held[x], held[y]
     image = image[..., None] if image.ndim == 3 else image
-    label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
-    if image.dtype != np.uint8 or image.ndim != 4 or not image.size:
-        raise ValueError(
-            f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 [n, height, width(, channels)], 0 to "
-            "255. Convert them: x = np.round(255 * x).astype(np.uint8)."
-        )
-    if label.shape != image.shape[:1] or not np.issubdtype(label.dtype, np.integer) or label.min() < 0:
-        raise ValueError(
-            f"{path}: {y} is {label.dtype} {label.shape}; labels must be {len(image)} integers from 0, one an image."
-        )
+    label = label[:, 0] if label.ndim == 2 else label
+    if label.min() < 0:
+        raise ValueError(f"{path}: {y} holds the label {label.min()}; labels must be {len(image)} integers from 0.")
     if label.max() >= _MOST_CLASSES:
         raise ValueError(
             f"{path}: {y} holds the label {label.max():,}, so there would be as many classes. Labels must be class "
             "numbers 0, 1, 2, ...: number them by _, y = np.unique(y, return_inverse=True)."
         )
     return image, label.astype(np.int32)
+
+
+class _RefusedError(Exception):
+    """The file is whole, and not what is needed."""
+
+
+def _check_headers(path: Path, headers: Mapping[str, npy_headers.Header], x: str, y: str) -> None:
+    """Refuse from their headers what the arrays cannot be, before anything is read."""
+    for key in (x, y):
+        if key not in headers:
+            raise _RefusedError(
+                f"{path} has no array {key!r}, only: {', '.join(headers) or 'none'}. {_WRITE.format(path=str(path))}"
+            )
+    image, label = headers[x], headers[y]
+    if image.dtype != np.uint8 or len(image.shape) not in (3, 4) or not image.bytes:
+        raise _RefusedError(
+            f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 [n, height, width(, channels)], 0 to "
+            f"255. {_advice(image.dtype)}"
+        )
+    if len(image.shape) == 4 and image.shape[1] in _CHANNELS and image.shape[3] not in _CHANNELS:
+        raise _RefusedError(
+            f"{path}: {x} is {image.shape}, which looks like [n, channels, height, width]; channels come last here. "
+            "Turn them: x = x.transpose(0, 2, 3, 1)."
+        )
+    flat = label.shape[:1] if len(label.shape) == 2 and label.shape[1] == 1 else label.shape
+    if flat != image.shape[:1] or not np.issubdtype(label.dtype, np.integer):
+        raise _RefusedError(
+            f"{path}: {y} is {label.dtype} {label.shape}; labels must be {image.shape[0]} integers from 0, one "
+            "an image."
+        )
+    needed = sum(header.bytes for header in headers.values())
+    if needed > npy_headers.memory():
+        raise _RefusedError(f"{path} holds {needed:,} bytes of arrays, more than this machine has memory. Take a part.")
+
+
+def _advice(dtype: np.dtype) -> str:
+    """Say how to make bytes of numbers of this dtype; what is right for floats wraps integers around."""
+    if dtype.kind == "f":
+        return (
+            "Convert them: x = np.round(255 * x).astype(np.uint8) where they are 0 to 1, x = np.round(x).astype"
+            "(np.uint8) where they are 0 to 255."
+        )
+    if dtype.kind == "b":
+        return "Convert them: x = 255 * x.astype(np.uint8)."
+    if dtype.kind in "iu" and dtype != np.uint8:
+        return "Convert them: x = x.astype(np.uint8), where they are 0 to 255 (look at x.max() first)."
+    return "Give them that shape and dtype."

@@ -7,10 +7,13 @@ about something else. So the folder is looked at first, with the standard librar
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 _NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
+_LARGEST_SIDE = 65_536
+_MOST_CLASSES = 1_000_000
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -111,7 +114,7 @@ def _read_json(path: Path, replace: str) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise ValueError("it holds no table")
         return table
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): the set was not prepared to the end. {replace}") from error
 
 
@@ -132,7 +135,12 @@ def _features(folder: Path, info: Any, features: Any) -> tuple[str, str, tuple[i
     shape = tuple(_integer(side) for side in table[image]["image"]["shape"]["dimensions"])
     if len(shape) != 3:
         raise TypeError(f"the image's dimensions are {shape}, not height, width and channels")
-    return image, label, shape, _integer(table[label]["classLabel"]["numClasses"])
+    if any(side != -1 and not 1 <= side <= _LARGEST_SIDE for side in shape):
+        raise TypeError(f"the image's dimensions are {shape}, each -1 (it varies) or from 1 to {_LARGEST_SIDE:,}")
+    classes = _integer(table[label]["classLabel"]["numClasses"])
+    if not 1 <= classes <= _MOST_CLASSES:
+        raise TypeError(f"there are {classes:,} classes, and not from 1 to {_MOST_CLASSES:,}")
+    return image, label, shape, classes
 
 
 def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, list[int]]]:
@@ -142,13 +150,23 @@ def _shards(folder: Path, info: Any) -> tuple[dict[str, list[Path]], dict[str, l
         name = split["name"]
         lengths[name] = [_integer(length) for length in split.get("shardLengths", [])]
         template = split.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+        if min(lengths[name], default=0) < 0:
+            raise TypeError(f"split {name!r} has {min(lengths[name])} images in a file")
         total = f"{len(lengths[name]):05d}"
         fields = {"DATASET": info["name"], "SPLIT": name, "FILEFORMAT": "array_record", "NUM_SHARDS": total}
         shards[name] = [
-            folder / template.format(**fields, SHARD_INDEX=f"{shard:05d}", SHARD_X_OF_Y=f"{shard:05d}-of-{total}")
-            for shard in range(len(lengths[name]))
+            folder / _file(template, {**fields, "SHARD_INDEX": f"{k:05d}", "SHARD_X_OF_Y": f"{k:05d}-of-{total}"})
+            for k in range(len(lengths[name]))
         ]
     return shards, lengths
+
+
+def _file(template: str, fields: Mapping[str, str]) -> str:
+    """Fill in a template of TFDS: names in braces and nothing else of Python's format strings; a name in the folder."""
+    name = re.sub(r"\{(\w+)\}", lambda match: str(fields[match[1]]), template)
+    if not re.fullmatch(r"[\w.+-]{1,255}", name) or name in (".", ".."):
+        raise TypeError(f"filepathTemplate {template[:80]!r} gives no name of a file in the folder")
+    return name
 
 
 def _integer(text: str) -> int:

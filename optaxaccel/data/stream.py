@@ -245,7 +245,7 @@ def crop_image(
     """
     from PIL import Image
 
-    image = image.convert("RGB")
+    image = _eight_bits(image).convert("RGB")
     if draw is None:
         box = _central_box(image.width, image.height)
     elif (sides := crop_range(crop, size)) is None:
@@ -255,6 +255,22 @@ def crop_image(
     # Cutting and resizing in one go computes only the pixels that are kept.
     pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
     return np.ascontiguousarray(pixels[:, ::-1]) if draw is not None and flip and draw.random() < 0.5 else pixels
+
+
+def _eight_bits(image: Any) -> Any:
+    """Scale a grey image of 16 bits to 8; Pillow's `convert` would cut everything above 255 off.
+
+    Raises:
+      ValueError: it holds floats, whose range nobody knows.
+    """
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("An image holds floats, whose range nobody knows. Prepare the set with 8 or 16 bits.")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    return Image.fromarray(((np.clip(values, 0, 65535) + 128) // 257).astype(np.uint8))
 
 
 def _central_box(width: int, height: int) -> tuple[float, float, float, float]:

@@ -68,7 +68,7 @@ def estimate(values: Iterable[float]) -> Estimate:
     >>> estimate([1.0, 5.0])
     Estimate(mean=3.0, error=2.0, n=2)
     """
-    values = list(values)
+    values = [value for value in values if isinstance(value, (int, float))]  # records write nan as a text
     n = len(values)
     if n == 0:
         return Estimate(math.nan, None, 0)

@@ -29,7 +29,7 @@ def test_weights_and_biases_gets_every_number(tmp_path, monkeypatch):
     assert asked["config"] == RUN.as_dict()
     assert session.ended == 0
     assert session.rows[0][0] == 0
-    assert {"eval/test/loss", "eval/test/accuracy"} <= set(session.rows[0][1])
+    assert any({"eval/test/loss", "eval/test/accuracy"} <= set(numbers) for _, numbers in session.rows)
     assert any("train/loss" in numbers for _, numbers in session.rows)
     assert any("extrapolation/test/loss" in numbers for _, numbers in session.rows)
 
@@ -65,3 +65,35 @@ def test_a_profile_is_written(tmp_path, last):
 def test_a_bad_profile_range_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match="--profile 10:20"):
         trace.parse(text, tmp_path)
+
+
+def test_tensorboard_forgets_what_is_written_again_after_a_resumption(tmp_path, monkeypatch):
+    opened = []
+
+    class Writer:
+        def __init__(self, folder, purge_step=None):
+            opened.append(purge_step)
+
+        def add_text(self, *arguments):
+            pass
+
+        add_scalar = add_text
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=Writer))
+    for first in (0, 7):  # a new run begins with its start row, one that goes on with the first row that it writes
+        take = sinks.sink("tensorboard", RUN, tmp_path)
+        take("start" if first == 0 else "train", {"step": first, "loss": 1.0})
+        take("train", {"step": first + 1, "loss": 1.0})
+    assert opened == [0, 7]
+
+
+def test_two_folders_of_one_specification_are_two_runs_for_weights_and_biases(tmp_path, monkeypatch):
+    asked = []
+    fake = types.SimpleNamespace(init=lambda **options: asked.append(options["id"]))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for folder in ("a", "b", "a"):
+        sinks.sink("wandb", RUN, tmp_path / folder)
+    assert asked[0] == asked[2] != asked[1]

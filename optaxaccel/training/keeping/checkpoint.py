@@ -48,13 +48,13 @@ class Checkpoints:
           OSError: this or the save before it could not be written; the message names the folder.
         """
         manager = self._best if best else self._last
-        with _writing(self.folder):
+        with self._writing():
             if step == self._newest[best]:  # a signal came, or the run ended, right after it was saved
                 return
             self._newest[best] = step
             if jax.process_count() > 1:  # two saves at once would wait at each other's barriers, for ever
                 self.wait()
-            rest = {"spec": self.run.as_dict(), "checksum": int(_checksum(tree)), **memory}
+            rest = {"spec": self.run.as_dict(), "checksum": int(_checksum(tree)), "x64": _x64(), **memory}
             manager.save(
                 step,
                 args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), memory=ocp.args.JsonSave(rest)),
@@ -73,7 +73,7 @@ class Checkpoints:
         Raises:
           OSError: see `save`.
         """
-        with _writing(self.folder):
+        with self._writing():
             self._last.check_for_errors()
             self._best.check_for_errors()
 
@@ -83,7 +83,7 @@ class Checkpoints:
         Raises:
           OSError: see `save`.
         """
-        with _writing(self.folder):
+        with self._writing():
             self._last.wait_until_finished()
             self._best.wait_until_finished()
 
@@ -110,6 +110,7 @@ class Checkpoints:
             try:
                 memory = self._last.restore(step, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
                 self._refuse_other(memory["spec"])
+                self._refuse_other_precision(memory.get("x64", _x64()))
                 args = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
                 tree = self._last.restore(step, args=args)["tree"]
                 if int(_checksum(tree)) != memory["checksum"]:
@@ -139,6 +140,21 @@ class Checkpoints:
                 "another --out, or the specification that is there."
             )
 
+    def _refuse_other_precision(self, x64: bool) -> None:
+        """Random numbers, dropout masks for one, are others in another precision."""
+        if x64 != _x64():
+            raise OtherRunError(
+                f"{self.folder} holds checkpoints of a run with jax_enable_x64={x64}, and here it is {_x64()}: it "
+                f"would go on with other random numbers. Set JAX_ENABLE_X64={int(x64)}, or pass another --out."
+            )
+
+    def _writing(self) -> Any:
+        return _writing(self.folder, bool(self.steps()))
+
+
+def _x64() -> bool:
+    return bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
+
 
 class OtherRunError(ValueError):
     """A folder belongs to another specification."""
@@ -149,7 +165,7 @@ def _options(keep: int) -> ocp.CheckpointManagerOptions:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path, one_before: bool) -> Iterator[None]:
     """Turn what libraries say of a full or read-only disk into one OSError that names the folder."""
     try:
         yield
@@ -158,9 +174,8 @@ def _writing(folder: Path) -> Iterator[None]:
         text = " ".join(str(e) for e in (error, error.__cause__) if e is not None)
         number = error.errno if isinstance(error, OSError) else None
         if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
-            raise OSError(
-                errno.ENOSPC, "No space left on the disk; the checkpoint before this one is whole", str(folder)
-            ) from error
+            kept = "; the checkpoint before this one is whole" if one_before else ""
+            raise OSError(errno.ENOSPC, f"No space left on the disk{kept}", str(folder)) from error
         if isinstance(error, OSError):
             raise
         raise OSError(errno.EIO, f"The checkpoint could not be written: {text[:300]}", str(folder)) from error

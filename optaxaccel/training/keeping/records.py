@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from optaxaccel.training.keeping import soundness
+from optaxaccel.training.run.spec import Run
+
 Row = dict[str, Any]
 
 
@@ -78,8 +81,11 @@ class Writer:
         """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
         if self._file is not None:
             row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(row, allow_nan=False) + "\n")
+                self._file.flush()
+            except OSError as error:  # which knows no file
+                raise OSError(error.errno, error.strerror, self._file.name) from error
         for sink in self._also:
             sink(kind, fields)
 
@@ -104,18 +110,23 @@ def read(path: Path) -> Record:
     """Read one record.
 
     Raises:
-      ValueError: the file does not begin with a "start" row.
+      ValueError: the file does not begin with a "start" row, or a row is no row; says which.
     """
     rows = list(_whole_rows(path))
-    if not rows or rows[0].get("kind") != "start":
+    if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "start":
         raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
+    soundness.refuse_other_than_rows(path, rows)
     end = rows[-1] if rows[-1]["kind"] == "end" else {}
     return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in MEASURED], end)
 
 
 def readable(path: Path) -> bool:
     """Return whether a file begins with the whole first row of a record."""
-    return next(_whole_rows(path), {}).get("kind") == "start"
+    try:
+        row = next(_whole_rows(path), None)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and row.get("kind") == "start"
 
 
 def read_all(path: Path) -> list[Record]:
@@ -123,11 +134,16 @@ def read_all(path: Path) -> list[Record]:
 
     Raises:
       FileNotFoundError: there is none.
+      ValueError: a row is not what tables and figures rely on; says which.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
     if not files:
         raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
-    return [read(file) for file in files]
+    found = [read(file) for file in files]
+    for record in found:
+        soundness.refuse_unsound(record.path, list(_whole_rows(record.path)), MEASURED)
+    usual = Run().as_dict()  # a field that an older version lacked has its default
+    return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in found]
 
 
 def provenance(device: str) -> Row:
@@ -172,11 +188,22 @@ def _plain(value: Any) -> Any:
 
 
 def _whole_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
+    """Yield the rows that are whole: a torn last line is ignored.
+
+    Raises:
+      ValueError: a line before the last is no JSON; says which.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError, MemoryError) as error:  # deep nesting and long numbers, too
+                if not file.read(1):
+                    return
+                raise ValueError(
+                    f"{path}, line {number} is damaged ({type(error).__name__}), and others follow. Remove the file, "
+                    "or mend the line."
+                ) from error
+            yield row

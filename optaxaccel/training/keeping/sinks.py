@@ -1,5 +1,6 @@
 """Further takers of a run's rows: TensorBoard and Weights & Biases, both optional."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,13 @@ def _tensorboard(run: Run, folder: Path) -> Sink:
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("--log tensorboard needs tensorboardX. Call pip install tensorboardX.") from error
-    writer = SummaryWriter(str(folder / "tensorboard"))
-    writer.add_text("spec", str(run.as_dict()))
+    opened: list[Any] = []
 
     def take(kind: str, fields: Mapping[str, Any]) -> None:
+        if not opened:  # rows from this step on, of a run that was stopped after its last checkpoint, are forgotten
+            opened.append(SummaryWriter(str(folder / "tensorboard"), purge_step=int(fields.get("step", 0))))
+            opened[0].add_text("spec", str(run.as_dict()))
+        writer = opened[0]
         for name, value in _numbers(kind, fields).items():
             writer.add_scalar(name, value, fields["step"])
         writer.flush()
@@ -49,7 +53,9 @@ def _wandb(run: Run, folder: Path) -> Sink:
         import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("--log wandb needs Weights & Biases. Call pip install wandb.") from error
-    session = wandb.init(project="optaxaccel", config=run.as_dict(), dir=str(folder), id=run.digest(), resume="allow")
+    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:8]  # two folders of one run are two runs there
+    name = f"{run.digest()}-{place}"
+    session = wandb.init(project="optaxaccel", config=run.as_dict(), dir=str(folder), id=name, resume="allow")
 
     def take(kind: str, fields: Mapping[str, Any]) -> None:
         numbers = _numbers(kind, fields)

@@ -1,0 +1,46 @@
+"""What is said of checkpoints of another precision, and of a disk that is full before there is any."""
+
+import errno
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from optaxaccel.training.keeping.checkpoint import Checkpoints, OtherRunError
+from optaxaccel.training.keeping.records import Writer
+from optaxaccel.training.run.spec import Run
+
+
+def test_a_run_does_not_go_on_in_another_precision(tmp_path):
+    """The same key draws other dropout masks there."""
+    tree = {"w": jnp.ones(3)}
+    kept = Checkpoints(tmp_path, Run())
+    kept.save(1, tree, {"offset": 0})
+    kept.wait()
+    assert kept.restore(tree).step == 1
+    with jax.enable_x64(True), pytest.raises(OtherRunError, match="JAX_ENABLE_X64=0"):
+        kept.restore(tree)
+    kept.close()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_full_disk_is_told_with_what_is_whole(before, tmp_path):
+    kept = Checkpoints(tmp_path, Run())
+    if before:
+        kept.save(1, {"w": jnp.ones(3)}, {})
+        kept.wait()
+    with pytest.raises(OSError, match="No space left on the disk") as full, kept._writing():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert ("the checkpoint before this one is whole" in str(full.value)) is before
+    kept.close()
+
+
+def test_a_row_that_does_not_fit_names_its_file(monkeypatch):
+    def full(text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Writer(None) as writer:
+        monkeypatch.setattr(writer, "_file", types.SimpleNamespace(write=full, name="record.jsonl", close=lambda: None))
+        with pytest.raises(OSError, match=r"No space left on device: 'record.jsonl'"):
+            writer.write("start", label="x")
