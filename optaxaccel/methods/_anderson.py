@@ -4,7 +4,7 @@ Xie, Wang, Zhou and Zhang, "Interpolatron: Interpolation or Extrapolation Scheme
 Neural Networks", 2018, Algorithm 2; after Anderson, "Iterative Procedures for Nonlinear Integral Equations", 1965.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,28 @@ from optaxaccel.numerics import gram_weights, ring, sums, trees
 
 __all__ = ["AndersonState", "anderson"]
 
+HALVINGS = 3  # of an extrapolation that raised the loss, before a plain step is made instead
+
+
+class AndersonGuard(NamedTuple):
+    """What the safeguard of `anderson` remembers.
+
+    Attributes:
+      value: the loss at the last point taken; infinite before the first.
+      jump: whether the step from there extrapolated.
+      halved: how often that step was halved since, int32.
+      pairs: older pairs that count, int32.
+      rejected: extrapolations taken back, since they raised the loss, int32.
+      backward: extrapolations not tried, since they opposed the gradient step, int32.
+    """
+
+    value: jax.Array
+    jump: jax.Array
+    halved: jax.Array
+    pairs: jax.Array
+    rejected: jax.Array
+    backward: jax.Array
+
 
 class AndersonState(NamedTuple):
     """State of `anderson`: a ring of the last k pairs. Step `count` writes slot `count % k`.
@@ -28,6 +50,7 @@ class AndersonState(NamedTuple):
       squares: of the stored gradients, newest first, shape (k, k): `|g_i - g_j|^2`, and `|g_i|^2` on the diagonal.
       iterates: the parameters handed in, a tree like them with a leading axis of k slots, which no mesh axis splits.
       gradients: the updates handed in, likewise.
+      guard: what the safeguard remembers: value, jump, halved, pairs, rejected, backward. None without one.
     """
 
     count: jax.Array
@@ -36,6 +59,7 @@ class AndersonState(NamedTuple):
     squares: jax.Array
     iterates: optax.Params
     gradients: optax.Updates
+    guard: Any = None  # an AndersonGuard
 
 
 def anderson(
@@ -44,6 +68,8 @@ def anderson(
     history: int = 2,
     regularization: optax.ScalarOrSchedule = 1e-6,
     constraint: Literal["simplex"] | None = None,
+    every: optax.ScalarOrSchedule = 1,
+    safeguard: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step from the mean of the last k iterates whose mean gradient is shortest, along that gradient.
 
@@ -72,6 +98,11 @@ def anderson(
         nearly equal gradients give coefficients of any size; with it :math:`\|\alpha\| \le \sqrt{1 + 1/r}`, 1000.
       constraint: None, or "simplex" for the paper's interpolation scheme: coefficients >= 0. For k = 2 that clips
         :math:`\alpha_1` to [0, 1]; for larger k the constrained problem is solved exactly.
+      every: steps from one mean to the next, >= 1; the steps between are plain gradient steps. The paper has 1; with
+        exact gradients 2 takes fewer steps, since a plain step tells the next mean more than another mean does.
+      safeguard: whether a mean whose loss is higher than the last point's is taken back: the step to it is halved up to
+        three times, and then a gradient step is made from the last point. A mean that opposes the gradient step is not
+        tried, and the pairs before it are dropped. Needs `value`; for losses without noise, such as full batches.
 
     Returns:
       A transformation whose `update` needs the gradient and the parameters. Its state shows the last `coefficients`.
@@ -110,6 +141,7 @@ def anderson(
       * The paper draws the pairs before the first step at random; here the window grows.
       * The schedule of the learning rate sees 0 at the paper's t = 1.
       * The move is summed as :math:`\sum_i \alpha_i ((x_{t-i} - x_{t-1}) - \beta_t g_{t-i})`, in float32 at least.
+      * `every` and `safeguard`, which the paper lacks. A mean whose loss is not finite is taken back, too.
       * A step whose `value` or gradient is not finite moves nothing and stores nothing but `notfinite_count` + 1. So
         does a gradient whose sum of squares overflows.
 
@@ -127,6 +159,12 @@ def anderson(
     contract.check_count("history", history, "it is the number of pairs kept", at_most=8 if constraint else None)
     why = "it is added to the diagonal of the Gram matrix over its norm"
     contract.check_number("regularization", regularization, why, at_least=0.0, below=float("inf"))
+    contract.check_number("every", every, "it is the number of steps from one mean to the next", at_least=1)
+    if not isinstance(safeguard, bool):
+        raise ValueError(
+            f"safeguard={safeguard!r} is not True or False: it says whether a mean that raises the loss is taken back. "
+            "Pass safeguard=True, and value=loss to update."
+        )
     weigh = gram_weights.affine_weights if constraint is None else gram_weights.simplex_weights
     ages = np.arange(history, dtype=np.int32)
 
@@ -139,25 +177,35 @@ def anderson(
             squares=jnp.zeros((history, history), dtype),
             iterates=ring.stack_zeros(params, history),
             gradients=ring.stack_zeros(params, history),
+            guard=_unguarded(dtype) if safeguard else None,
         )
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         del grad, value_fn, extra
         contract.require_params("anderson", params)
-        count = state.count
+        count, guard = state.count, state.guard
+        if safeguard:
+            contract.require_extra("anderson(safeguard=True)", "value", value)
         gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), updates, params)
         slots = ring.slot_of(count, ages, history)  # of the pairs, newest first
         distances = sums.square_distances(state.gradients, gradient, history)
         row = distances[slots].at[0].set(trees.vdot(gradient, gradient))
         squares = jnp.roll(state.squares, (1, 1), (0, 1)).at[0].set(row).at[:, 0].set(row)
-        coefficients = weigh(squares, ages <= count, contract.at_step(regularization, count))
+        known = ages <= (count if guard is None else jnp.minimum(count, guard.pairs))
+        coefficients = weigh(squares, known, contract.at_step(regularization, count))
+        if not (isinstance(every, int) and every == 1):
+            turn = contract.at_step(every, count)
+            newest = jnp.zeros_like(coefficients).at[0].set(1.0)
+            coefficients = jnp.where(count % turn == turn - 1, coefficients, newest)
 
         # The old ring was read. Whether it is overwritten depends on the outcome, so XLA does it afterwards, in place.
         finite = jnp.all(jnp.isfinite(row)) & contract.loss_is_finite(value)
+        back = _rises(guard, value, finite)
+        finite = finite & ~back
         iterates = ring.write(state.iterates, slots[0], params, when=finite)
         gradients = ring.write(state.gradients, slots[0], gradient, when=finite)
         # Of pairs that there are not yet the weight is zero, but zero times a difference from infinity is not.
-        there = jnp.where(ages <= count, slots, slots[0])
+        there = jnp.where(known, slots, slots[0])
         older = [(there[age], there[age]) for age in range(1, history)]
         rate = contract.at_step(learning_rate, count)
         moves = mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
@@ -165,17 +213,78 @@ def anderson(
         def hold(new, old):
             return jnp.where(finite, new, old)
 
+        if guard is not None:
+            moves, coefficients, forward = _forward(moves, gradient, coefficients, rate)
         moves = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), moves)
+        if guard is not None:
+            last = ring.slot_of(count, 1, history)
+            base = ring.read(iterates, last), ring.read(gradients, last), contract.at_step(learning_rate, count - 1)
+            moves = _taken_back(moves, params, base, back, guard.halved)
+            guard = _remember(guard, value, coefficients, finite, back, forward)
+        unknown = optax.safe_increment(state.notfinite_count)
         return moves, AndersonState(
             count=hold(optax.safe_increment(count), count),
-            notfinite_count=hold(state.notfinite_count, optax.safe_increment(state.notfinite_count)),
+            notfinite_count=jnp.where(finite | back, state.notfinite_count, unknown),
             coefficients=hold(coefficients, state.coefficients),
             squares=hold(squares, state.squares),
             iterates=iterates,
             gradients=gradients,
+            guard=guard,
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+# --- The safeguard ----------------------------------------------------------------------------------------------------
+
+
+def _unguarded(dtype) -> AndersonGuard:
+    zeros = [jnp.zeros((), jnp.int32) for _ in range(4)]
+    return AndersonGuard(jnp.full((), jnp.inf, dtype), jnp.zeros((), bool), *zeros)
+
+
+def _rises(guard: AndersonGuard | None, value, finite: jax.Array) -> jax.Array:
+    """Return whether the point just evaluated, a mean, is to be taken back; rounding of the loss is no rise."""
+    if guard is None:
+        return jnp.array(False)
+    value = jnp.asarray(value, guard.value.dtype)
+    slack = 8 * jnp.finfo(jnp.result_type(value, jnp.float32)).eps * jnp.abs(guard.value)
+    return guard.jump & ~(finite & (value <= guard.value + slack))
+
+
+def _forward(moves, gradient, coefficients, rate):
+    """Return the step, a plain one where the mean opposes that, its coefficients, and whether it did not."""
+    forward = trees.vdot(moves, gradient) < 0
+    newest = jnp.zeros_like(coefficients).at[0].set(1.0)
+    forward = forward | jnp.all(coefficients == newest)
+    moves = jax.tree.map(lambda u, g: jnp.where(forward, u, (-rate * g).astype(u.dtype)), moves, gradient)
+    return moves, jnp.where(forward, coefficients, newest), forward
+
+
+def _taken_back(moves, params, base, back: jax.Array, halved: jax.Array):
+    """Return the step, where a mean is taken back half of the way to the last point, or a plain step from there."""
+    iterate, gradient, rate = base
+
+    def leaf(u, p, x, g):
+        aim = jnp.where(halved < HALVINGS, (x - p) / 2, x - rate * g - p)
+        return jnp.where(back, aim, u).astype(u.dtype)
+
+    return jax.tree.map(leaf, moves, params, iterate, gradient)
+
+
+def _remember(guard: AndersonGuard, value, coefficients, taken: jax.Array, back: jax.Array, forward: jax.Array):
+    """Return the guard after a step that was taken, was taken back, or was neither, not being finite."""
+    leap = jnp.any(coefficients[1:] != 0)
+    again = guard.jump & (guard.halved < HALVINGS)
+    pairs = jnp.where(forward, optax.safe_increment(guard.pairs), 1)
+    return AndersonGuard(
+        value=jnp.where(taken, jnp.asarray(value, guard.value.dtype), guard.value),
+        jump=jnp.where(taken, leap, jnp.where(back, again, guard.jump)),
+        halved=jnp.where(taken, 0, guard.halved + back),
+        pairs=jnp.where(taken, pairs, guard.pairs),
+        rejected=guard.rejected + back,
+        backward=guard.backward + (taken & ~forward),
+    )
 
 
 CARD = contract.Card(
@@ -184,5 +293,5 @@ CARD = contract.Card(
     paper="Xie, Wang, Zhou and Zhang, Interpolatron: Interpolation or Extrapolation Schemes, 2018",
     example={"learning_rate": 0.5, "history": 2, "regularization": 1e-2},
     state_copies=4.0,
-    static_args=("history", "constraint"),
+    static_args=("history", "constraint", "safeguard"),
 )
