@@ -28,6 +28,7 @@ from optaxaccel.methods._quasi_newton_update import *
 from optaxaccel.methods._rna import *
 from optaxaccel.methods._wolfe_search import *
 from optaxaccel.methods.card import *
+from optaxaccel.methods.groups import *
 from optaxaccel.methods.iterates import *
 from optaxaccel.numerics.ring import *
 

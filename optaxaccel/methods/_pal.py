@@ -122,7 +122,7 @@ def pal(
       `value_fn` repeats the random numbers of the gradient's evaluation: the same batch, the same dropout key.
       Regularisers belong inside the loss, and clipping after `optax.trace` and before `scale_by_parabola`: a gradient
       that is not the gradient of `value_fn` makes the slope wrong. `optax.masked` around `pal` hides parameters that
-      the loss needs, and raises; mask the gradient in front of it. (An extra `grad=` is not masked by optax.)
+      the loss needs; `optaxaccel.masked` and `optaxaccel.partition` hand it a loss of its own leaves.
       `optax.MultiSteps` hands on the mean gradient with the last micro-batch's loss, which do not belong together: call
       `update` once a step instead, with the mean loss, the mean gradient, and a `value_fn` that averages over all
       micro-batches. Parameters in bfloat16 round the measuring point: keep them in float32 and cast inside the loss.

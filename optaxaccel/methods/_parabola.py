@@ -128,7 +128,7 @@ def scale_by_parabola(
         loss, initial = losses("scale_by_parabola", params, value, value_fn, extra)
         if slope != "direction_norm":
             contract.require_extra("scale_by_parabola", "grad", grad)
-        here = look(slope, initial, grad, updates)
+        here = look(slope, initial, None if grad is None else contract.hidden_as(updates, grad), updates)
         distances = distances_at(state.count, measuring_step_size, max_step_size)
         loose = contract.at_step(loose_approximation, state.count)
         line = search(loss, params, updates, here, distances, loose)
@@ -173,7 +173,6 @@ def line_profile(
     Costs:
       One loss a distance, one after the other (`jax.lax.map`), so that memory stays that of a single evaluation.
     """
-    contract.refuse_masked("line_profile", params)
     loss = contract.bind_value_fn("line_profile", value_fn, data)
     norm = trees.norm(direction)
     length = jnp.where(norm > 0, norm, jnp.inf)
@@ -228,7 +227,6 @@ def losses(
 ) -> tuple[Callable[[optax.Params], jax.Array], jax.Array]:
     """Return the loss as a function of the parameters, and its value at `params`."""
     contract.require_params(method, params)
-    contract.refuse_masked(method, params)
     loss = contract.bind_value_fn(method, value_fn, extra)
     initial = jnp.asarray(loss(params) if value is None else value, trees.accumulation_dtype())
     if initial.shape != ():

@@ -143,7 +143,6 @@ def scale_by_wolfe_search(
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("scale_by_wolfe_search", params)
         contract.require_extra("scale_by_wolfe_search", "value_fn", value_fn)
-        contract.refuse_masked("scale_by_wolfe_search", updates)
         refuse_integers(params)
         line = functools.partial(_step, rule, max_evaluations, aux is not None)
         return compiled_once(line, value_fn, updates, state, params, value, grad, extra)

@@ -32,7 +32,7 @@ from optaxaccel.methods.arguments import (
 from optaxaccel.methods.card import Card, Cost
 from optaxaccel.methods.iterates import eval_params
 from optaxaccel.methods.losses import ValueFn, bind_value_fn, loss_is_finite, step_is_finite
-from optaxaccel.methods.masks import as_seen_by, is_masked, refuse_masked
+from optaxaccel.methods.masks import as_seen_by, hidden_as, is_masked, refuse_masked
 from optaxaccel.methods.states import measurement_failed, restart, search_attempts
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "check_number",
     "check_static",
     "eval_params",
+    "hidden_as",
     "is_masked",
     "is_number",
     "loss_is_finite",

@@ -30,7 +30,7 @@ def bind_value_fn(
 
     Raises:
       ValueError: `value_fn` is missing, or names data that `update` was not given.
-      TypeError: `value_fn` is not a function, or the parameters hold masked leaves that it cannot know.
+      TypeError: `value_fn` is not a function, or it cannot be evaluated where a mask hides leaves of the parameters.
     """
     arguments.require_extra(method, "value_fn", value_fn)
     if not callable(value_fn):
@@ -48,8 +48,12 @@ def bind_value_fn(
     data = dict(extra) if takes_all else {p.name: extra[p.name] for p in named if p.name in extra}
 
     def loss(params: optax.Params) -> jax.Array:
-        masks.refuse_masked(method, params)
-        value = jnp.asarray(value_fn(params, **data))
+        try:
+            value = jnp.asarray(value_fn(params, **data))
+        except Exception as error:  # whatever a loss does with optax.MaskedNode, unless it fills them in
+            if masks.hides(params):
+                raise masks.refusal(method) from error
+            raise
         if value.shape != ():
             raise ValueError(
                 f"{method}: value_fn returned an array of shape {value.shape}, but a loss is one number. "

@@ -6,14 +6,30 @@ import jax
 import optax
 
 
+def hides(params: optax.Params) -> bool:
+    """Tell whether some leaves are hidden."""
+    return any(is_masked(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_masked))
+
+
+def refusal(method: str) -> TypeError:
+    """Return the error for a loss that cannot be evaluated because leaves are hidden from it."""
+    return TypeError(
+        f"{method} evaluates the loss, which needs all parameters, but a mask hides some of them from it "
+        "(optax.masked, optax.partition or optax.multi_transform). Use optaxaccel.masked or optaxaccel.partition "
+        f"instead: they hand {method} the loss as a function of its own leaves. Or fill the hidden ones, "
+        "optax.MaskedNode, in yourself."
+    )
+
+
 def refuse_masked(method: str, params: optax.Params) -> None:
-    """Raise TypeError when some leaves are hidden by `optax.masked`, `optax.partition` or `optax.multi_transform`."""
-    if any(is_masked(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_masked)):
-        raise TypeError(
-            f"{method} evaluates the loss, which needs all parameters, but a mask hides some of them from it "
-            "(optax.masked, optax.partition or optax.multi_transform). To freeze some, put them into the loss and hand "
-            f"{method} the others alone: tx.init(moving), and value_fn=lambda moving: loss(moving, frozen)."
-        )
+    """Raise TypeError when some leaves are hidden."""
+    if hides(params):
+        raise refusal(method)
+
+
+def hidden_as(seen: optax.Updates, tree: optax.Updates) -> optax.Updates:
+    """Hide in `tree` what is hidden in `seen`."""
+    return jax.tree.map(lambda s, x: s if is_masked(s) else x, seen, tree, is_leaf=is_masked)
 
 
 def is_masked(leaf: Any) -> bool:
