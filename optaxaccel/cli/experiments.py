@@ -115,7 +115,7 @@ def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
 
     import jax
 
-    from optaxaccel.report import figures, tables
+    from optaxaccel.report import studies
     from optaxaccel.training.many import jobs
 
     path, device = out / "study.jsonl", jax.devices()[0]
@@ -124,8 +124,8 @@ def _run_study(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
     if command.publish:
         _publish(definition, command.scale, out)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    print_table(tables.study(rows[-1]["values"], plan.expected, f"{definition.name}, {command.scale}"))
-    figures.study(rows[1:-1], definition.panels, out / "figure.png", definition.name)
+    print_table(studies.table(rows[-1]["values"], plan.expected, f"{definition.name}, {command.scale}"))
+    studies.figure(rows[1:-1], definition.panels, out / "figure.png", definition.name)
     say(f"records: {out}\nfigure:  {out / 'figure.png'}")
     return DONE
 

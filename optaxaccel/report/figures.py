@@ -15,7 +15,6 @@ from optaxaccel.report import grids, tables
 from optaxaccel.report.groups import by_label, groups
 from optaxaccel.report.tables import calls
 from optaxaccel.training.keeping.records import Record, Row
-from optaxaccel.training.many.experiment import Panel
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles help in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -94,7 +93,7 @@ def draw(
         rows = rows[:1]
     timed = all(_timed(record) for members in drawn.values() for record in members)
     against = [axis for name, axis in AXES.items() if timed or name != "seconds"]
-    with _figure(path, len(rows), len(against), title) as axes:
+    with figure_of(path, len(rows), len(against), title) as axes:
         for i, (kind, value, ylabel) in enumerate(rows):
             for axis, (xlabel, x) in zip(axes[i], against, strict=True):
                 _draw_groups(axis, drawn, kind, value, x)
@@ -138,7 +137,7 @@ def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path
     """Draw the error of the network and of its extrapolation, one panel a contender."""
     found = groups(records)
     columns = min(3, len(found))
-    with _figure(path, -(-len(found) // columns), columns, title) as axes:
+    with figure_of(path, -(-len(found) // columns), columns, title) as axes:
         for axis in axes.flat[len(found) :]:
             axis.set_visible(False)
         for axis, group in zip(axes.flat, found, strict=False):
@@ -155,7 +154,7 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
     found = grids.settings(records, by)
     what = {"accuracy": "error (%)", "loss": "held-out loss (nats)"}.get(by, "training loss (nats)")
     scale = 100.0 if by == "accuracy" else 1.0
-    with _figure(path, 1, 3, title) as axes:
+    with figure_of(path, 1, 3, title) as axes:
         for axis, share in ((axes[0][0], 1), (axes[0][1], 4)):
             kept = {label: [s.value for s in members][: -(-len(members) // share)] for label, members in found.items()}
             finite = [[scale * max(v, FLOOR) for v in values if v < math.inf] for values in kept.values()]
@@ -186,7 +185,7 @@ def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "")
     columns = min(4, len(lines))
     seen = [value for _, points in lines.values() for _, value in points if value < math.inf]
     what = {"accuracy": "validation error (%)", "loss": "validation loss (nats)"}.get(by, "training loss (nats)")
-    with _figure(path, -(-len(lines) // columns), columns, title, legend=False, size=(3.0, 2.3)) as axes:
+    with figure_of(path, -(-len(lines) // columns), columns, title, legend=False, size=(3.0, 2.3)) as axes:
         flat = [axis for row in axes for axis in row]
         for axis, (label, (name, points)) in zip(flat, lines.items(), strict=False):
             x, y = zip(*points, strict=True)
@@ -213,45 +212,6 @@ def _along_the_main_argument(members: Sequence[Record], by: str) -> tuple[str, l
         return None
     (name,) = varied
     return name, sorted((s["method_args"][name], tables.outcome(r, by)) for s, r in zip(specs, members, strict=True))
-
-
-def study(points: Sequence[Row], panels: Mapping[str, Panel], path: Path, title: str = "") -> Path:
-    """Draw a study's points, one panel after the other."""
-    columns = min(3, len(panels))
-    index: dict[str, int] = {}
-    with _figure(path, -(-len(panels) // columns), columns, title) as axes:
-        flat = [axis for row in axes for axis in row]
-        for axis, (name, panel) in zip(flat, panels.items(), strict=False):
-            series: dict[str, list[Row]] = {}
-            for point in points:
-                if point["panel"] == name:
-                    series.setdefault(point["series"], []).append(point)
-            for label, found in series.items():
-                _draw_series(axis, found, panel, label, index.setdefault(label, len(index)))
-            axis.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
-            axis.set(**{f"{which}scale": "log" for which in panel.log})
-            if panel.equal:
-                axis.set_aspect("equal", "datalim")
-        for axis in flat[len(panels) :]:
-            axis.set_visible(False)
-    return path
-
-
-def _draw_series(axis: Any, points: Sequence[Row], panel: Panel, label: str, index: int) -> None:
-    x, y = [p["x"] for p in points], np.array([np.nan if p["y"] is None else p["y"] for p in points], float)
-    if "y" in panel.log:
-        y[y <= 0] = np.nan  # an exact zero has no place on a logarithmic axis
-    drawn = look(index)
-    if panel.kind == "points":
-        axis.plot(x, y, MARKERS[index % 8], color=drawn["color"], label=label, markersize=4)
-    elif panel.kind == "path":
-        axis.plot(x, y, marker=MARKERS[index % 8], markersize=2.5, linewidth=0.8, label=label, **drawn)
-    else:
-        axis.plot(x, y, linewidth=1.5, label=label, **drawn)
-    if "low" in points[0]:
-        axis.fill_between(
-            x, [p["low"] for p in points], [p["high"] for p in points], color=drawn["color"], alpha=0.15, linewidth=0
-        )
 
 
 def _draw_groups(axis: Any, groups: Mapping[str, Sequence[Record]], kind: str, value: str, x: Any) -> None:
@@ -281,7 +241,7 @@ def _band(axis: Any, x: np.ndarray, values: np.ndarray, *, label: str, index: in
 
 
 @contextlib.contextmanager
-def _figure(
+def figure_of(
     path: Path, rows: int, columns: int, title: str, *, legend: bool = True, size: tuple[float, float] = (4.2, 3.1)
 ) -> Iterator[Any]:
     """Yield a grid of axes; afterwards write it as a small PNG, the same for the same input."""

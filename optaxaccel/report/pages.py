@@ -8,20 +8,17 @@ written by `rebuild` and never by hand.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from optaxaccel.report import across, figures, grids, groups, published, tables
-from optaxaccel.report.published import Published
-from optaxaccel.report.tables import Table
+from optaxaccel.report import across, grids, published
+from optaxaccel.report.overview import first_steps, overview
+from optaxaccel.report.sections import NOT_RUN, draw, first_steps_path, result_path, section
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.many import experiment, jobs
-from optaxaccel.training.many.experiment import AnyPlan, Definition, Grid, Plan, Reported, Study
+from optaxaccel.training.many.experiment import Definition, Grid, Plan, Study
 
-NOT_RUN = "not run yet"
-_NO_BRACKETS = str.maketrans("[]", "()")  # which would end the alternative text of an image
 _MARKED = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
 
@@ -71,211 +68,6 @@ def publish_first_steps(definition: Definition, scale: str, found: Sequence[Reco
     path = first_steps_path(definition, scale)
     published.write_first_steps(path, definition.name, scale, found)
     return path
-
-
-def first_steps_path(definition: Definition, scale: str) -> Path:
-    """Return where what an experiment's first steps at a scale cost is published."""
-    return definition.results / f"{definition.path.stem}-{scale}-first-steps.jsonl"
-
-
-def result_path(definition: Definition, scale: str) -> Path:
-    """Return where an experiment's results at a scale are published."""
-    return definition.results / f"{definition.path.stem}-{scale}.jsonl"
-
-
-# --- One experiment ---------------------------------------------------------------------------------------------------
-
-
-def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[Table]:
-    """Return an experiment's tables."""
-    if isinstance(plan, Study):
-        return [tables.study(found.values, plan.expected, "Measured against expected")]
-    told = definition.reported or Reported("", {})
-    heading = f"paper: {told.what}"
-    if isinstance(plan, Grid):
-        return [tables.beside(grids.grid(found.records, plan.by), heading, told.outcome)]
-    finals = groups.groups(found.records)
-    alone = all(record.start.get("members", 1) == 1 for group in finals for record in group.members)
-    result = [tables.beside(tables.contenders(found.records, plan.by), heading, told.outcome)]
-    if len(finals) > 1 and alone:
-        what, texts = told.training
-        result.append(tables.beside(tables.seconds_per_epoch(found.records), f"paper: {what}", texts))
-    return result
-
-
-def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, folder: Path | None = None) -> list[Path]:
-    """Draw an experiment's figures into the folder of its results and return their paths."""
-    stem = (folder or definition.results) / f"{definition.path.stem}-{scale}"
-    title = f"{definition.name}, {scale}"
-    if isinstance(plan, Study):
-        return [figures.study(found.points, definition.panels, stem.with_suffix(".png"), title)]
-    if isinstance(plan, Grid):
-        return [figures.boxes(found.records, stem.with_suffix(".png"), plan.by, title)]
-    told = definition.reported.accuracies if definition.reported else {}
-    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title, plan.by, told)]
-    if any(record.last("extrapolation") for record in found.records):
-        drawn.append(figures.extrapolated(found.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
-    path = stem.with_name(f"{stem.name}-sensitivity.png")
-    sensitivity = figures.sensitivity(found.records, path, plan.by, title)
-    return drawn + ([sensitivity] if sensitivity else [])
-
-
-def section(definition: Definition, scale: str) -> str:
-    """Return an experiment's part of its paper's page, from its published results."""
-    command = f"`optaxaccel run experiments/{definition.path.parent.name}/{definition.path.name} --scale {scale}`"
-    path = result_path(definition, scale)
-    claim, protocol, expected = (_field(definition, name) for name in ("Claim", "Protocol", "Expected"))
-    head = [definition.headline, "", f"* Claim: {claim}", f"* Protocol: {protocol}", f"* Expected: {expected}", ""]
-    if not path.exists():
-        return "\n".join([*head, f"**{NOT_RUN.capitalize()}.** Command: {command}. Cost: {_field(definition, 'Cost')}"])
-    plan, found = experiment.scale_of(definition, scale), published.read(path)
-    word, reason = _verdict(definition, scale)
-    lines = [*head, f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(found)}", ""]
-    for table in tables_of(definition, plan, found):
-        lines += [table.markdown(), ""]
-    images = sorted(p for p in definition.results.glob(f"{path.stem}*.png") if _belongs(p, path))
-    lines += [f"![{_alternative(definition, plan, image.stem)}](results/{image.name})" for image in images]
-    return "\n".join(lines)
-
-
-def _alternative(definition: Definition, plan: AnyPlan, stem: str) -> str:
-    """Return what a figure shows, for those who do not see it."""
-    if isinstance(plan, Study):
-        shown = f"Panels: {'; '.join(panel.title for panel in definition.panels.values())}"
-    elif isinstance(plan, Grid):
-        shown = f"Box plots of the {plan.by} of all settings and the best quarter, and curves of each method's best"
-    elif stem.endswith("-extrapolated"):
-        shown = "Test error of the network and of its extrapolation by epoch, one panel a contender"
-    elif stem.endswith("-sensitivity"):
-        shown = "Outcome of tuning against the main hyperparameter, one panel a method"
-    else:
-        shown = "Curves of the contenders' losses and of accuracies measured on the way, with bands of a standard error"
-    return f"{shown} ({definition.name})".translate(_NO_BRACKETS)
-
-
-def _field(definition: Definition, name: str) -> str:
-    """Return a field of a definition's docstring as one line."""
-    found = re.search(rf"^{name}:\s+(.*?)(?=^[A-Z]\w+: |\Z)", definition.claim, re.DOTALL | re.MULTILINE)
-    return " ".join(found[1].split()) if found else "-"
-
-
-def _belongs(image: Path, path: Path) -> bool:
-    return image.stem.removeprefix(path.stem) in ("", "-extrapolated", "-sensitivity")
-
-
-def _verdict(definition: Definition, scale: str) -> tuple[str, str]:
-    """Return what the definition concludes; without that, a study whose expectations hold speaks for itself."""
-    if scale in definition.verdict:
-        return definition.verdict[scale]
-    plan = definition.runs[scale]
-    if isinstance(plan, Study) and plan.expected:
-        values = published.read(result_path(definition, scale)).values
-        held = [name for name, wanted in plan.expected.items() if values.get(name) is not None]
-        held = [name for name in held if plan.expected[name].holds(values[name])]
-        if len(held) == len(plan.expected):
-            return "reproduced", ""
-        return "not reproduced", f"Off: {', '.join(n for n in plan.expected if n not in held)}."
-    return "measured", ""
-
-
-def _starts(found: Published) -> list[Mapping[str, Any]]:
-    return [record.start for record in found.records] or [found.header["start"]]
-
-
-def _commits(found: Published) -> str:
-    """Return all commits whose code measured the results."""
-    commits = ((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in _starts(found))
-    return ", ".join(dict.fromkeys(commits))
-
-
-def _provenance(found: Published) -> str:
-    starts = _starts(found)
-    devices = dict.fromkeys(f"{s['device']}, {s['machine']}" for s in starts)
-    jax = dict.fromkeys(s["versions"]["jax"] for s in starts)
-    return f"Commit {_commits(found)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."
-
-
-# --- The overview -----------------------------------------------------------------------------------------------------
-
-
-class _Row(NamedTuple):
-    measured: str
-    n: str
-    calls: str
-
-
-def overview(definitions: Sequence[Definition]) -> str:
-    """Return one row an experiment and scale: claim, measured, n, oracle calls, device, commit, verdict."""
-    columns = ("experiment", "question", "scale", "measured", "n", "oracle calls a run", "device", "commit", "verdict")
-    rows = []
-    for definition in definitions:
-        link = f"[{definition.path.parent.name}/{definition.path.stem}]({definition.path.parent.name}/README.md)"
-        scales = [scale for scale in ("small", "paper") if result_path(definition, scale).exists()]
-        for scale in scales:
-            found = published.read(result_path(definition, scale))
-            start = found.header["start"]
-            row = _summary(definition, experiment.scale_of(definition, scale), found)
-            known = (start["device"].partition(" ")[0], _commits(found), _verdict(definition, scale)[0])
-            rows.append([link, definition.headline, scale, *row, *known])
-        if not scales:
-            rows.append([link, definition.headline, "small", "-", "-", "-", "-", "-", NOT_RUN])
-    return Table("One row an experiment", columns, rows, columns).markdown()
-
-
-def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
-    if isinstance(plan, Study):
-        values = {name: found.values[name] for name in plan.expected if name in found.values} or found.values
-        held = sum(plan.expected[n].holds(v) for n, v in values.items() if n in plan.expected and v is not None)
-        shown = ", ".join(f"{n}: {'-' if v is None else f'{v:.4g}'}" for n, v in list(values.items())[:4])
-        return _Row(f"{held} of {len(plan.expected)} as expected; {shown}", "-", "-")
-    most = max((tables.calls(r.rows[-1]) for r in found.records if r.rows), default=0.0)
-    if isinstance(plan, Grid):
-        best = sorted(grids.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
-        shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
-        return _Row(
-            f"best {'error' if plan.by == 'accuracy' else plan.by}: {shown}",
-            best[0][1][0].group.count(),
-            f"{most:,.0f}",
-        )
-    lines = [line for line in tables.lines(found.records, plan.by) if line.accuracy.n]
-    shown = {"accuracy": lambda line: f"{line.accuracy.show(2, 100)} %", "loss": lambda line: line.loss.show(4)}.get(
-        plan.by, lambda line: line.train_loss.show(4)
-    )
-    text = ", ".join(f"{line.name} {shown(line)}" for line in lines[:4])
-    return _Row(f"{plan.by}: {text}" + (" ..." if len(lines) > 4 else ""), str(lines[0].accuracy.n), f"{most:,.0f}")
-
-
-def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
-    """Return one row for each experiment whose contenders were all started at a scale: what a step takes here."""
-    columns = ("experiment", "network", "images", "batch", "contenders", "compiling (s)", "a step (s)", "memory (GiB)")
-    rows = []
-    for definition in definitions:
-        path = first_steps_path(definition, scale)
-        if path.exists():
-            start, found = published.read_first_steps(path)
-            name, spec = f"{definition.path.parent.name}/{definition.path.stem}", start["spec"]
-            compiling, step, memory = (
-                _range([line[what] and line[what] / unit for line in found], form)
-                for what, unit, form in (
-                    ("compile_seconds", 1, ".0f"),
-                    ("step_seconds", 1, ".2g"),
-                    ("peak_bytes", 2**30, ".1f"),
-                )
-            )
-            known = (spec["model"], spec["data"], str(spec["batch_size"]), str(len(found)))
-            machine = f"{start['device'].partition(' ')[0]}, {start['machine']}", start["commit"][:9]
-            rows.append([name, *known, compiling, step, memory, *machine])
-    columns = (*columns, "device", "commit")
-    words = ("experiment", "network", "images", "device", "commit")
-    return Table("The first steps at full size, lowest to highest over the contenders", columns, rows, words).markdown()
-
-
-def _range(values: Sequence[float | None], form: str) -> str:
-    known = [value for value in values if value is not None]
-    if not known:  # memory, where the device does not tell
-        return "-"
-    low, high = (format(value, form) for value in (min(known), max(known)))
-    return low if low == high else f"{low} to {high}"
 
 
 # --- Pages ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from optaxaccel.report.groups import Group, by_label, groups, marked, once, problems
 from optaxaccel.training.keeping.records import Record
-from optaxaccel.training.many.experiment import Expect
 
 
 class Table(NamedTuple):
@@ -285,32 +284,3 @@ def outcome(record: Record, by: str) -> float:
     row = at_end(record, by)
     value = 1.0 - row["accuracy"] if by == "accuracy" else row["loss"]
     return value if isinstance(value, float) and math.isfinite(value) else math.inf
-
-
-# --- Studies ----------------------------------------------------------------------------------------------------------
-
-
-def study(values: Mapping[str, float], expected: Mapping[str, Expect], title: str) -> Table:
-    """Return one line a measured value, and whether it lies where it was expected."""
-    rows = []
-    for name, value in values.items():
-        wanted = expected.get(name)
-        value = value if isinstance(value, (int, float)) else None  # a record writes infinity as a word
-        shown = "-" if value is None else f"{value:.6g}"
-        if wanted is None:
-            rows.append([name, "-", shown, "-", ""])
-        else:
-            held = "yes" if value is not None and wanted.holds(value) else "NO"
-            rows.append([name, _range(wanted), shown, held, wanted.source])
-    return Table(title, ("quantity", "expected", "measured", "as expected", "source"), rows, WORDS)
-
-
-def _range(wanted: Expect) -> str:
-    if math.isinf(wanted.high):
-        return f"at least {wanted.low:.6g}"
-    if math.isinf(wanted.low):
-        return f"at most {wanted.high:.6g}"
-    middle, half = (wanted.low + wanted.high) / 2, (wanted.high - wanted.low) / 2
-    if half > 0.1 * abs(middle):
-        return f"{wanted.low:.6g} to {wanted.high:.6g}"
-    return f"{middle:.6g}" + (f" ± {half:.2g}" if half else "")

@@ -4,7 +4,7 @@ import math
 import pytest
 from made import record
 
-from optaxaccel.report import across, figures, grids, pages, published, tables
+from optaxaccel.report import across, figures, grids, pages, published, studies, tables
 from optaxaccel.training.keeping import records
 from optaxaccel.training.many import experiment, jobs
 from optaxaccel.training.many.experiment import about
@@ -269,7 +269,7 @@ def test_a_loss_without_a_minimum_is_scored_by_the_calls_to_a_target(tmp_path):
 
 
 def test_expectations():
-    table = tables.study({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": about(1, 0, "x"), "b": about(9, 1, "y")}, "t")
+    table = studies.table({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": about(1, 0, "x"), "b": about(9, 1, "y")}, "t")
     assert [row[1:4] for row in table.rows] == [["1", "1", "yes"], ["8 to 10", "2", "NO"], ["-", "3", "-"]]
     assert "| a | 1 | 1 | yes | x |" in table.markdown()
 
