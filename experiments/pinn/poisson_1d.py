@@ -18,7 +18,14 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs("poisson_1d")
 
-VERDICT = {}
+VERDICT = {
+    "small": (
+        "partly reproduced",
+        "Dense matrices end three orders of magnitude below L-BFGS, SciPy's and optax's included, and five below Adam. "
+        "Among themselves BFGS, SSBFGS and SSBroyden (2.3e-7, 1.9e-7, 1.6e-7) differ by less than their seeds do. Adam "
+        "first, or new points every 250 evaluations, only cost: the matrix is learnt anew.",
+    ),
+}
 
 if __name__ == "__main__":
     run_definition(__file__)

@@ -38,3 +38,47 @@ def test_the_code_of_a_guide_runs_and_prints_what_stands_there(path, tmp_path, m
 def test_every_guide_is_in_the_list():
     listed = (GUIDES[0].parent / "index.md").read_text().split("```{toctree}")[1]
     assert {path.stem for path in GUIDES} - {"index"} <= set(listed.split())
+
+
+def test_every_public_class_of_jaxopt_has_a_row():
+    """Its last release, 0.8.5, has these."""
+    rows = re.findall(r"^\| `(\w+)`", (GUIDES[0].parent / "coming_from_jaxopt.md").read_text(), re.MULTILINE)
+    assert len(rows) == len(set(rows)), "a class twice"
+    assert set(rows) >= set(
+        [
+            "AndersonAcceleration",
+            "AndersonWrapper",
+            "ArmijoSGD",
+            "BFGS",
+            "BacktrackingLineSearch",
+            "Bisection",
+            "BlockCoordinateDescent",
+            "BoxCDQP",
+            "BoxOSQP",
+            "Broyden",
+            "CvxpyQP",
+            "EqualityConstrainedQP",
+            "FixedPointIteration",
+            "GaussNewton",
+            "GradientDescent",
+            "HagerZhangLineSearch",
+            "IterativeRefinement",
+            "LBFGS",
+            "LBFGSB",
+            "LevenbergMarquardt",
+            "MirrorDescent",
+            "NonlinearCG",
+            "OSQP",
+            "OptStep",
+            "OptaxSolver",
+            "PolyakSGD",
+            "ProjectedGradient",
+            "ProximalGradient",
+            "ScipyBoundedLeastSquares",
+            "ScipyBoundedMinimize",
+            "ScipyLeastSquares",
+            "ScipyMinimize",
+            "ScipyRootFinding",
+            "ZoomLineSearch",
+        ]
+    )
