@@ -72,7 +72,7 @@ def start_jax(command: Any = None) -> None:
     if command is not None and command.distributed:
         # The defaults of 100 and 300 s would keep the others waiting for longer than that for one that died.
         given = (command.coordinator, command.process_count, command.process_index)
-        timeouts = {"heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": HEARTBEAT_TIMEOUT}
+        timeouts: Any = {"heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": HEARTBEAT_TIMEOUT}
         try:
             jax.distributed.initialize(*given, **timeouts)
         except (RuntimeError, ValueError) as error:

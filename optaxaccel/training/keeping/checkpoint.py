@@ -88,9 +88,16 @@ class Checkpoints:
             self._best.wait_until_finished()
 
     def close(self) -> None:
-        """Give the folder up."""
-        self._last.close()
-        self._best.close()
+        """Give the folder up.
+
+        Raises:
+          OSError: see `save`; what was being written could not be.
+        """
+        with self._writing():
+            try:
+                self._last.close()
+            finally:
+                self._best.close()
 
     def steps(self) -> list[int]:
         """Return the updates after which there are checkpoints of `last`, newest first."""

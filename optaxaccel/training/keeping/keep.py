@@ -63,7 +63,15 @@ class Keeper:
                     if error[0] is None:
                         self._checkpoints.wait()
                 finally:
-                    self._checkpoints.close()
+                    self._close(failed=error[0] is not None)
+
+    def _close(self, failed: bool) -> None:
+        """Close the checkpoints; where the run failed already, that is the error to tell, and not what follows it."""
+        try:
+            self._checkpoints.close()
+        except OSError:
+            if not failed:
+                raise
 
     def restore(self, like: Tree) -> Any:
         """Return the last checkpoint, or None to start anew; from now on signals wait for the end of a step.

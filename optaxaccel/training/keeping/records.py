@@ -6,6 +6,7 @@ the run ended, and how many searches for negative curvature and jumps were made 
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -81,11 +82,9 @@ class Writer:
         """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
         if self._file is not None:
             row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
-            try:
+            with _naming(self._file.name):
                 self._file.write(json.dumps(row, allow_nan=False) + "\n")
                 self._file.flush()
-            except OSError as error:  # which knows no file
-                raise OSError(error.errno, error.strerror, self._file.name) from error
         for sink in self._also:
             sink(kind, fields)
 
@@ -102,8 +101,23 @@ class Writer:
 
     def __exit__(self, *error: object) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
+        try:
+            with _naming(self._file.name):
+                self._file.close()
+        except OSError:  # it tries once more to write what did not fit
+            if error[0] is None:
+                raise
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Say of which file an error is; what is raised by a write knows none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def read(path: Path) -> Record:
