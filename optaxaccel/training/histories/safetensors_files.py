@@ -91,6 +91,9 @@ def _parsed(file: BinaryIO) -> tuple[dict[str, Any], int]:
     header = json.loads(text)
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")
+    about = header.get("__metadata__", {})
+    if not isinstance(about, dict) or not all(isinstance(text, str) for text in about.values()):
+        raise ValueError("its __metadata__ are no texts by name")
     return header, 8 + length
 
 

@@ -37,6 +37,8 @@ def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> 
         if number == 1:
             _check_start(where, row)
         elif row["kind"] in measured:
+            if row["kind"] != "train":
+                _check(where, row, "split", _TEXT)
             for name in (*_POSITION, "loss", "accuracy"):
                 _check_number(where, row, name, strict=name in _POSITION or row["kind"] in ("eval", "train_eval"))
         elif row["kind"] == "end":
