@@ -102,6 +102,7 @@ def agd(
     contract.check_number("momentum", momentum, "it is the share of the last move repeated", at_least=0.0, below=1.0)
 
     def init(params: optax.Params) -> AgdState:
+        contract.check_params("agd", params)
         return AgdState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), trees.zeros_like(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
@@ -238,6 +239,7 @@ def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) ->
     contract.check_count("recenter_every", recenter_every, "the anchor moves after so many steps")
 
     def init(params: optax.Params) -> ProximalTermState:
+        contract.check_params("add_proximal_term", params)
         return ProximalTermState(jnp.zeros((), jnp.int32), trees.fresh_copy(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):

@@ -147,6 +147,7 @@ def ancm(
     finder = as_finder(finder)
 
     def init(params: optax.Params) -> AncmState:
+        contract.check_params("ancm", params)
         dtype = trees.accumulation_dtype()
         return AncmState(
             count=jnp.zeros((), jnp.int32),

@@ -169,6 +169,7 @@ def anderson(
     ages = np.arange(history, dtype=np.int32)
 
     def init(params: optax.Params) -> AndersonState:
+        contract.check_params("anderson", params)
         dtype = trees.accumulation_dtype()
         return AndersonState(
             count=jnp.zeros((), jnp.int32),

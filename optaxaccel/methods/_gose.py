@@ -145,6 +145,7 @@ def gose(
     base = optax.with_extra_args_support(base)
 
     def init(params: optax.Params) -> GoseState:
+        contract.check_params("gose", params)
         return GoseState(
             count=jnp.zeros((), jnp.int32),
             notfinite_count=jnp.zeros((), jnp.int32),

@@ -119,6 +119,7 @@ def indian(
         )
 
     def init(params: optax.Params) -> IndianState:
+        contract.check_params("indian", params)
         return IndianState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), trees.zeros_like(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):

@@ -117,6 +117,7 @@ def interpolatron(
     first_iterate, first_gradient = history_init in ("copy", "zero"), history_init == "copy"
 
     def init(params: optax.Params) -> InterpolatronState:
+        contract.check_params("interpolatron", params)
         return InterpolatronState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), *start(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):

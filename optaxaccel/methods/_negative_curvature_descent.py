@@ -132,7 +132,7 @@ def negative_curvature_descent(
     lipschitz = 1.0 if hessian_lipschitz is None else hessian_lipschitz  # the other rule does not use it
 
     def init(params: optax.Params) -> NegativeCurvatureDescentState:
-        del params
+        contract.check_params("negative_curvature_descent", params)
         dtype = trees.accumulation_dtype()
         return NegativeCurvatureDescentState(
             count=jnp.zeros((), jnp.int32),

@@ -140,6 +140,7 @@ def nesterov(
     _check(learning_rate, strong_convexity, theta0, prox)
 
     def init(params: optax.Params) -> NesterovState | ProximalNesterovState:
+        contract.check_params("nesterov", params)
         theta = jnp.array(theta0, trees.accumulation_dtype())
         counts = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
         if prox is None:

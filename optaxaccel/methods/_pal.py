@@ -132,6 +132,7 @@ def pal(
     contract.check_number("momentum", momentum, "it is the share of the old gradients kept", at_least=0.0, at_most=1.0)
 
     def init(params: optax.Params) -> PalState:
+        contract.check_params("pal", params)
         return PalState(momentum=trees.zeros_like(params), **parabola.fresh_state()._asdict())
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):

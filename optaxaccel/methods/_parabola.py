@@ -121,7 +121,7 @@ def scale_by_parabola(
     check_line_search(measuring_step_size, max_step_size, loose_approximation, slope)
 
     def init(params: optax.Params) -> ParabolaState:
-        del params
+        contract.check_params("scale_by_parabola", params)
         return fresh_state()
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):

@@ -129,6 +129,8 @@ def rna(
     base = optax.with_extra_args_support(base)
 
     def init(params: optax.Params) -> RnaState:
+        contract.check_params("rna", params)
+
         def zero():
             return jnp.zeros((), jnp.int32)
 
@@ -149,13 +151,15 @@ def rna(
         ends = ring.write(state.ends, state.num_pairs % history, jax.tree.map(jnp.add, params, updates))
         due = finite & (count % period == 0)
 
+        begin = base.init  # all of the base that may be held by what is traced; its update may know tracers
+
         def end_period(carry, ends, counts, ridge):
             num_pairs, starts, old_base_state = carry
             num_pairs, new = _next_start(num_pairs, starts, ends, history, ridge, counts)
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
-                fresh = trees.where(num_pairs > 0, trees.cast_like(base.init(new), old_base_state), old_base_state)
+                fresh = trees.where(num_pairs > 0, trees.cast_like(begin(new), old_base_state), old_base_state)
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())
@@ -264,6 +268,7 @@ def heavy_ball(
     """SGD as in optax, except that a loss which is not finite leaves its state alone."""
 
     def init(params: optax.Params) -> SgdState:
+        contract.check_params("rna_sgd", params)
         return SgdState(jnp.zeros((), jnp.int32), trees.zeros_like(params))
 
     def update(updates, state, params=None, *, value=None, **extra):

@@ -8,6 +8,7 @@ import math
 from typing import Any, TypeGuard
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -104,6 +105,19 @@ def at_step(hyperparameter: optax.ScalarOrSchedule, count: jax.typing.ArrayLike)
 
 
 # --- Arguments of an update -------------------------------------------------------------------------------------------
+
+
+def check_params(method: str, params: optax.Params) -> None:
+    """Raise ValueError when a leaf of the parameters is not an array of floating or complex numbers (or a number)."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype if is_number(leaf) else None
+        if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+            what = f"a {getattr(leaf, '__name__', type(leaf).__name__)}" if dtype is None else f"of dtype {dtype}"
+            raise ValueError(
+                f"{method}: the parameters' leaf {jax.tree_util.keystr(path) or 'itself'} is {what}, which has no "
+                "gradient and cannot move. Pass the floating arrays alone: params, rest = "
+                "equinox.partition(model, equinox.is_inexact_array), or nnx.split(model, nnx.Param, ...)."
+            )
 
 
 def require_params(method: str, params: optax.Params | None) -> None:

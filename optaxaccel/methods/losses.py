@@ -11,6 +11,7 @@ import optax
 from optaxaccel.methods import arguments, masks
 from optaxaccel.numerics import compiler, trees
 
+_OWN = ("updates", "state", "params", "value", "grad", "value_fn")  # what update takes for itself
 ValueFn = Callable[..., jax.typing.ArrayLike]
 
 
@@ -38,6 +39,12 @@ def bind_value_fn(
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    own = [p.name for p in named if p.default is p.empty and p.name in _OWN]
+    if own:
+        raise ValueError(
+            f"{method}: value_fn takes its data {', '.join(own)} by name, but update has arguments of that name, which "
+            "are not handed on. Rename them, or close over them: value_fn=lambda params: loss_fn(params, ...)."
+        )
     missing = [p.name for p in named if p.default is p.empty and p.name not in extra]
     if missing:
         given = ", ".join(f"{name}=..." for name in missing)
@@ -49,11 +56,18 @@ def bind_value_fn(
 
     def loss(params: optax.Params) -> jax.Array:
         try:
-            value = jnp.asarray(value_fn(params, **data))
+            value = value_fn(params, **data)
         except Exception as error:  # whatever a loss does with optax.MaskedNode, unless it fills them in
             if masks.hides(params):
                 raise masks.refusal(method) from error
             raise
+        if not hasattr(value, "dtype") and not arguments.is_number(value):
+            raise TypeError(
+                f"{method}: value_fn returned a {type(value).__name__}, but a loss is one number: auxiliary outputs "
+                "(batch statistics, logits) have no place in it. Pass value_fn=lambda params: loss_fn(params)[0], say, "
+                "and keep the auxiliary outputs of jax.value_and_grad(loss_fn, has_aux=True)."
+            )
+        value = jnp.asarray(value)
         if value.shape != ():
             raise ValueError(
                 f"{method}: value_fn returned an array of shape {value.shape}, but a loss is one number. "

@@ -45,6 +45,8 @@ def solve(
     relative: bool = True,
 ) -> jax.Array:
     """Return the weights of `weights`, given the small matrix, which serves every regularisation."""
+    # The rule outlives this call, in the program that is traced: it may hold what is static of the leaves alone.
+    arrays, leaves = _arrays(leaves), [leaf._replace(rows=(), minus=None) for leaf in leaves]
 
     @jax.custom_jvp
     def solved(arrays: Any, ridge: jax.Array, mask: jax.Array, triangle: jax.Array) -> jax.Array:
@@ -65,7 +67,7 @@ def solve(
         bent = least_squares.divide(spectrum, ridge * s, b) * mask
         return c, c * jnp.sum(bent) - bent
 
-    return solved(_arrays(leaves), jnp.asarray(regularization, mask.dtype), mask, triangle)
+    return solved(arrays, jnp.asarray(regularization, mask.dtype), mask, triangle)
 
 
 def _arrays(leaves: Sequence[Leaf]) -> Any:

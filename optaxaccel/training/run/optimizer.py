@@ -68,6 +68,11 @@ def find(name: str) -> Method:
         raise ValueError(
             f"method={name!r} is no optimiser of optax. Baselines are written like optax.sgd or optax.adam."
         )
+    if not any("learning_rate" in argument for argument in inspect.signature(make).parameters):
+        raise ValueError(
+            f"method={name!r} is a part of an optimiser and has no learning rate: alone it would climb the loss, or "
+            "not move. Pass an optimiser of optax, like optax.adam or optax.sgd."
+        )
     factory: Any = make
     return Method(name, factory, _BASELINE_COSTS.get(name, methods.Cost()), (), "optax")
 
