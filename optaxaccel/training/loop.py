@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from optaxaccel import data, models
-from optaxaccel.data import stream
+from optaxaccel.data import crops
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import records
@@ -44,7 +44,7 @@ def check(run: Run) -> None:
     """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
     models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
-    stream.crop_range(run.crop, run.image_size)
+    crops.crop_range(run.crop, run.image_size)
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optaxaccel.data import array_records, cache, npz, prepared, stream
+from optaxaccel.data import array_records, cache, crops, npz, prepared
 
 
 def save(path, image, label=None, **more):
@@ -173,10 +173,10 @@ def test_grey_images_of_sixteen_bits_are_scaled_and_not_cut_off():
     image = Image.open(io.BytesIO(encoded(Image.fromarray(values))))
     assert image.mode.startswith("I")
     square = Image.fromarray(np.full((8, 8), 32896, np.uint16))
-    np.testing.assert_array_equal(stream.crop_image(square, size=4, draw=None), np.full((4, 4, 3), 128))
-    np.testing.assert_array_equal(np.asarray(stream._eight_bits(image)), [[0, 1, 128], [255, 1, 0]])
+    np.testing.assert_array_equal(crops.crop_image(square, size=4, draw=None), np.full((4, 4, 3), 128))
+    np.testing.assert_array_equal(np.asarray(crops._eight_bits(image)), [[0, 1, 128], [255, 1, 0]])
     with pytest.raises(ValueError, match="floats"):
-        stream.crop_image(Image.fromarray(np.zeros((8, 8), np.float32)), size=4, draw=None)
+        crops.crop_image(Image.fromarray(np.zeros((8, 8), np.float32)), size=4, draw=None)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

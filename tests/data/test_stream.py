@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from optaxaccel.data import stream
+from optaxaccel.data import crops, stream
 
 from .sets import encode
 
@@ -95,8 +95,8 @@ def test_central_crop_is_the_centre(photographs):
 
     image = Image.fromarray(np.full((64, 128, 3), 7, np.uint8))
     image.paste((200, 200, 200), (64 - 28, 4, 64 + 28, 60))  # the central 56 x 56 of a short side of 64
-    assert (stream.crop_image(image, size=56, draw=None) == 200).all()
-    assert not (stream.crop_image(image, size=56, draw=np.random.default_rng(0)) == 200).all()
+    assert (crops.crop_image(image, size=56, draw=None) == 200).all()
+    assert not (crops.crop_image(image, size=56, draw=np.random.default_rng(0)) == 200).all()
 
 
 @pytest.mark.parametrize("crop", ["random_resized", "resize:16", "resize:17-40"])
@@ -104,14 +104,14 @@ def test_crops_stay_inside_and_vary(photographs, crop):
     from PIL import Image
 
     image = Image.fromarray(photographs[0])
-    crops = [stream.crop_image(image, size=16, crop=crop, draw=np.random.default_rng(seed)) for seed in range(20)]
-    assert all(each.shape == (16, 16, 3) for each in crops)
-    assert len({each.tobytes() for each in crops}) > 5
+    made = [crops.crop_image(image, size=16, crop=crop, draw=np.random.default_rng(seed)) for seed in range(20)]
+    assert all(each.shape == (16, 16, 3) for each in made)
+    assert len({each.tobytes() for each in made}) > 5
 
 
 def test_random_resized_boxes_follow_their_law():
     draw = np.random.default_rng(0)
-    boxes = np.array([stream._random_resized_box(draw, 500, 400) for _ in range(2000)])
+    boxes = np.array([crops._random_resized_box(draw, 500, 400) for _ in range(2000)])
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     assert boxes.min() >= 0
     assert boxes[:, 2].max() <= 500
@@ -121,7 +121,7 @@ def test_random_resized_boxes_follow_their_law():
     assert area.max() > 0.95
     assert 0.74 < ratio.min() < 0.77
     assert 1.30 < ratio.max() < 1.35
-    long = np.array([stream._random_resized_box(draw, 1000, 10) for _ in range(50)])
+    long = np.array([crops._random_resized_box(draw, 1000, 10) for _ in range(50)])
     assert (long[:, 2] - long[:, 0] <= 10 * 4 / 3 + 1e-9).all()
 
 
@@ -130,11 +130,11 @@ def test_flip_can_be_left_out():
 
     ramp = Image.fromarray(np.broadcast_to(np.arange(32, dtype=np.uint8)[None, :, None], (32, 32, 3)).copy())
     for flip, expected in ((False, {True}), (True, {True, False})):
-        crops = [
-            stream.crop_image(ramp, size=16, crop="resize:16", flip=flip, draw=np.random.default_rng(seed))
+        made = [
+            crops.crop_image(ramp, size=16, crop="resize:16", flip=flip, draw=np.random.default_rng(seed))
             for seed in range(20)
         ]
-        assert {bool(each[0, 0, 0] < each[0, -1, 0]) for each in crops} == expected
+        assert {bool(each[0, 0, 0] < each[0, -1, 0]) for each in made} == expected
 
 
 @pytest.mark.parametrize(
