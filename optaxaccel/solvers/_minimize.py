@@ -241,8 +241,10 @@ def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], to
         calls, searched = after.evaluations - before.evaluations, after.status
     new = MinimizeState(params, value, grad, opt_state, state.steps + 1, state.evaluations + calls, state.status)
     new = new._replace(status=_status(new, tol, searched))
-    lost = new.status == int(SearchStatus.NOT_FINITE)  # the last good point is kept
-    return jax.tree.map(lambda old, x: jnp.where(lost, old, x), state, new)._replace(status=new.status)
+    # The last good point is kept; not the method's state, whose old matrix would then take another pass and a copy.
+    lost = new.status == int(SearchStatus.NOT_FINITE)
+    point, old = new[:3], state[:3]
+    return MinimizeState(*jax.tree.map(lambda a, b: jnp.where(lost, a, b), old, point), *new[3:])
 
 
 @functools.partial(jax.jit, static_argnums=0)
