@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -50,7 +51,8 @@ def conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
       On CPU, gradients and forward-over-reverse Hessian-vector products run at full speed everywhere. What stays slow
       inside control flow there are forward mode alone (`jvp` of the loss) and reverse over reverse.
     """
-    if jax.default_backend() != "cpu":
+    # JAX does not say rightly how results of other layouts lie on an explicit mesh, so there it is the plain one.
+    if jax.default_backend() != "cpu" or any(any(jax.typeof(a).sharding.spec) for a in (x, kernel)):
         return _conv(x, kernel, geometry)
     if kernel.shape[:2] == (1, 1) and geometry.groups == 1 and geometry.padding in ("SAME", "VALID", 0):
         return x[:, :: geometry.stride, :: geometry.stride] @ kernel[0, 0]  # all derivatives are products, too
@@ -165,13 +167,22 @@ def avg_pool(x: jax.Array, size: int) -> jax.Array:
 def _windows(x: jax.Array, size: int) -> jax.Array:
     """Return disjoint windows as [N, H / size, size, W / size, size, C]."""
     n, h, w, c = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
-    return x[:, : h * size, : w * size].reshape(n, h, size, w, size, c)
+    x = x[:, : h * size, : w * size]
+    sharding = jax.typeof(x).sharding
+    spec = [*sharding.spec, *(None,) * 4][:4]
+    explicit = sharding.update(spec=jax.P(spec[0], spec[1], None, spec[2], None, spec[3])) if any(spec) else None
+    return lax.reshape(x, (n, h, size, w, size, c), out_sharding=explicit)
 
 
 def _entries(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
     """Return, for each place in the window, the entries of `x` that are there, one a window."""
     h, w = (1 + (n - size) // stride * stride for n in x.shape[1:3])
     return [x[:, i : i + h : stride, j : j + w : stride] for i in range(size) for j in range(size)]
+
+
+def _place_dtype(size: int) -> np.dtype:
+    """Return the smallest dtype that holds a place in the window."""
+    return np.min_scalar_type(size**2 - 1)
 
 
 def _pad(x: jax.Array, padding: tuple, value: float) -> jax.Array:
@@ -181,9 +192,9 @@ def _pad(x: jax.Array, padding: tuple, value: float) -> jax.Array:
 def _first_maximum(x: jax.Array, size: int, stride: int, padding: tuple) -> tuple[jax.Array, jax.Array]:
     """Return the maxima and the places in the window where they were first met."""
     largest, *others = _entries(_pad(x, padding, -jnp.inf), size, stride)
-    place = jnp.zeros(largest.shape, jnp.uint8)
+    place = jnp.zeros_like(largest, dtype=_place_dtype(size))  # like it, for its sharding
     for k, entry in enumerate(others, 1):
-        place = jnp.where(entry > largest, jnp.uint8(k), place)
+        place = jnp.where(entry > largest, place.dtype.type(k), place)
         largest = lax.max(largest, entry)
     return largest, place
 
@@ -201,7 +212,7 @@ def _max_pool_jvp(size: int, stride: int, padding: tuple, primals: tuple, tangen
     place = _first_maximum(x, size, stride, padding)[1]
     dx = _pad(dx, padding, 0.0)
     if size == stride:  # disjoint windows: the transpose is one pass over the output instead of size^2
-        places = jnp.arange(size**2, dtype=jnp.uint8).reshape(1, 1, size, 1, size, 1)
+        places = jnp.arange(size**2, dtype=place.dtype).reshape(1, 1, size, 1, size, 1)
         chosen = place[:, :, None, :, None, :] == places
         return largest, jnp.where(chosen, _windows(dx, size), 0).sum((2, 4))
     return largest, sum(jnp.where(place == k, entry, 0) for k, entry in enumerate(_entries(dx, size, stride)))

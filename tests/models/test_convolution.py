@@ -171,6 +171,40 @@ def test_tied_maxima_get_the_gradient_once():
     assert gradient.sum() == 4
 
 
+@pytest.mark.parametrize("stride", [17, 8])
+def test_a_window_of_more_places_than_a_byte_counts(stride):
+    """289 places: the last of them is where a byte would have gone round to the 33rd."""
+    x = jnp.zeros((1, 17, 17, 1)).at[0, 16, 16, 0].set(1.0)
+    got = jax.grad(lambda x: jnp.sum(max_pool(x, 17, stride)))(x)
+    np.testing.assert_array_equal(got, x)
+
+
+EXPLICIT = {
+    "conv": lambda x, k: conv(x, k, Geometry()),
+    "steps": lambda x, k: conv(x, k, Geometry(stride=2)),
+    "groups": lambda x, k: conv(x, k[:, :, :1], Geometry(groups=2)),
+    "1x1": lambda x, k: conv(x, k[:1, :1], Geometry()),
+    "max_pool": lambda x, k: max_pool(x, 2, 2),
+    "overlapping": lambda x, k: max_pool(x, 3, 2, ((1, 1), (1, 1))),
+    "avg_pool": lambda x, k: avg_pool(x, 2),
+}
+
+
+@pytest.mark.parametrize("layer", EXPLICIT)
+def test_gradients_on_an_explicit_mesh_are_those_of_one_device(layer):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(8, 6, 6, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 4)), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda x, k: jnp.sum(EXPLICIT[layer](x, k) ** 2), argnums=(0, 1)))
+    want = gradient(x, kernel)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        got = gradient(jax.device_put(x, jax.P("data")), jax.device_put(kernel, jax.P()))
+    assert jax.typeof(got[0]).sharding.spec[0] == "data"
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+
+
 def test_avg_pool_is_the_mean():
     x = jnp.arange(25.0).reshape(1, 5, 5, 1)
     np.testing.assert_allclose(avg_pool(x, 2)[0, :, :, 0], [[3, 5], [13, 15]])
