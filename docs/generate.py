@@ -6,6 +6,7 @@ Nothing here invents a number: what has not been measured is said to be not meas
 import json
 import re
 import shutil
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,10 @@ def _accuracy(values: list[float | None]) -> str:
     note = f" ({lost} diverged)" if lost else ""
     if not good:
         return "diverged"
-    mean = sum(good) / len(good)
+    mean = statistics.fmean(good)
     if len(good) == 1:
         return f"{mean:.1f}{note}"
-    error = (sum((value - mean) ** 2 for value in good) / (len(good) - 1) / len(good)) ** 0.5
+    error = statistics.stdev(good) / len(good) ** 0.5
     return f"{mean:.1f} ± {error:.1f}{note}"
 
 

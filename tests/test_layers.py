@@ -3,6 +3,7 @@
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import timeit
@@ -128,3 +129,22 @@ def test_import_contracts_hold():
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "0 broken" in run.stdout
+
+
+ROOMS = ["numerics", *(f"training/{name}" for name in ("run", "steps", "keeping", "histories", "many"))]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_header_of_a_room_names_all_its_modules(room):
+    folder = ROOT / "optaxaccel" / room
+    header = (folder / "__init__.py").read_text(encoding="utf-8")
+    modules = {module.name for module in pkgutil.iter_modules([str(folder)])}
+    missing = sorted(name for name in modules if not re.search(rf"\b{name}\b", header))
+    assert not missing, f"the header of optaxaccel/{room}/__init__.py does not say what {', '.join(missing)} is for"
+
+
+def test_no_file_is_longer_than_300_lines():
+    folders = ("optaxaccel", "experiments", "benchmarks", "docs", "tests")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert {name: lines for name, lines in long.items() if lines > 300} == {}

@@ -38,10 +38,7 @@ class PalState(NamedTuple):
     curvature: jax.Array
     case: jax.Array
 
-    @property
-    def measurement_failed(self) -> jax.Array:
-        """Whether the loss measured in the last step was not finite."""
-        return self.case == int(parabola.ParabolaCase.NOT_MEASURED)
+    measurement_failed = parabola.ParabolaState.measurement_failed
 
 
 def pal(

@@ -10,7 +10,7 @@ import problems
 import pytest
 
 import optaxaccel
-from optaxaccel import ParabolaCase
+from optaxaccel import PalState, ParabolaCase, ParabolaState
 from optaxaccel.methods._parabola import SLOPES
 
 MU, MAX, LAMBDA = 0.1, 1.0, 0.6
@@ -256,3 +256,8 @@ def test_the_scalars_are_exact_sums_for_bfloat16():
 
     _, state = tx.update(w, tx.init(w), w, value=loss(w), value_fn=loss)
     assert float(state.slope) == pytest.approx(-np.sqrt(5003) * (1 + 2**-7), rel=1e-6)
+
+
+def test_the_state_is_that_of_the_search_and_the_momentum():
+    assert set(PalState._fields) == {*ParabolaState._fields, "momentum"}
+    assert PalState.measurement_failed is ParabolaState.measurement_failed

@@ -1,6 +1,7 @@
 """What stays of a run. Read `journal` first: it turns measurements into rows.
 
 records     JSON lines: written, cut off where a run was stopped, read again
+soundness   what a record's rows must hold
 journal     what is measured, when it is fetched, how it is written and told
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
 interrupt   signals and the lock of a folder
