@@ -60,8 +60,8 @@ def fixed_point(
         `args`.
       x0: where to start, a tree of real or complex floating numbers. Under `jax.vmap` every member has its own status.
       *args: trees of arrays that F depends on.
-      method: "anderson"; "acx" keeps 5 copies of x in place of 2 `history` + 5 and is best below 100 unknowns; "plain"
-        iterates F, which is right for noisy maps.
+      method: "anderson"; "acx" does no linear algebra and keeps 6 copies of x where the default keeps 2 `history` + 8;
+        "plain" iterates F, which is right for noisy maps.
       history: differences kept, >= 1. 5 takes 6 % more evaluations and half the memory (measured on 29 maps).
       rtol: converged is |F(x) - x| <= atol + rtol |F(x)|, over all leaves, >= 0. Below 1e-7 float32 has no digits.
       atol: see `rtol`, in units of x, >= 0.
@@ -95,8 +95,8 @@ def fixed_point(
       0.35355
 
     Costs:
-      A turn is one evaluation of F, two passes over the differences of residuals and one over those of images, in
-      every second turn only.
+      A turn is one evaluation of F and a pass over the differences of residuals; every second one has another such
+      pass and one over those of images.
 
     References:
       Anderson, "Iterative Procedures for Nonlinear Integral Equations", J. ACM 12, 1965. Walker and Ni, "Anderson
