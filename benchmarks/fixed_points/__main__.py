@@ -96,12 +96,12 @@ def page(measured: dict[str, Any]) -> str:
         "### Evaluations of F, float64",
         "F: failed. o: another fixed point.",
         table.of_maps(double),
-        "### Solvers, float32 to 1e-5",
+        f"### Solvers, float32 to 1e-5, {len(single)} maps",
         table.of_solvers(single),
         "### Goals",
         table.markdown(["figure", "measured", "goal", "met"], table.goals(double, single, measured["costs"])),
         f"`python -m benchmarks.fixed_points` measures every row anew. {origin['machine']}; commit\n"
-        f"{origin['commit'][:9] or 'unknown'}; {versions}; {origin['time'][:10]}.",
+        f"{origin['commit'][:9] or 'unknown'}; {versions}; {origin['time'][:10]}. {origin.get('note', '')}".rstrip(),
     ]
     return "\n\n".join(parts) + "\n"
 
