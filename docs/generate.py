@@ -87,7 +87,7 @@ def card(name: str) -> str:
     rows = [
         ["paper", method.paper],
         ["a step costs, beyond the gradient handed in", ", ".join(calls) or "nothing"],
-        ["buffers as large as the parameters in its state", f"{method.state_copies:g}"],
+        ["buffers as large as the parameters in its state", method.copies()],
         ["hyperparameters that are never traced", ", ".join(f"`{a}`" for a in method.static_args) or "none"],
     ]
     call = f"optaxaccel.{method.make.__name__}({example})"

@@ -16,10 +16,7 @@ def markdown(columns: Sequence[str], alignment: str, rows: Sequence[Sequence[str
 def methods() -> str:
     """Return one row a method."""
     columns = ["method", "losses", "gradients", "Hessian products", "state copies", "paper"]
-    rows = [
-        [f"`{card.name}`", *(f"{n:g}" for n in (*card.cost, card.state_copies)), card.paper]
-        for card in METHODS.values()
-    ]
+    rows = [[f"`{card.name}`", *(f"{n:g}" for n in card.cost), card.copies(), card.paper] for card in METHODS.values()]
     return markdown(columns, "lrrrrl", rows)
 
 
