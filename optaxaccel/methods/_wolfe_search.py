@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxaccel.methods import contract
+from optaxaccel.methods import contract, masks
 from optaxaccel.methods.compiled_once import compiled_once
 from optaxaccel.methods.loss_along_line import loss_and_slope, refuse_integers
 from optaxaccel.numerics import trees
@@ -144,6 +144,8 @@ def scale_by_wolfe_search(
         contract.require_params("scale_by_wolfe_search", params)
         contract.require_extra("scale_by_wolfe_search", "value_fn", value_fn)
         refuse_integers(params)
+        if grad is not None:
+            grad = masks.hidden_as(updates, grad)  # optax masks the updates, and not what else it hands on
         line = functools.partial(_step, rule, max_evaluations, aux is not None)
         return compiled_once(line, value_fn, updates, state, params, value, grad, extra)
 

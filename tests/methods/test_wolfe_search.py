@@ -85,24 +85,40 @@ def test_auxiliary_output_is_that_of_the_accepted_point():
 
 
 def test_the_first_trial_is_that_of_scipy():
-    """Length about one at first, then from the last decrease; the loss is flat enough that each trial is accepted."""
+    """Length about one at first, then from the last decrease, and never longer than the direction."""
     trials = []
 
     def loss(x):
         jax.debug.callback(lambda x: trials.append(float(x)), x)
-        return 1e-3 * (x - 100.0) ** 2
+        return 0.05 * (x - 100.0) ** 2
 
     tx, x = descent(), jnp.float32(0.0)
-    x, state = one_step(tx, loss, x, value=jnp.float32(10.0), grad=jnp.float32(-0.2))
+    x, state = one_step(tx, loss, x, value=jnp.float32(500.0), grad=jnp.float32(-10.0))
     jax.effects_barrier()
-    assert trials[0] == pytest.approx(1.0 * 0.2)  # min(1, 2.02 * 0.1 / 0.04) of the direction 0.2
-    before, now = 10.0, float(state[1].value)
+    assert trials[0] == pytest.approx(1.01 * 10.0 / 10.0)  # 2.02 times half the slope over its square, times 10
     trials.clear()
-    slope = -(float(state[1].grad) ** 2)
-    one_step(tx, loss, x, state, state[1].value, state[1].grad)
+    value, grad = state[1].value, state[1].grad
+    state = (state[0], state[1]._replace(last_value=value + 1e-3 * grad**2))
+    one_step(tx, loss, x, state, value, grad)
     jax.effects_barrier()
-    expected = min(1.0, 2.02 * (now - before) / slope) * -float(state[1].grad)
-    assert trials[0] - float(x) == pytest.approx(expected, rel=1e-4)
+    assert trials[0] - float(x) == pytest.approx(-2.02e-3 * float(grad), rel=1e-2)
+
+
+def test_hidden_leaves_may_be_filled_in_by_the_loss():
+    frozen = jnp.array([1.0, 2.0])
+
+    def loss(params):
+        kept = frozen if isinstance(params["kept"], optax.MaskedNode) else params["kept"]
+        return jnp.sum((params["moved"] - kept) ** 2)
+
+    params = {"moved": jnp.zeros(2), "kept": frozen}
+    value, grad = jax.value_and_grad(loss)(params)
+    mask = {"moved": True, "kept": False}
+    for make in (optaxaccel.bfgs, optaxaccel.lbfgs):
+        for masked in (optax.masked, optaxaccel.masked):
+            tx = masked(make(), mask)
+            updates, _ = tx.update(grad, tx.init(params), params, value=value, grad=grad, value_fn=loss)
+            assert float(loss({"moved": updates["moved"], "kept": frozen})) < 0.5 * float(value)
 
 
 # --- What it says -----------------------------------------------------------------------------------------------------

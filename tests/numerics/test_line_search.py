@@ -101,6 +101,39 @@ def test_more_thuente_takes_the_steps_of_scipy(name, first):
         assert int(found.evaluations) == len(calls)
 
 
+def bumpy(c, lib):
+    """A line of random numbers, steep or flat, with several minima, and its slope."""
+    value = lambda a: -a * c[0] + c[1] * a * a + c[2] * lib.sin(c[3] * a + c[4]) + c[5] * a**4  # noqa: E731
+    slope = lambda a: -c[0] + 2 * c[1] * a + c[2] * c[3] * lib.cos(c[3] * a + c[4]) + 4 * c[5] * a**3  # noqa: E731
+    return value, slope
+
+
+@pytest.mark.parametrize("rule", ["more_thuente", "zoom"])
+def test_random_lines_take_the_steps_of_scipy(rule):
+    rng = np.random.default_rng(0)
+    make = {"more_thuente": more_thuente, "zoom": zoom}[rule](decrease=C1, curvature=0.1)
+    ours = jax.jit(lambda c, first: run(make, *bumpy(c, jnp), first))
+    theirs = {"more_thuente": scipy_search.scalar_search_wolfe1, "zoom": scipy_search.scalar_search_wolfe2}[rule]
+    trials = []
+    while len(trials) < 60:
+        c = 10.0 ** rng.uniform(-1.5, 1.5, size=6) * np.array([1, 1, 1, 1, 1, 0.1])
+        value, slope = bumpy(c, np)
+        if slope(0.0) > -1e-3:
+            continue
+        first = 10.0 ** rng.uniform(-2, 0)
+        old = value(0.0) - first * slope(0.0) / 2.02
+        found = ours(jnp.asarray(c), first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            want = theirs(value, slope, value(0.0), old, slope(0.0), c1=C1, c2=0.1)
+        if want[0] is None or want[-1] is None:  # SciPy's doubling may end at any step
+            continue
+        assert int(found.verdict) == Verdict.ACCEPTED
+        np.testing.assert_allclose(float(found.step), want[0], rtol=1e-7)
+        trials.append(int(found.evaluations))
+    assert max(trials) >= 5
+
+
 @pytest.mark.parametrize("first", [f for f in FIRSTS if f <= 1.0])
 @pytest.mark.parametrize("name", LINES)
 def test_zoom_takes_the_steps_of_scipy(name, first):
@@ -147,11 +180,12 @@ def test_what_is_accepted_satisfies_the_conditions(rule, name, first):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, "more_thuente"])
 def test_a_trial_that_is_not_finite_shortens_the_step(rule, bad):
     """The loss is finite up to 1.01 only, and its minimum is at 1."""
+    make = RULES.get(rule) or functools.partial(more_thuente, decrease=C1, curvature=C2)
     found = run(
-        RULES[rule](),
+        make(),
         lambda a: jnp.where(a < 1.01, (a - 1.0) ** 2, bad),
         lambda a: jnp.where(a < 1.01, 2.0 * (a - 1.0), bad),
         50.0,
