@@ -48,6 +48,12 @@ DAMAGED = [
     *(([START, ROW, {**END, "seconds": value}], "line 3: 'seconds'") for value in ("[/x]", 10**400)),
     ([START, {k: v for k, v in ROW.items() if k != "value_calls"}], "'value_calls' is None"),
     ([START, ROW, {**END, "status": 3}], "line 3: 'status'"),
+    ([START, {k: v for k, v in ROW.items() if k != "split"}, END], "line 2: 'split'"),
+    ([START, TRAIN, END], "holds no evaluation"),
+    *(
+        ([{**START, "spec": {**SPEC, "schedule": {"a": v}}}, ROW], "schedule of 'a'")
+        for v in (None, 3, [], {}, {"name": 3})
+    ),
     ([START, "[" * 100_000, ROW], "line 2 is damaged"),
     ([START, "1" * 10_000, ROW], "line 2 is damaged"),
     ([START, "{", ROW], "line 2 is damaged"),

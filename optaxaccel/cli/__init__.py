@@ -32,6 +32,7 @@ __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status."""
+    sys.unraisablehook = failures.quiet_about_closed_loops
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 

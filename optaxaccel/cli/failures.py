@@ -1,6 +1,8 @@
 """What an error means for whoever typed a command: an exit status, and one message instead of a traceback."""
 
 import errno
+import sys
+from typing import Any
 
 from optaxaccel.cli.terminal import BAD_INPUT, FAILED
 
@@ -12,6 +14,16 @@ def explained(error: Exception) -> tuple[int | None, str]:
     """Return the exit status of an error and what to say, or (None, "") where it is a fault of this program."""
     status = _status(error)
     return status, "" if status is None else _shortened(_text(error))
+
+
+def quiet_about_closed_loops(unraisable: Any) -> None:
+    """Print what could not be raised, but not what threads of checkpoints complain of after their event loop has ended.
+
+    tensorstore (0.1.86) prints a traceback for every write that was under way when another failed.
+    """
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)
 
 
 def _status(error: Exception) -> int | None:

@@ -10,7 +10,7 @@ def list_(command: List) -> int:
         from optaxaccel import METHODS
 
         rows = [
-            [card.name, f"{c.values:g}", f"{c.grads:g}", f"{c.hvps:g}", f"{card.state_copies:g}", card.paper]
+            [card.name, f"{c.values:g}", f"{c.grads:g}", f"{c.hvps:g}", card.copies(), card.paper]
             for card in METHODS.values()
             for c in [card.cost]
         ]

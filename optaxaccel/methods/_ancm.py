@@ -32,6 +32,7 @@ class AncmState(NamedTuple):
       round_move: :math:`\lVert \hat x_k - x_{k+1} \rVert` of the last round that was finished; inf before.
       round_start: :math:`\hat x_k`, where the accelerated steps of this round began, a tree like the parameters.
       lead: x - y, by how much the parameters are ahead of the sequence y, as in `agd`.
+      num_attempts: how often the finder ran, int32.
     """
 
     count: jax.Array
@@ -43,11 +44,12 @@ class AncmState(NamedTuple):
     round_move: jax.Array
     round_start: optax.Params
     lead: optax.Updates
+    num_attempts: jax.Array
 
     @property
     def search_attempts(self) -> jax.Array:
-        """How often the finder ran: once a search, and again after each jump (not after the last one allowed)."""
-        return self.num_searches + self.num_jumps
+        """How often the finder ran: once a search, and again after each jump but the last one allowed."""
+        return self.num_attempts
 
     def eval_params(self, params: optax.Params) -> optax.Params:
         """Return y, which belongs to the parameters x."""
@@ -155,6 +157,7 @@ def ancm(
             position=jnp.zeros((), jnp.int32),
             num_searches=jnp.zeros((), jnp.int32),
             num_jumps=jnp.zeros((), jnp.int32),
+            num_attempts=jnp.zeros((), jnp.int32),
             eigenvalue=jnp.zeros((), dtype),
             round_move=jnp.full((), jnp.inf, dtype),
             round_start=trees.fresh_copy(params),
@@ -197,6 +200,7 @@ def ancm(
             position=jnp.where(finite, position, state.position),
             num_searches=state.num_searches + searches.astype(jnp.int32),
             num_jumps=state.num_jumps + found.num_jumps,
+            num_attempts=state.num_attempts + found.num_attempts,
             eigenvalue=jnp.where(searches, found.eigenvalue, state.eigenvalue),
             round_move=round_move,
             round_start=round_start,

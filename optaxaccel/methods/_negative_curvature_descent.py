@@ -28,12 +28,14 @@ class Descent(NamedTuple):
       num_jumps: jumps taken, int32.
       eigenvalue: the estimate of the last search.
       residual: its residual norm.
+      num_attempts: searches made, int32.
     """
 
     displacement: optax.Updates
     num_jumps: jax.Array
     eigenvalue: jax.Array
     residual: jax.Array
+    num_attempts: jax.Array
 
 
 class NegativeCurvatureDescentState(NamedTuple):
@@ -45,6 +47,7 @@ class NegativeCurvatureDescentState(NamedTuple):
       num_jumps: jumps taken so far, int32.
       eigenvalue: the lowest curvature that the last search found.
       residual: the residual norm of that search.
+      num_attempts: searches so far, int32.
     """
 
     count: jax.Array
@@ -52,6 +55,12 @@ class NegativeCurvatureDescentState(NamedTuple):
     num_jumps: jax.Array
     eigenvalue: jax.Array
     residual: jax.Array
+    num_attempts: jax.Array
+
+    @property
+    def search_attempts(self) -> jax.Array:
+        """How often the finder ran."""
+        return self.num_attempts
 
 
 def negative_curvature_descent(
@@ -140,6 +149,7 @@ def negative_curvature_descent(
             num_jumps=jnp.zeros((), jnp.int32),
             eigenvalue=jnp.zeros((), dtype),
             residual=jnp.zeros((), dtype),
+            num_attempts=jnp.zeros((), jnp.int32),
         )
 
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
@@ -159,6 +169,7 @@ def negative_curvature_descent(
             count = optax.safe_increment(state.count)
             num_jumps = state.num_jumps + found.num_jumps
             new = state._replace(count=count, num_jumps=num_jumps, eigenvalue=found.eigenvalue, residual=found.residual)
+            new = new._replace(num_attempts=state.num_attempts + found.num_attempts)
             return found.displacement, new
 
         def hold():
@@ -222,6 +233,7 @@ def descend(
             so_far.num_jumps + jumps.astype(jnp.int32),
             found.eigenvalue.astype(dtype),
             found.residual.astype(dtype),
+            so_far.num_attempts + 1,
         ), jumps
 
     def goes_on(carry: tuple[Descent, jax.Array]) -> jax.Array:
@@ -246,7 +258,8 @@ def attempt_cost(finder: Finder | str) -> contract.Cost:
 def no_descent(params: optax.Params) -> Descent:
     """Return the descent of no step."""
     dtype = trees.accumulation_dtype()
-    return Descent(trees.zeros_like(params), jnp.zeros((), jnp.int32), jnp.zeros((), dtype), jnp.zeros((), dtype))
+    none, zero = jnp.zeros((), jnp.int32), jnp.zeros((), dtype)
+    return Descent(trees.zeros_like(params), none, zero, zero, none)
 
 
 def _sign(gradient: optax.Updates, vector: optax.Updates, key: jax.Array) -> jax.Array:
@@ -262,5 +275,6 @@ CARD = contract.Card(
     example={"step_size": 0.5},
     cost=contract.Cost(values=1, grads=1, hvps=16),
     static_args=("finder", "max_steps", "step_rule", "seed"),
+    counts_attempts=True,
     reservations={"descends": "it moves along negative curvature only, of which a convex problem has none"},
 )

@@ -290,6 +290,7 @@ CARD = Card(
     make=rna_sgd,
     paper="Scieur, Oyallon, d'Aspremont and Bach, 2018",
     example={"learning_rate": 0.5, "history": 4, "period": 3, "regularization": 0.03},
-    state_copies=9.0,
+    state_copies=21.0,
+    example_copies=9.0,
     static_args=("history", "period", "start", "reset_base"),
 )

@@ -1,5 +1,6 @@
 """The card by which a method describes itself to tests, documentation, command line and experiments."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class Card(NamedTuple):
       paper: the source, as a short citation.
       example: keyword arguments with which `make` works on a well-scaled problem.
       cost: oracle calls of one step beyond the gradient handed in.
-      state_copies: buffers as large as the parameters that the state keeps.
+      state_copies: buffers as large as the parameters that the state keeps, at the defaults.
+      example_copies: the same of `example`; None where it is no other number.
       static_args: hyperparameters that set shapes or loops; they are never traced.
       reservations: items of the contract suite that do not apply, each with its reason.
       counts_attempts: whether the state tells how often a finder ran, see `search_attempts`; `cost` is then what is
@@ -47,3 +49,17 @@ class Card(NamedTuple):
     static_args: tuple[str, ...] = ()
     reservations: Mapping[str, str] = {}
     counts_attempts: bool = False
+    example_copies: float | None = None
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what a call at the defaults has to be given: of the example what has none."""
+        parameters = inspect.signature(self.make).parameters
+        return {
+            name: value for name, value in self.example.items() if parameters[name].default is inspect.Parameter.empty
+        }
+
+    def copies(self) -> str:
+        """Return the state's copies in words: at the defaults, and with the example where that is another number."""
+        if self.example_copies is None:
+            return f"{self.state_copies:g}"
+        return f"{self.state_copies:g} ({self.example_copies:g} as in the example)"

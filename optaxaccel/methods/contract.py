@@ -34,7 +34,7 @@ from optaxaccel.methods.card import Card, Cost
 from optaxaccel.methods.iterates import eval_params
 from optaxaccel.methods.losses import ValueFn, bind_value_fn, loss_is_finite, step_is_finite
 from optaxaccel.methods.masks import as_seen_by, hidden_as, is_masked, refuse_masked
-from optaxaccel.methods.states import measurement_failed, restart, search_attempts
+from optaxaccel.methods.states import line_calls, measurement_failed, restart, search_attempts
 
 __all__ = [
     "Card",
@@ -53,6 +53,7 @@ __all__ = [
     "hidden_as",
     "is_masked",
     "is_number",
+    "line_calls",
     "loss_is_finite",
     "measurement_failed",
     "refuse_masked",

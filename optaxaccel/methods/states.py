@@ -59,6 +59,15 @@ class Searches(Protocol):
         ...
 
 
+class SearchesLine(Protocol):
+    """The method searches along a line, with as many trials as it takes."""
+
+    @property
+    def evaluations(self) -> jax.Array:
+        """How many losses with their gradients the searches took so far, int32."""
+        ...
+
+
 Kind = TypeVar("Kind")
 
 
@@ -95,3 +104,32 @@ def measurement_failed(opt_state: optax.OptState) -> jax.Array:
 def search_attempts(opt_state: optax.OptState) -> jax.Array:
     """Return how often a finder of negative curvature has run, int32; methods that search when they need to tell it."""
     return sum([state.search_attempts for state in find(opt_state, Searches)], start=jnp.zeros((), jnp.int32))
+
+
+def line_calls(opt_state: optax.OptState, before: optax.OptState) -> tuple[jax.Array, jax.Array] | None:
+    """Return the losses, and the gradients with them, that line searches took in the last step; None without any.
+
+    Beside our own searches those of optax (0.2.8) are known, by the information that they leave in their states: a
+    trial of `scale_by_zoom_linesearch` is a gradient (with its loss), one of `scale_by_backtracking_linesearch` a loss.
+
+    Args:
+      opt_state: the state after the step.
+      before: the state before it.
+    """
+    none = jnp.zeros((), jnp.int32)
+    made = [
+        (none, after.evaluations - start.evaluations)
+        for after, start in zip(find(opt_state, SearchesLine), find(before, SearchesLine), strict=True)
+    ]
+    for node in jax.tree.leaves(opt_state, is_leaf=_optax_search):
+        if _optax_search(node):
+            trials = jnp.asarray(node.info.num_linesearch_steps)
+            made.append((none, trials) if hasattr(node.info, "curvature_error") else (trials, none))
+    if not made:
+        return None
+    values, grads = (sum(each, start=none) for each in zip(*made, strict=True))
+    return values, grads
+
+
+def _optax_search(node: Any) -> bool:
+    return hasattr(type(node), "_fields") and hasattr(getattr(node, "info", None), "num_linesearch_steps")

@@ -51,11 +51,24 @@ def test_reservations_name_items_and_give_reasons(card: Card):
         assert len(reason.split()) > 3, f"{key!r}: {reason!r} is no reason"
 
 
-def test_state_copies_are_as_declared(card: Card):
+def copies_of(tx) -> float:
     params = {"a": jax.ShapeDtypeStruct((1000, 500), jnp.float32), "b": jax.ShapeDtypeStruct((500_000,), jnp.float32)}
-    state = jax.eval_shape(build(card).init, params)
-    copies = sum(leaf.size for leaf in jax.tree.leaves(state)) / 1e6
-    assert abs(copies - card.state_copies) < 0.01, f"the state holds {copies:.3f} copies of the parameters"
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tx.init, params))) / 1e6
+
+
+def test_state_copies_are_as_declared(card: Card):
+    """At the defaults, which is what a user gets, and with the example."""
+    plain, example = copies_of(card.make(**card.defaults())), copies_of(build(card))
+    assert abs(plain - card.state_copies) < 0.01, f"the state holds {plain:.3f} copies of the parameters"
+    declared = card.state_copies if card.example_copies is None else card.example_copies
+    assert abs(example - declared) < 0.01, f"the example's state holds {example:.3f} copies of the parameters"
+    assert card.example_copies != card.state_copies, "None says so"
+    histories = inspect.signature(card.make).parameters.keys() & {"history"}
+    for name in histories:  # another setting: as many copies fewer or more as there are trees
+        one, three = (copies_of(card.make(**{**card.defaults(), name: count})) for count in (1, 3))
+        per_tree = (three - one) / 2
+        usual = inspect.signature(card.make).parameters[name].default
+        assert abs(one + per_tree * (usual - 1) - card.state_copies) < 0.01
 
 
 def test_the_same_start_gives_the_same_run(card: Card):

@@ -1,6 +1,8 @@
 """What is said of checkpoints of another precision, and of a disk that is full before there is any."""
 
 import errno
+import subprocess
+import sys
 import types
 
 import jax
@@ -34,6 +36,23 @@ def test_a_full_disk_is_told_with_what_is_whole(before, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert ("the checkpoint before this one is whole" in str(full.value)) is before
     kept.close()
+
+
+@pytest.mark.parametrize("size", ["size=300k", "size=30m,nr_inodes=14"])
+def test_a_disk_without_room_or_inodes_is_told_in_one_line(size, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be made here: mount is not allowed")
+    try:
+        command = [sys.executable, "-m", "optaxaccel", "train", "--model-args", "hidden=(64,)", "--steps", "30"]
+        command += ["--save-seconds", "0", "--log-every", "3", "--devices", "1", "--out", str(disk / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("optaxaccel: No space left on")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_row_that_does_not_fit_names_its_file(monkeypatch):

@@ -57,13 +57,51 @@ def test_a_checkpoint_from_before_attempts_were_counted_goes_on():
         return Journal(RUN, recipe, records.Writer(None), None, 8, 11)
 
     before = begun()
-    before.logged, before.pending = 4, [[0.5, 0.9, 1.0, 0.0, 3.0]]
+    before.logged, before.pending = 4, [[0.5, 0.9, 1.0, 0.0, 3.0, -1.0, -1.0]]
     memory = before.memory(lambda metrics: metrics)
     new, old = begun(), begun()
     new.recall(memory)
     assert (new.logged, new.pending) == (4, before.pending)
     old.recall({**{k: v for k, v in memory.items() if k != "attempts"}, "pending": [[0.5, 0.9, 1.0, 0.0]]})
-    assert (old.attempts, old.pending) == (0, [[0.5, 0.9, 1.0, 0.0, 0.0]])
+    assert (old.attempts, old.pending) == (0, [[0.5, 0.9, 1.0, 0.0, 0.0, -1.0, -1.0]])
+
+
+COUNTED = [  # at the defaults, at the card's example, and at another setting
+    ("negative_curvature_descent", {"step_size": 0.1}),
+    ("negative_curvature_descent", {"step_size": 0.1, "max_steps": 3}),
+    ("ancm", {"learning_rate": 0.1, "period": 3, "ncd_max_steps": 1}),
+    ("ancm", optaxaccel.METHODS["ancm"].example),
+    ("gose_sgd", {"learning_rate": 0.1, "gradient_threshold": 1e9, "check_every": 2}),
+    ("pal", {}),
+    ("pal", {"momentum": 0.0}),
+    ("optax.lbfgs", {}),
+    ("optax.lbfgs", {"memory_size": 3}),
+    ("baseline.backtracking_sgd", {}),
+    ("baseline.backtracking_sgd", {"max_learning_rate": 100.0}),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments"), COUNTED)
+def test_rows_count_every_time_that_the_loss_was_computed(tmp_path, monkeypatch, method, arguments):
+    """A loss and a gradient compute it once each, and so does a search, whose products are of one linear map."""
+    from optaxaccel.training.steps import loss as losses
+    from optaxaccel.training.steps import remember
+
+    computed = []
+    cross_entropy = losses.cross_entropy
+
+    def counted(logits, label):
+        jax.debug.callback(lambda: computed.append(1))
+        return cross_entropy(logits, label)
+
+    monkeypatch.setattr(losses, "cross_entropy", counted)
+    monkeypatch.setattr(remember, "_RESULTS", {})
+    run = RUN.replace(method=method, method_args=dict(arguments), model_args={"hidden": ()})
+    assert loop.train(run, tmp_path / "record.jsonl", devices=1).status == "done"
+    jax.effects_barrier()
+    last = [row for row in rows(tmp_path) if row["kind"] == "eval"][-1]
+    searches = last["hvp_calls"] / optaxaccel.lanczos().cost.hvps
+    assert last["value_calls"] + last["grad_calls"] + searches == len(computed)
 
 
 @pytest.mark.parametrize("jumps", [1, 2, 3])

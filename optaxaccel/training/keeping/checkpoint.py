@@ -35,6 +35,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, run: Run, *, say: Any = logging.getLogger(__name__).warning):
         """Open a folder, which is made, and clear away what a killed process left half-written."""
+        _told_by_us(True)
         folder = folder.absolute()
         self.folder, self.run, self.say = folder, run, say
         self._newest = {False: -1, True: -1}  # what the manager says of it differs between processes for a while
@@ -98,6 +99,7 @@ class Checkpoints:
                 self._last.close()
             finally:
                 self._best.close()
+        _told_by_us(False)  # not where that failed: threads that are left over complain until the process ends
 
     def steps(self) -> list[int]:
         """Return the updates after which there are checkpoints of `last`, newest first."""
@@ -156,7 +158,7 @@ class Checkpoints:
             )
 
     def _writing(self) -> Any:
-        return _writing(self.folder, bool(self.steps()))
+        return _writing(self.folder)
 
 
 def _x64() -> bool:
@@ -171,17 +173,33 @@ def _options(keep: int) -> ocp.CheckpointManagerOptions:
     return ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
 
 
+def _told_by_us(whether: bool) -> None:
+    """Keep orbax's threads from printing the traceback of every one of a hundred writers that a full disk stops.
+
+    What went wrong is raised by the next save, check or wait all the same, and told in one message.
+    """
+    for name in ("absl", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.addFilter(_of_writers) if whether else logger.removeFilter(_of_writers)
+
+
+def _of_writers(record: logging.LogRecord) -> bool:
+    """Return whether to let a message pass."""
+    mine = record.name == "asyncio" or "orbax" in record.pathname
+    return not (mine and record.levelno >= logging.ERROR)
+
+
 @contextmanager
-def _writing(folder: Path, one_before: bool) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     """Turn what libraries say of a full or read-only disk into one OSError that names the folder."""
     try:
         yield
     except Exception as error:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # orbax's other writers fail, too, at length
         text = " ".join(str(e) for e in (error, error.__cause__) if e is not None)
         number = error.errno if isinstance(error, OSError) else None
         if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
-            kept = "; the checkpoint before this one is whole" if one_before else ""
+            whole = any(path.name.isdigit() for path in (folder / "last").glob("*"))  # those under way end otherwise
+            kept = "; the checkpoint before this one is whole" if whole else ""
             raise OSError(errno.ENOSPC, f"No space left on the disk{kept}", str(folder)) from error
         if isinstance(error, OSError):
             raise

@@ -14,8 +14,10 @@ from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.records import Writer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps.step import METRICS
+from optaxaccel.training.steps.step import METRICS, UNKNOWN
 
+_BEFORE = {"attempts": 0, "line": None}  # what a checkpoint knows that is older than the count
+_OLDER = {"search_attempts": 0.0, "line_values": UNKNOWN, "line_grads": UNKNOWN}  # likewise of the metrics of a step
 Metrics = Any  # METRICS of one step: an array on its way from the device, or numbers
 
 
@@ -53,6 +55,7 @@ class Journal:
         self.log_every = run.log_every or max(1, epoch // 10)
         self.pending: list[Metrics] = []
         self.logged, self.skipped, self.skipped_in_a_row, self.attempts = 0, 0, 0, 0
+        self.line: list[int] | None = None  # losses and gradients of searches along lines, where the state tells them
         self.seconds = self.wait_seconds = self.logged_seconds = 0.0
         self.last_eval: Mapping[str, Any] = {}
         self.best = -1.0
@@ -119,6 +122,9 @@ class Journal:
         count = len(faults)
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
+        if end and columns["line_values"][0] != UNKNOWN:
+            made = [int(columns[name][:end].sum(dtype=float)) for name in ("line_values", "line_grads")]
+            self.line = [so_far + now for so_far, now in zip(self.line or (0, 0), made, strict=True)]
         if good:
             self.attempts = int(columns["search_attempts"][good[-1]])
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
@@ -181,7 +187,7 @@ class Journal:
 
     def position(self, step: int) -> dict[str, Any]:
         """Return where the run is: steps, epochs, oracle calls so far and training seconds."""
-        calls = self.recipe.calls(step, self.attempts)
+        calls = self.recipe.calls(step, self.attempts, None if self.line is None else (self.line[0], self.line[1]))
         return {
             "step": step,
             "epoch": round(step / self.epoch, 6),
@@ -229,6 +235,7 @@ class Journal:
     _KEPT = (
         "logged",
         "attempts",
+        "line",
         "skipped",
         "skipped_in_a_row",
         "seconds",
@@ -247,8 +254,8 @@ class Journal:
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on from what `memory` returned; checkpoints from before attempts were counted know of none."""
         for name in self._KEPT:
-            setattr(self, name, memory.get(name, 0) if name == "attempts" else memory[name])
-        self.pending = [[*m, 0.0][: len(METRICS)] for m in memory["pending"]]
+            setattr(self, name, memory.get(name, _BEFORE[name]) if name in _BEFORE else memory[name])
+        self.pending = [[*m, *(_OLDER[name] for name in METRICS[len(m) :])] for m in memory["pending"]]
         self.last_eval = dict(memory["last_eval"])
 
 

@@ -48,6 +48,10 @@ def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> 
                 if name not in _TEXTS and isinstance(row[name], (int, float, str)):
                     _check_number(where, row, name, strict=False)
 
+    kinds = [row["kind"] for row in rows]
+    if rows[-1].get("status") == "done" and kinds[-1] == "end" and "eval" not in kinds:
+        raise ValueError(f"{path} says that the run is done, and holds no evaluation, with which every run ends.")
+
 
 def refuse_other_than_rows(path: Path, rows: Sequence[Any]) -> None:
     """Raise ValueError unless every line is an object with a kind."""
@@ -66,6 +70,10 @@ def _check_start(where: str, row: Mapping[str, Any]) -> None:
     for name, wanted in _SPEC.items():
         if name in spec or name in _NEEDED:
             _check(f"{where}, spec", spec, name, wanted)
+    for name, schedule in spec["schedule"].items():
+        named = isinstance(schedule, str) or (isinstance(schedule, Mapping) and isinstance(schedule.get("name"), str))
+        if not named:
+            raise ValueError(f"{where}, spec: the schedule of {name!r} is {_shown(schedule)}, which names none.")
     for name in ("compile_seconds", "members", "steps", "steps_per_epoch"):
         if row.get(name) is not None:
             _check_number(where, row, name, strict=True)

@@ -22,12 +22,10 @@ from optaxaccel.training.run.spec import Run
 
 _LARGEST = 100_000  # of an argument that sets how many trees are kept, or the length of a loop
 _LONGEST_TABLE = 10**8  # steps of a schedule, whose values are kept as a table
-_BASELINE_COSTS = {  # oracle calls of a step beyond the gradient handed in, where there are any
-    "optax.lbfgs": methods.Cost(values=1.0, grads=1.0),
+_BASELINE_COSTS = {  # calls of a step beyond the gradient handed in; of optax's searches their states tell the number
     "optax.contrib.momo": methods.Cost(),
     "baseline.parabola_adam": methods.Cost(values=1.0),
     "baseline.parabola_indian": methods.Cost(values=1.0),
-    "baseline.backtracking_sgd": methods.Cost(values=2.0),  # at least one trial, and its step grows until one fails
 }
 
 
@@ -89,8 +87,16 @@ class Recipe(NamedTuple):
         values = {name: _schedule(value) if jnp.ndim(value) else value for name, value in numbers.items()}
         return optax.with_extra_args_support(self.method.make(**self.static, **values))
 
-    def calls(self, steps: int, attempts: int) -> methods.Cost:
-        """Return the oracle calls beyond the gradients handed in: what the finder really took where that is counted."""
+    def calls(self, steps: int, attempts: int, line: tuple[int, int] | None = None) -> methods.Cost:
+        """Return the oracle calls beyond the gradients handed in: what was really made where that is counted.
+
+        Args:
+          steps: the number of updates.
+          attempts: how often a finder of negative curvature ran.
+          line: losses and gradients that searches along lines took, where the method's state tells them.
+        """
+        if line is not None:
+            return methods.Cost(*map(float, line))
         each, count = self.method.cost, steps
         if self.method.counts_attempts:
             finder = self.static.get("finder", self.method.arguments()["finder"].default)

@@ -13,7 +13,8 @@ from optaxaccel.training.steps import loss as losses
 from optaxaccel.training.steps.loss import Batch, Options
 from optaxaccel.training.steps.state import TrainState
 
-METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed", "search_attempts")
+METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed", "search_attempts", "line_values", "line_grads")
+UNKNOWN = -1.0  # of `line_values` and `line_grads`, where a method does not search along lines
 
 
 def packed(metrics: Mapping[str, jax.Array]) -> jax.Array:
@@ -42,9 +43,10 @@ def train_step(
       options: how the step is computed.
 
     Returns:
-      (the state after the step, {"loss", "accuracy", "grad_norm"} at the parameters before it, whether a
-      "measurement_failed", and the "search_attempts" so far); under `options.skip` a step with a fault changes nothing
-      but the step count.
+      (the state after the step, METRICS). "loss", "accuracy" and "grad_norm" are at the parameters before it;
+      "measurement_failed" tells of the step, "search_attempts" counts from the start, "line_values" and "line_grads"
+      what searches along lines took in the step. Under `options.skip` a step with a fault changes nothing but the step
+      count.
     """
     value_and_grad, value_fn = losses.of_step(model, state, batch, options)
     (loss, (net_state, accuracy)), grad = value_and_grad(state.params)
@@ -58,6 +60,8 @@ def train_step(
     failed = contract.measurement_failed(opt_state)
     metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": grad_norm, "measurement_failed": failed}
     metrics["search_attempts"] = contract.search_attempts(opt_state)
+    line_calls = contract.line_calls(opt_state, state.opt_state) or (UNKNOWN, UNKNOWN)
+    metrics["line_values"], metrics["line_grads"] = line_calls
     new = TrainState(state.step + 1, params, net_state, opt_state, state.key)
     if options.skip:
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & ~failed
