@@ -14,6 +14,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods._interpolatron import mixed_step
 from optaxaccel.numerics import gram_weights, ring, sums, trees
+from optaxaccel.numerics.boxes import without_boxes
 
 __all__ = ["AndersonState", "anderson"]
 
@@ -233,7 +234,7 @@ def anderson(
             guard=guard,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
 
 
 # --- The safeguard ----------------------------------------------------------------------------------------------------

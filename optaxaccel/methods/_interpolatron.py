@@ -15,6 +15,7 @@ import optax
 
 from optaxaccel.methods import contract
 from optaxaccel.numerics import ring, trees
+from optaxaccel.numerics.boxes import without_boxes
 from optaxaccel.numerics.trees import Tree
 
 __all__ = ["InterpolatronState", "interpolatron"]
@@ -140,7 +141,7 @@ def interpolatron(
         held = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return moves, InterpolatronState(made, held, iterates, gradients)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _check_coefficients(coefficients: Any) -> None:

@@ -13,6 +13,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
 from optaxaccel.numerics import extrapolation_weights, ring, sequences, trees
+from optaxaccel.numerics.boxes import unboxed
 from optaxaccel.numerics.branching import when
 
 __all__ = ["RnaState", "rna", "rna_sgd"]
@@ -134,7 +135,7 @@ def rna(
         def zero():
             return jnp.zeros((), jnp.int32)
 
-        starts, ends = ring.stack_copies(params, history), ring.stack_copies(params, history)
+        starts, ends = (ring.stack_copies(unboxed(params), history) for _ in range(2))
         return RnaState(zero(), zero(), zero(), starts, ends, base.init(params))
 
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
@@ -148,8 +149,14 @@ def rna(
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         # The newest point is written in every step, so that the updates are not an operand of the loop below: those
         # would have to lie in memory, which takes twice as long as this.
-        ends = ring.write(state.ends, state.num_pairs % history, jax.tree.map(jnp.add, params, updates))
+        here = unboxed(jax.tree.map(jnp.add, params, updates))
+        ends = ring.write(state.ends, state.num_pairs % history, here)
         due = finite & (count % period == 0)
+
+        structure = jax.tree.structure(params)
+
+        def boxed(tree):
+            return jax.tree.unflatten(structure, jax.tree.leaves(tree))
 
         begin = base.init  # all of the base that may be held by what is traced; its update may know tracers
 
@@ -159,13 +166,13 @@ def rna(
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
-                fresh = trees.where(num_pairs > 0, trees.cast_like(begin(new), old_base_state), old_base_state)
+                fresh = trees.where(num_pairs > 0, trees.cast_like(begin(boxed(new)), old_base_state), old_base_state)
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())
         ridge = jnp.asarray(contract.at_step(regularization, state.count), trees.accumulation_dtype())
         num_pairs, starts, fresh = when(due, end_period, carry, ends, count > start * period, ridge)
-        new = ring.read(starts, num_pairs % history)
+        new = boxed(ring.read(starts, num_pairs % history))
         updates = jax.tree.map(lambda u, x, p: jnp.where(due, trees.difference(x, p), u), updates, new, params)
         base_state = fresh if reset_base else base_state
         return updates, RnaState(count, notfinite, num_pairs, starts, ends, base_state)
