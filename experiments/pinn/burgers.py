@@ -19,7 +19,14 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs("burgers")
 
-VERDICT = {}
+VERDICT = {
+    "small": (
+        "partly reproduced",
+        "The order is as claimed, SSBroyden 2.8e-3, SSBFGS 3.0e-3, BFGS 6.6e-3, the three L-BFGS 1.2e-2 to 1.5e-2, "
+        "Adam 1.7e-1, but the factor to L-BFGS is 4 and not 10 or more. Best are new points every 250 evaluations "
+        "(8.4e-4): 500 fixed points are few for this front.",
+    ),
+}
 
 if __name__ == "__main__":
     run_definition(__file__)
