@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check docs pages figures sensitivity bench clean constraints
+.PHONY: help demo test test-optimised check docs pages figures sensitivity bench clean constraints
 
 help:            ## list the verbs
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: $(VENV)/train.stamp  ## compare five methods on handwritten digits: a table and a figure in under a minute
 	@rm -rf runs/demo
@@ -19,6 +19,9 @@ demo: $(VENV)/train.stamp  ## compare five methods on handwritten digits: a tabl
 
 test: $(VENV)/dev.stamp  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-optimised: $(VENV)/dev.stamp  ## run all tests on fully optimised programs, as users do (once a week)
+	@XLA_FLAGS=--xla_force_host_platform_device_count=4 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, format, types, import contracts
 	@$(BIN)/ruff check .
