@@ -19,7 +19,14 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs("allen_cahn")
 
-VERDICT = {}
+VERDICT = {
+    "small": (
+        "partly reproduced",
+        "L-BFGS (0.47 to 0.49) and first-order methods have found next to nothing after 1,000 evaluations, BFGS 0.17, "
+        "SSBFGS 0.068, SSBroyden 0.049: a tenth of L-BFGS, and far from the digits of the equations of Poisson. New "
+        "points every 250 evaluations end at 0.012.",
+    ),
+}
 
 if __name__ == "__main__":
     run_definition(__file__)
