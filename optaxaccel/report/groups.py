@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optaxaccel.training.keeping.records import Record
+from optaxaccel.training.run.arguments import text_of
 from optaxaccel.training.run.spec import PROBLEM, SEED, setting_of
 
 _TOLD = frozenset({"method", "method_args", "schedule", "weight_decay", "decay"})  # what `in_words` says anyway
@@ -21,17 +22,11 @@ def in_words(spec: Mapping[str, Any], more: Collection[str] = ()) -> str:
     parts = [f"{name}={value}" for name, value in spec["method_args"].items()]
     shared: dict[str, list[str]] = {}
     for name, value in spec["schedule"].items():
-        shared.setdefault(_schedule(value), []).append(name)
+        shared.setdefault(text_of(value), []).append(name)
     parts += [f"{' and '.join(names)}: {text}" for text, names in shared.items()]
     parts += [f"weight_decay={spec['weight_decay']} ({spec['decay']})"] if spec["weight_decay"] else []
     parts += [f"{name}={spec.get(name)}" for name in more if name not in _TOLD]
     return ", ".join(parts) or "defaults"
-
-
-def _schedule(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return str(value)
-    return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
 
 
 def differing(specs: Sequence[Mapping[str, Any]], apart_from: Collection[str] = SEED) -> list[str]:
@@ -155,7 +150,7 @@ def _apart(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], fields: 
         maps = [other.get(field) or {} for other in specs]
         entries = dict.fromkeys(entry for one in maps for entry in one)
         differ = [e for e in entries if any(one.get(e) != maps[0].get(e) for one in maps[1:])]
-        words += [f"{entry}={_schedule(value[entry])}" if entry in value else f"no {entry}" for entry in differ]
+        words += [f"{entry}={text_of(value[entry])}" if entry in value else f"no {entry}" for entry in differ]
     return words
 
 

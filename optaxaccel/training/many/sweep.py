@@ -16,7 +16,7 @@ from optaxaccel.training import loop
 from optaxaccel.training.keeping import records
 from optaxaccel.training.many.together import Group, Job
 from optaxaccel.training.run import optimizer
-from optaxaccel.training.run.arguments import parse_arguments
+from optaxaccel.training.run.arguments import parse_arguments, text_of
 from optaxaccel.training.run.spec import SEED, Run, setting_of
 from optaxaccel.training.steps import program
 
@@ -121,16 +121,10 @@ def label(run: Run, base: Run) -> str:
         usual = base.as_dict()[name]
         if isinstance(value, dict):
             dotted = "" if name == "method_args" else f"{name}."
-            words += [f"{dotted}{k}={_in_words(v)}" for k, v in value.items() if k not in usual or v != usual[k]]
+            words += [f"{dotted}{k}={text_of(v)}" for k, v in value.items() if k not in usual or v != usual[k]]
         elif value != usual and name != "seed":
             words.append(f"{name}={value}")
     return " ".join(words) or run.method
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, dict) and "name" in value:
-        return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
-    return str(value)
 
 
 # --- Many runs --------------------------------------------------------------------------------------------------------

@@ -35,6 +35,17 @@ def parse_arguments(text: str) -> dict[str, Any]:
         ) from error
 
 
+def text_of(value: Any) -> str:
+    """Return a value as text; what `parse_arguments` made of a call is written as the call.
+
+    >>> text_of({"name": "exponential_decay", "decay_rate": 0.9})
+    'exponential_decay(decay_rate=0.9)'
+    """
+    if isinstance(value, Mapping) and "name" in value:
+        return f"{value['name']}({', '.join(f'{k}={v}' for k, v in value.items() if k != 'name')})"
+    return str(value)
+
+
 def _keywords(call: ast.Call) -> dict[str, Any]:
     names = [keyword.arg for keyword in call.keywords]
     if call.args or None in names or len(set(names)) < len(names):
