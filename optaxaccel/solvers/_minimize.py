@@ -243,8 +243,8 @@ def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], to
     new = new._replace(status=_status(new, tol, searched))
     # The last good point is kept; not the method's state, whose old matrix would then take another pass and a copy.
     lost = new.status == int(SearchStatus.NOT_FINITE)
-    point, old = new[:3], state[:3]
-    return MinimizeState(*jax.tree.map(lambda a, b: jnp.where(lost, a, b), old, point), *new[3:])
+    params, value, grad = jax.tree.map(lambda a, b: jnp.where(lost, a, b), state[:3], new[:3])
+    return new._replace(params=params, value=value, grad=grad)
 
 
 @functools.partial(jax.jit, static_argnums=0)
