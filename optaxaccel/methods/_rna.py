@@ -13,7 +13,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
 from optaxaccel.numerics import extrapolation_weights, ring, sequences, trees
-from optaxaccel.numerics.boxes import unboxed
+from optaxaccel.numerics.boxes import boxing, unboxed
 from optaxaccel.numerics.branching import when
 
 __all__ = ["RnaState", "rna", "rna_sgd"]
@@ -153,11 +153,7 @@ def rna(
         ends = ring.write(state.ends, state.num_pairs % history, here)
         due = finite & (count % period == 0)
 
-        structure = jax.tree.structure(params)
-
-        def boxed(tree):
-            return jax.tree.unflatten(structure, jax.tree.leaves(tree))
-
+        boxed = boxing(params)
         begin = base.init  # all of the base that may be held by what is traced; its update may know tracers
 
         def end_period(carry, ends, counts, ridge):

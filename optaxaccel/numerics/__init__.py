@@ -12,6 +12,7 @@ differences            least squares over a ring of differences and their Gram m
 curvature              products with a Hessian and its lowest eigenpair
 flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next
+boxes                  arrays out of the boxes in which Flax says how they lie over devices, and back
 branching              a part of a program that runs now and then
 compiler               what the compiler has to be told: one function a note
 packing                a tree as a few long vectors

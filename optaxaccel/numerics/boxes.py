@@ -4,6 +4,7 @@ A box names the axes of its array. Stacked histories have one axis more, in fron
 wrong ones: they are kept without.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,9 +31,10 @@ def unboxed(tree: Tree) -> Tree:
     return jax.tree.map(inside, tree, is_leaf=is_box)
 
 
-def boxed_like(like: Tree, tree: Tree) -> Tree:
-    """Return the leaves of a tree without boxes in the structure of one that may have some."""
-    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(tree))
+def boxing(like: Tree) -> Callable[[Tree], Tree]:
+    """Return the way back: it puts the leaves of a tree without boxes into the structure of one that may have some."""
+    structure = jax.tree.structure(like)
+    return lambda tree: jax.tree.unflatten(structure, jax.tree.leaves(tree))
 
 
 def without_boxes(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
@@ -43,6 +45,6 @@ def without_boxes(inner: optax.GradientTransformationExtraArgs) -> optax.Gradien
 
     def update(updates, state, params=None, **extra):
         moved, state = inner.update(unboxed(updates), state, unboxed(params), **extra)
-        return boxed_like(updates, moved), state
+        return boxing(updates)(moved), state
 
     return optax.GradientTransformationExtraArgs(init, update)
