@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import optaxaccel
+from optaxaccel.methods._limited_memory import apply_pairs
 from optaxaccel.methods._quasi_newton_update import QUASI_NEWTON_METHODS
 
 
@@ -228,3 +229,24 @@ def test_stands_before_any_search():
     for _ in range(60):
         x, state = step(x, state)
     np.testing.assert_allclose(x, 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("stored", [0, 2, 4, 7])
+def test_pairs_give_the_product_with_the_matrix_that_they_make(stored):
+    """Updates of BFGS by the last four pairs, from the identity scaled by the newest; half of the variables at rest."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6))
+    hessian = root @ root.T + np.eye(6)
+    pairs = [(s, hessian @ s) for s in rng.normal(size=(stored, 6))]
+    steps, changes = np.zeros((2, 4, 6))
+    for k, (s, y) in enumerate(pairs):
+        steps[k % 4], changes[k % 4] = s, y
+    g = rng.normal(size=6)
+    for free in (np.ones(6), np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])):
+        cut = [(s * free, y * free) for s, y in pairs[-4:]]
+        cut = [(s, y) for s, y in cut if s @ y > 0]
+        H = np.eye(6) * (cut[-1][0] @ cut[-1][1] / (cut[-1][1] @ cut[-1][1]) if cut else 1.0)
+        for s, y in cut:
+            H = twin(H, s, y, -np.linalg.solve(H, s), 1.0, "bfgs")
+        got = jax.jit(apply_pairs)(g, steps, changes, stored, free)
+        np.testing.assert_allclose(got, H @ (g * free) * free, rtol=1e-10, atol=1e-12)
