@@ -37,7 +37,7 @@ def accelerate(
 
     The step is taken for a map with a fixed point: full-batch gradient descent, a whole epoch in a fixed order, a sweep
     of coordinate descent. Every second call is an extrapolation as in `fixed_point`; where the next residual
-    |step_fn(params) - params| soars, it is taken back. Steps with fresh noise have no fixed point: there `rejected`
+    `|step_fn(params) - params|` soars, it is taken back. Steps with fresh noise have no fixed point: there `rejected`
     grows and nothing is won. An optimiser's state may be handed through `args` and `aux`; plain gradient descent, whose
     step depends on the parameters alone, gains most.
 

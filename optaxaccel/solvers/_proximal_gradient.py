@@ -97,7 +97,7 @@ def proximal_gradient(
       TypeError: `params` has integer leaves.
 
     Example:
-      The lasso of one variable, (x - 3)^2 / 2 + |x|, has its minimum at 2:
+      The lasso of one variable, `(x - 3)^2 / 2 + |x|`, has its minimum at 2:
 
       >>> import functools, jax.numpy as jnp, optaxaccel
       >>> prox = functools.partial(optaxaccel.prox_lasso, l1reg=1.0)
