@@ -10,9 +10,10 @@ least_squares          weights of sum one from such columns, safe in float32
 extrapolation_weights  the same weights, with their derivative
 differences            least squares over a ring of differences and their Gram matrix, kept up to date
 curvature              products with a Hessian and its lowest eigenpair
+boxes                  parameters in boxes that say how they lie over devices
 flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next
-boxes                  arrays out of the boxes in which Flax says how they lie over devices, and back
+boxes                  parameters in boxes that say how they lie over devices
 branching              a part of a program that runs now and then
 compiler               what the compiler has to be told: one function a note
 packing                a tree as a few long vectors
