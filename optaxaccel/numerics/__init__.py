@@ -13,7 +13,6 @@ curvature              products with a Hessian and its lowest eigenpair
 boxes                  parameters in boxes that say how they lie over devices
 flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next
-boxes                  parameters in boxes that say how they lie over devices
 branching              a part of a program that runs now and then
 compiler               what the compiler has to be told: one function a note
 packing                a tree as a few long vectors
