@@ -81,6 +81,11 @@ def accelerate(
 
     def step(params: Any, state: AndersonSteps, *args: Any) -> Any:
         got = step_fn(params, *args)
+        if has_aux and not (isinstance(got, tuple) and len(got) == 2):
+            raise ValueError(
+                f"accelerate: with has_aux=True the step must return the pair (params, aux), it returned a "
+                f"{type(got).__name__}. Return two things, or leave has_aux out."
+            )
         image, *aux = got if has_aux else (got,)
         params, state = anderson_update(
             image, params, state, rtol=rtol, atol=atol, project=project, valid=valid, bounds=bounds

@@ -12,7 +12,7 @@ from jax import lax
 from optaxaccel.methods import contract
 from optaxaccel.solvers import anderson_steps, implicit, loop
 from optaxaccel.solvers.anderson_steps import AndersonSteps
-from optaxaccel.solvers.domain import Domain, box
+from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
 
@@ -111,14 +111,17 @@ def fixed_point(
     x0 = as_unknowns("fixed_point", x0)
     rule = _rule(method, history, callback, project, valid, bounds, axis_name)
     _check_limits(rtol, atol, max_maps)
+    if isinstance(max_maps, int):
+        max_maps = min(max_maps, jnp.iinfo(jnp.int32).max)  # maps are counted in 32 bits
+    limits = loop.Limits(rtol, atol, max_maps, as_box(bounds, x0))
     if phantom is not None:
         contract.check_count("phantom", phantom, "it is the number of last steps that are differentiated")
     how = (rule, bool(has_aux), phantom)
     try:
         hash((fun, how))
     except TypeError:  # a callable that holds arrays, as Equinox's modules do
-        return _solve(fun, how, x0, args, loop.Limits(rtol, atol, max_maps))
-    return _compiled(fun, how, x0, args, loop.Limits(rtol, atol, max_maps))
+        return _solve(fun, how, x0, args, limits)
+    return _compiled(fun, how, x0, args, limits)
 
 
 def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.Limits) -> FixedPoint:
@@ -220,28 +223,42 @@ def anderson_update(
       (0.73909, 7)
     """
     x = as_unknowns("anderson_update", x)
+    if not isinstance(state, AndersonSteps):
+        raise TypeError(
+            f"anderson_update: state is a {type(state).__name__}. The order is anderson_update(F(x), x, state), with "
+            "the state of anderson_init(x) or of the last call."
+        )
     if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, state.point):
         raise ValueError(
             f"anderson_update: x has the shapes {jax.tree.map(jnp.shape, x)}, the state was made for "
             f"{jax.tree.map(jnp.shape, state.point)}. Call anderson_init(x) for this x."
         )
+    if jax.tree.map(jnp.result_type, x) != jax.tree.map(jnp.result_type, state.point):
+        raise TypeError(
+            f"anderson_update: x has the dtypes {jax.tree.map(jnp.result_type, x)}, the state was made for "
+            f"{jax.tree.map(jnp.result_type, state.point)}. Call anderson_init(x) for this x, or cast it."
+        )
     image = as_image("anderson_update", image, x)
     rule = _rule("anderson", state.gram.shape[0], None, project, valid, bounds, axis_name)
     _check_limits(rtol, atol, 1)
+    return _turn(rule.domain, axis_name, image, x, state, loop.Limits(rtol, atol, 1, as_box(bounds, x)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _turn(domain: Domain, axis_name: Any, image: Any, x: Any, state: AndersonSteps, limits: loop.Limits) -> Any:
     products = Products(axis_name)
-    return anderson_steps.step(evaluate(image, x, products, rtol, atol), state, rule.domain, products)
+    evaluation = evaluate(image, x, products, limits.rtol, limits.atol)
+    return anderson_steps.step(evaluation, state, domain._replace(box=limits.box), products)
 
 
 def _rule(method, history, callback, project, valid, bounds, axis_name) -> loop.Rule:
     contract.check_choice("method", method, loop.METHODS)
     _check_history(history)
-    if bounds is not None:
-        if project is not None:
-            raise ValueError(
-                "bounds and project are both given, and which comes first is not clear. Pass one: "
-                "project=lambda x: jnp.clip(..., lower, upper)."
-            )
-        project = box(bounds)
+    if bounds is not None and project is not None:
+        raise ValueError(
+            "bounds and project are both given, and which comes first is not clear. Pass one: "
+            "project=lambda x: jnp.clip(..., lower, upper)."
+        )
     return loop.Rule(method, history, Domain(project, valid), axis_name, callback)
 
 
@@ -253,6 +270,9 @@ def _check_limits(rtol: Any, atol: Any, max_maps: Any) -> None:
     contract.check_number("rtol", rtol, "the residual over |F(x)| is compared with it", at_least=0.0, below=math.inf)
     contract.check_number("atol", atol, "the residual is compared with it", at_least=0.0, below=math.inf)
     contract.check_number("max_maps", max_maps, "it is the number of evaluations of the map", at_least=1)
+    for name, value in {"rtol": rtol, "atol": atol, "max_maps": max_maps}.items():
+        if jnp.ndim(value):
+            raise ValueError(f"{name} has the shape {jnp.shape(value)}, but all unknowns share one. Pass a number.")
 
 
 for _status in FixedPointStatus:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from optaxaccel.numerics import trees
@@ -16,10 +17,11 @@ HALVINGS = 3  # of an extrapolation, towards the last point taken, before a plai
 
 
 class Domain(NamedTuple):
-    """A projection and a predicate, each or None; hashable, so that a compiled solver can be found by it."""
+    """A projection, a predicate and a box, each or None; without a box hashable, so that a solver is found by it."""
 
     project: Callable[[Any], Any] | None = None
     valid: Callable[[Any], Any] | None = None
+    box: tuple[trees.Tree, trees.Tree] | None = None
 
     def enter(self, point: trees.Tree, anchor: trees.Tree, when: jax.Array) -> tuple[trees.Tree, jax.Array, jax.Array]:
         """Bring an extrapolated point into the domain.
@@ -35,6 +37,8 @@ class Domain(NamedTuple):
         project, valid = self.project, self.valid
         if project is not None:
             point = trees.cast_like(_same("project", project(point), point), point)
+        if self.box is not None:
+            point = jax.tree.map(jnp.clip, point, *self.box)
         if valid is None:
             return point, jnp.array(True), jnp.zeros((), jnp.int32)
 
@@ -61,18 +65,49 @@ def halfway(point: trees.Tree, anchor: trees.Tree) -> trees.Tree:
     return jax.tree.map(lambda c, x: (x + (c - x) / 2).astype(x.dtype), point, anchor)
 
 
-def box(bounds: tuple[Any, Any]) -> Callable[[Any], Any]:
-    """Return the projection onto lower <= x <= upper; a bound is a tree like x, or one number or array for all."""
-    lower, upper = bounds
+def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree] | None:
+    """Return `bounds` as two trees like x: arrays, which may change without a new compilation.
 
-    def clip(x):
-        def spread(bound):
-            same = jax.tree.structure(bound) == jax.tree.structure(x)
-            return bound if same else jax.tree.map(lambda _: bound, x)
+    Raises:
+      ValueError: it is no pair, does not fit x, or leaves no room.
+      TypeError: x or a bound is complex.
+    """
+    if bounds is None:
+        return None
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
+    lower, upper = (_spread(bound, x, none) for bound, none in zip(bounds, (-jnp.inf, jnp.inf), strict=True))
+    jax.tree.map(_refuse_crossed, lower, upper)
+    return lower, upper
 
-        return jax.tree.map(jnp.clip, x, spread(lower), spread(upper))
 
-    return clip
+def _spread(bound: Any, x: trees.Tree, none: float) -> trees.Tree:
+    if bound is None:
+        bound = none
+    if jax.tree.structure(bound) != jax.tree.structure(x):
+        if not jax.tree_util.treedef_is_leaf(jax.tree.structure(bound)):
+            raise ValueError(
+                f"bounds has a bound of the structure {jax.tree.structure(bound)} for unknowns of the structure "
+                f"{jax.tree.structure(x)}. Pass a tree like x0, or one number for all."
+            )
+        bound = jax.tree.map(lambda _: bound, x)
+
+    def leaf(b, x):
+        if jnp.iscomplexobj(x) or jnp.iscomplexobj(b):
+            raise TypeError("bounds: complex numbers have no order. Use project=, or real and imaginary parts.")
+        shape = jnp.shape(b)
+        if len(shape) > x.ndim or any(m not in (1, n) for m, n in zip(shape[::-1], x.shape[::-1], strict=False)):
+            raise ValueError(f"bounds has the shape {shape} for an unknown of shape {x.shape}. Pass one like x0.")
+        return jnp.asarray(b, x.dtype)
+
+    return jax.tree.map(leaf, bound, x)
+
+
+def _refuse_crossed(lower: Any, upper: Any) -> None:
+    if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
+        return
+    if not np.all(np.asarray(lower) <= np.asarray(upper)):
+        raise ValueError("bounds: some lower bound lies above its upper bound, or is NaN: there is no point between.")
 
 
 def _same(name: str, got: Any, point: Any) -> Any:

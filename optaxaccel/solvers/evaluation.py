@@ -64,8 +64,11 @@ def as_unknowns(name: str, x0: Any) -> Any:
     """Return x0 with strongly typed arrays as leaves.
 
     Raises:
+      ValueError: there are no leaves.
       TypeError: a leaf is not a number of floating point, real or complex.
     """
+    if not jax.tree.leaves(x0):
+        raise ValueError(f"{name}: x0={x0!r} holds no numbers, so there is nothing to find. Pass where to start.")
 
     def leaf(path, x):
         dtype = trees.leaf_dtype(x)

@@ -68,7 +68,7 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
 
 def _solve(jacobian: Callable[[Any], Any], side: Any, rule: Rule, limits: Limits) -> Any:
     """Return u with u - J u = b."""
-    rule = rule._replace(domain=Domain(), callback=None)
+    rule, limits = rule._replace(domain=Domain(), callback=None), limits._replace(box=None)
 
     def difference(u):
         return jax.tree.map(jnp.subtract, u, jacobian(u))

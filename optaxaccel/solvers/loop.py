@@ -36,6 +36,7 @@ class Limits(NamedTuple):
     rtol: jax.typing.ArrayLike
     atol: jax.typing.ArrayLike
     max_maps: jax.typing.ArrayLike
+    box: Any = None
 
 
 class Solved(NamedTuple):
@@ -67,12 +68,12 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
       rule: the method.
       limits: tolerances and the number of maps.
     """
-    products = Products(rule.axis_name)
+    products, domain = Products(rule.axis_name), rule.domain._replace(box=limits.box)
     coarse = max((float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(x0)), default=0.0)
 
     def turn(carry: _Carry) -> _Carry:
         found = evaluate(image(carry.candidate), carry.candidate, products, limits.rtol, limits.atol)
-        candidate, state = _step(rule)(found, carry.state, rule.domain, products)
+        candidate, state = _step(rule)(found, carry.state, domain, products)
         better = found.finite & ((found.residual < carry.least) | found.converged)
         progress = found.finite & (found.residual < PROGRESS * carry.mark)
         stale = jnp.where(progress, 0, carry.stale + 1)

@@ -57,3 +57,10 @@ def test_a_step_that_returns_something_else_is_refused():
     fast = accelerate(lambda x: x[:1])
     with pytest.raises(ValueError, match=r"\(1,\)"):
         fast.step(jnp.ones(2), fast.init(jnp.ones(2)))
+
+
+@pytest.mark.parametrize("got", [jnp.cos, lambda x: (x, 1, 2)])
+def test_auxiliary_output_is_a_pair(got):
+    fast = accelerate(got, has_aux=True)
+    with pytest.raises(ValueError, match=r"pair \(params, aux\)"):
+        fast.step(jnp.ones(2), fast.init(jnp.ones(2)))

@@ -75,6 +75,40 @@ def test_the_step_pair_knows_the_domain_too():
     assert int(state.status) == FixedPointStatus.CONVERGED
 
 
+def test_other_bounds_are_not_compiled_for():
+    traced = []
+
+    def fun(x):
+        traced.append(1)
+        return 0.5 * x + 1
+
+    for lower in (-1, 0.0, np.zeros(2), None):
+        result = fixed_point(fun, jnp.zeros(2), bounds=(lower, 5))
+        np.testing.assert_allclose(result.value, 2.0, rtol=1e-5)
+    assert len(traced) <= 2  # the map is traced twice for one program
+    inside = jax.grad(lambda top: fixed_point(lambda x: 0.5 * x + top, 0.0, bounds=(0.0, 3 * top)).value)(1.0)
+    np.testing.assert_allclose(inside, 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "told"),
+    [
+        ((5.0, 1.0), ValueError, "above"),
+        ((np.nan, 1.0), ValueError, "NaN"),
+        (5.0, ValueError, "pair"),
+        ((0.0, 1.0, 2.0), ValueError, "pair"),
+        ((np.zeros(3), 1.0), ValueError, r"\(3,\)"),
+        (({"a": 0.0}, 1.0), ValueError, "structure"),
+        ((1j, 1.0), TypeError, "complex"),
+    ],
+)
+def test_bad_bounds_are_refused(bounds, error, told):
+    with pytest.raises(error, match=told):
+        fixed_point(jnp.cos, jnp.ones(2), bounds=bounds)
+    with pytest.raises(error, match=told):
+        anderson_update(jnp.ones(2), jnp.ones(2), anderson_init(jnp.ones(2)), bounds=bounds)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

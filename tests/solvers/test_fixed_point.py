@@ -220,6 +220,22 @@ def test_nothing_is_compiled_again_for_other_numbers():
     assert update._cache_size() == 1
 
 
+def test_a_loop_of_ones_own_compiles_once():
+    compiled = []
+    x, state = jnp.ones(3), anderson_init(jnp.ones(3))
+    for turn in range(6):
+        if turn == 3:  # by then the first point, a jump and a plain step have been there
+            jax.monitoring.register_event_duration_secs_listener(compile_listener(compiled))
+        x, state = anderson_update(np.cos(x), x, state, rtol=10.0 ** -(9 + turn))
+    assert not compiled
+    fixed_point(lambda x: x / 2 + 1, 1.0)
+    assert compiled, "the listener hears nothing"
+
+
+def compile_listener(heard):
+    return lambda event, seconds, **_: heard.append(event) if "backend_compile" in event else None
+
+
 def test_auxiliary_output_is_that_of_the_value():
     result = fixed_point(lambda x: (jnp.cos(x), {"sine": jnp.sin(x), "n": 3}), jnp.array(1.0), has_aux=True)
     np.testing.assert_allclose(result.aux["sine"], np.sin(np.arccos(result.value)), rtol=1e-12)
@@ -255,6 +271,8 @@ def test_a_callable_that_cannot_be_hashed_is_a_map():
         (jnp.cos, 1.0, {"max_maps": 0}, ValueError, "max_maps=0"),
         (jnp.cos, 1.0, {"bounds": (0, 1), "project": jnp.abs}, ValueError, "bounds and project"),
         (jnp.cos, 1.0, {"phantom": 0}, ValueError, "phantom=0"),
+        (lambda x: x, {}, {}, ValueError, "nothing to find"),
+        (jnp.cos, np.ones(2), {"rtol": np.full(2, 1e-3)}, ValueError, r"rtol has the shape \(2,\)"),
     ],
 )
 def test_bad_input_is_refused(fun, x0, options, error, told):
@@ -270,6 +288,14 @@ def test_bad_steps_are_refused():
         anderson_update(jnp.ones(3), jnp.ones(3), state)
     with pytest.raises(ValueError, match="history=0"):
         anderson_init(1.0, history=0)
+    with pytest.raises(TypeError, match="float32"):
+        anderson_update(jnp.ones(2, jnp.float32), jnp.ones(2, jnp.float32), state)
+    with pytest.raises(TypeError, match="order"):
+        anderson_update(state, jnp.ones(2), jnp.ones(2))
+
+
+def test_a_limit_beyond_32_bits_is_no_limit():
+    assert int(fixed_point(jnp.cos, 1.0, max_maps=10**12).status) == fixed_point.CONVERGED
 
 
 def test_the_public_names_are_there():
