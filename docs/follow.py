@@ -50,8 +50,20 @@ def due() -> str:
 
 
 def readme(text: str) -> str:
-    """Return the README with the table of methods as the cards have it."""
-    return re.sub(r"^\| method \| losses .*?(?=\n\n)", lambda _: tables.methods(), text, flags=re.DOTALL | re.MULTILINE)
+    """Return the README with the table of methods as the cards have it, and that of verdicts as experiments do."""
+    text = re.sub(r"^\| method \| losses .*?(?=\n\n)", lambda _: tables.methods(), text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^How the papers' claims ended\..*?reach it\.$", lambda _: _verdicts(), text, flags=re.DOTALL | re.MULTILINE
+    )
+
+
+def _verdicts() -> str:
+    """Return the table of verdicts with links from the README."""
+    from optaxaccel.report import overview
+    from optaxaccel.training.many import experiment
+
+    table = overview.verdicts(experiment.find(ROOT / "experiments"))
+    return re.sub(r"\]\((\w+/README.md)\)", r"](experiments/\1)", table)
 
 
 def skeleton(name: str) -> str:

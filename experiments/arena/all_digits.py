@@ -29,8 +29,7 @@ VERDICT = {
     "small": (
         "measured",
         "Tuned, all twenty methods lie within two percent, about the spread between seeds: the test accuracy "
-        "of so small a problem tells them apart hardly at all. Untuned they differ by two orders of "
-        "magnitude, PAL least (see the sensitivities).",
+        "of so small a problem tells them apart hardly at all.",
     )
 }
 

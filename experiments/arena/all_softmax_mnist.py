@@ -27,9 +27,9 @@ RUNS = {
 VERDICT = {
     "small": (
         "measured",
-        "Schedule-free SGD leads, then Adam, RMSProp and accelerated momentum; plain gradient descent is "
-        "behind all forms of momentum and AdaGrad, as expected. PAL without decay is last: a noise floor "
-        "again.",
+        "Schedule-free SGD leads, then Adam, accelerated gradient descent and the forms of momentum; plain "
+        "gradient descent is behind all of them and AdaGrad, as expected. PAL without decay of its step sizes "
+        "is last: a noise floor. RNA once an epoch cannot act within one.",
     )
 }
 

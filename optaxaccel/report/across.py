@@ -1,11 +1,12 @@
 """Across experiments: ranks of the contenders that several plans share, and what not tuning costs on them."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from optaxaccel.report import tables
-from optaxaccel.report.groups import by_label, groups, hyperparameters
+from optaxaccel.report.groups import by_label, groups
 from optaxaccel.report.published import calls_to
 from optaxaccel.report.tables import Estimate, Table, estimate
 from optaxaccel.training.keeping.records import Record
@@ -145,10 +146,22 @@ def _outcomes(problem: Problem, phase: str) -> dict[str, dict[str, float]]:
     """Return the outcome of every setting of every contender in the runs of a phase, one seed each."""
     everything = [r for r in problem.records if r.start["phase"] in ("tune", "score", "default")]
     worst = max((v for r in everything if (v := _score(r, problem)) < math.inf), default=math.inf)
+    tuned = {label: _varied(members) for label, members in by_label(problem.records, "tune").items()}
     return {
-        label: {hyperparameters(r): min(worst, _score(r, problem)) for r in members}
+        label: {_key(r, tuned.get(label, [])): min(worst, _score(r, problem)) for r in members}
         for label, members in by_label(problem.records, phase).items()
     }
+
+
+def _varied(members: Sequence[Record]) -> list[str]:
+    """Return the hyperparameters that tuning varies; what else is set belongs to the kind of problem, noisy or not."""
+    args = [record.start["spec"]["method_args"] for record in members]
+    names = dict.fromkeys(name for one in args for name in one)
+    return [name for name in names if any(one.get(name) != args[0].get(name) for one in args[1:])]
+
+
+def _key(record: Record, names: Sequence[str]) -> str:
+    return json.dumps([record.start["spec"]["method_args"].get(name) for name in names])
 
 
 def _score(record: Record, problem: Problem) -> float:

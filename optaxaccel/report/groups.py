@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.run.arguments import text_of
-from optaxaccel.training.run.spec import PROBLEM, SEED, setting_of
+from optaxaccel.training.run.spec import SEED, setting_of
 
 _TOLD = frozenset({"method", "method_args", "schedule", "weight_decay", "decay"})  # what `in_words` says anyway
 
@@ -187,8 +187,3 @@ def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
         spec = record.start["spec"]
         found.setdefault((spec["model"], spec["data"]), []).append(record)
     return {f"{model} on {data}": members for (model, data), members in found.items()}
-
-
-def hyperparameters(record: Record) -> str:
-    """Return what is one method with one setting, on whatever problem."""
-    return setting_of(record.start["spec"], PROBLEM)

@@ -1,61 +1,78 @@
 """Tables over all experiments: what each says in a row, and what its first steps at paper scale cost."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from optaxaccel.report import grids, published, tables
 from optaxaccel.report.published import Published
-from optaxaccel.report.sections import NOT_RUN, commits, first_steps_path, result_path, verdict
+from optaxaccel.report.sections import NOT_RUN, first_steps_path, result_path, verdict
 from optaxaccel.report.tables import Table
 from optaxaccel.training.many import experiment
 from optaxaccel.training.many.experiment import AnyPlan, Definition, Grid, Study
 
+PAPERS = {  # folders whose definitions test a paper's claims; others compare or measure
+    "pal": "PAL",
+    "accelerated_cnn": "AGD, GOSE, ANCM",
+    "interpolatron": "Interpolatron, Anderson",
+    "indian": "INDIAN",
+    "rna": "RNA",
+}
 
-class _Row(NamedTuple):
-    measured: str
-    n: str
-    calls: str
+
+def verdicts(definitions: Sequence[Definition]) -> str:
+    """Return how the claims of each paper ended: one row a paper, one column a verdict, counts of experiments."""
+    rows = []
+    for folder, paper in PAPERS.items():
+        ended = [
+            verdict(definition, "small")[0] if result_path(definition, "small").exists() else NOT_RUN
+            for definition in definitions
+            if definition.path.parent.name == folder
+        ]
+        counts = (str(ended.count(word) or "-") for word in experiment.VERDICTS)
+        rows.append([f"[{paper}]({folder}/README.md)", *counts])
+    note = (
+        "Experiments by how they ended, at the small scale: minutes on two CPU cores, with networks and data cut "
+        "down. No claim about a network was run at its paper's size: this hardware does not reach it."
+    )
+    return Table("How the papers' claims ended", ("paper", *experiment.VERDICTS), rows, ("paper",), note).markdown()
 
 
 def overview(definitions: Sequence[Definition]) -> str:
-    """Return one row an experiment and scale: claim, measured, n, oracle calls, device, commit, verdict."""
-    columns = ("experiment", "question", "scale", "measured", "n", "oracle calls a run", "device", "commit", "verdict")
+    """Return one row an experiment and scale: its question and link, the verdict, one number."""
+    columns = ("experiment", "scale", "verdict", "one number")
     rows = []
     for definition in definitions:
-        link = f"[{definition.path.parent.name}/{definition.path.stem}]({definition.path.parent.name}/README.md)"
+        folder = definition.path.parent.name
+        link = f"[{folder}/{definition.path.stem}]({folder}/README.md)"
         scales = [scale for scale in ("small", "paper") if result_path(definition, scale).exists()]
         for scale in scales:
             found = published.read(result_path(definition, scale))
-            start = found.header["start"]
-            row = _summary(definition, experiment.scale_of(definition, scale), found)
-            known = (start["device"].partition(" ")[0], commits(found), verdict(definition, scale)[0])
-            rows.append([link, definition.headline, scale, *row, *known])
+            number = _number(definition, experiment.scale_of(definition, scale), found)
+            rows.append([link, scale, verdict(definition, scale)[0], number])
         if not scales:
-            rows.append([link, definition.headline, "small", "-", "-", "-", "-", "-", NOT_RUN])
+            rows.append([link, "small", NOT_RUN, "-"])
     return Table("One row an experiment", columns, rows, columns).markdown()
 
 
-def _summary(definition: Definition, plan: AnyPlan, found: Published) -> _Row:
+def _number(definition: Definition, plan: AnyPlan, found: Published) -> str:
+    """Return the number that says most: of contenders the first one's, of a study how much was as expected."""
     if isinstance(plan, Study):
-        values = {name: found.values[name] for name in plan.expected if name in found.values} or found.values
-        held = sum(plan.expected[n].holds(v) for n, v in values.items() if n in plan.expected and v is not None)
-        shown = ", ".join(f"{n}: {'-' if v is None else f'{v:.4g}'}" for n, v in list(values.items())[:4])
-        return _Row(f"{held} of {len(plan.expected)} as expected; {shown}", "-", "-")
-    most = max((tables.calls(r.rows[-1]) for r in found.records if r.rows), default=0.0)
-    if isinstance(plan, Grid):
-        best = sorted(grids.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
-        shown = ", ".join(f"{label} {members[0].spread.show(4)}" for label, members in best[:4])
-        return _Row(
-            f"best {'error' if plan.by == 'accuracy' else plan.by}: {shown}",
-            best[0][1][0].group.count(),
-            f"{most:,.0f}",
+        held = sum(
+            plan.expected[name].holds(value)
+            for name, value in found.values.items()
+            if name in plan.expected and value is not None
         )
-    lines = [line for line in tables.lines(found.records, plan.by) if line.accuracy.n]
-    shown = {"accuracy": lambda line: f"{line.accuracy.show(2, 100)} %", "loss": lambda line: line.loss.show(4)}.get(
-        plan.by, lambda line: line.train_loss.show(4)
-    )
-    text = ", ".join(f"{line.name} {shown(line)}" for line in lines[:4])
-    return _Row(f"{plan.by}: {text}" + (" ..." if len(lines) > 4 else ""), str(lines[0].accuracy.n), f"{most:,.0f}")
+        return f"{held} of {len(plan.expected)} as expected" if plan.expected else f"{len(found.values)} measured"
+    if isinstance(plan, Grid):
+        best = min(grids.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
+        return f"{best[0]}: {'error' if plan.by == 'accuracy' else plan.by} {best[1][0].spread.show(4)}"
+    first = tables.lines(found.records, plan.by)[0]
+    shown = {"accuracy": first.accuracy.show(2, 100) + " %", "loss": first.loss.show(4)}
+    number = f"{first.name}: {plan.by} {shown.get(plan.by, first.train_loss.show(4))}"
+    if first.extrapolated.n:
+        errors = (first.best, first.extrapolated)
+        plain, beside = (error._replace(mean=1 - error.mean).show(2, 100) for error in errors)
+        number = f"{first.name}: lowest error {plain} %, extrapolated {beside} %"
+    return number
 
 
 def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:

@@ -2,8 +2,8 @@
 
 A page (README.md) marks where generated text stands: `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is
 `FILE-SCALE` for an experiment of its folder, "across" for the comparison of all plans of a folder, "overview" for one
-row an experiment, and "first-steps" for what the first steps at `paper` scale cost. What stands between the markers is
-written by `rebuild` and never by hand.
+row an experiment, "verdicts" for how each paper's claims ended, and "first-steps" for what the first steps at `paper`
+scale cost. What stands between the markers is written by `rebuild` and never by hand.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from optaxaccel.report import across, grids, published
-from optaxaccel.report.overview import first_steps, overview
+from optaxaccel.report.overview import first_steps, overview, verdicts
 from optaxaccel.report.sections import NOT_RUN, draw, first_steps_path, result_path, section
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.records import Record
@@ -114,6 +114,7 @@ def render(page: Path, definitions: Sequence[Definition]) -> str:
 
 def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Iterator[tuple]:
     yield "overview", lambda: overview(everything)
+    yield "verdicts", lambda: verdicts(everything)
     yield "first-steps", lambda: first_steps(everything)
     yield "across", lambda: _across(here)
     for definition in here:

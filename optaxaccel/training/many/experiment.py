@@ -211,7 +211,14 @@ class Definition(NamedTuple):
         return self.claim.partition("\n")[0]
 
 
-VERDICTS = ("reproduced", "partly reproduced", "not reproduced", "not testable here", "measured")
+VERDICTS = (
+    "reproduced",
+    "partly reproduced",
+    "not reproduced",  # only where the claim could have shown
+    "not tested at this size",
+    "not testable here",
+    "measured",
+)
 
 
 def load(path: Path) -> Definition:
