@@ -39,7 +39,7 @@ REPORTED = Reported(
 VERDICT = {
     "small": (
         "not tested at this size",
-        "The settings that the paper found best for this network are not in our grid, so its claim is not what was tested. "
+        "The settings that the paper found best for this network are not in our grid, so its claim is not tested. "
         "As the scaled claim: after 30 seconds of one core SGD has the lowest training loss (0.63 ± 0.02), "
         "before RMSProp (0.79 ± 0.02), Adam (0.92 ± 0.03), PAL (0.98 ± 0.07) and PAL without momentum (0.99 ± "
         "0.03); the paper has SGD last by far. PAL makes 10.0 epochs where SGD makes 14.4, 70 % (the paper: "
