@@ -90,12 +90,17 @@ def test_published_results_are_those_of_the_definitions():
             found = published.read(path).records
             assert jobs.planned(plan, found) == found, path
             for contender in plan.contenders:
-                ended = [r for r in found if r.start["label"] == contender.label and r.start["phase"] != "tune"]
+                own = [r for r in found if r.start["label"] == contender.label]
+                ended = [r for r in own if r.start["phase"] in ("final", "grid")]
                 runs = len(contender.settings) if isinstance(plan, experiment.Grid) else 1
                 assert len(ended) == runs * plan.seeds, f"{path}: {contender.label}"
-                tuned = [r for r in found if r.start["label"] == contender.label and r.start["phase"] == "tune"]
                 asked = len(contender.settings) if isinstance(plan, experiment.Plan) else 1
-                assert len(tuned) == (asked if asked > 1 else 0), f"{path}: {contender.label}, tuning"
+                scored = isinstance(plan, experiment.Plan) and plan.scored
+                counts = {"tune": asked if asked > 1 else 0, "score": asked if scored else 0}
+                counts["default"] = int(scored and contender.default is not None)
+                for phase, count in counts.items():
+                    there = [r for r in own if r.start["phase"] == phase]
+                    assert len(there) == count, f"{path}: {contender.label}, {phase}"
 
 
 def test_published_first_steps_are_those_of_all_contenders():

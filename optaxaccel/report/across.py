@@ -146,9 +146,12 @@ def _outcomes(problem: Problem, phase: str) -> dict[str, dict[str, float]]:
     """Return the outcome of every setting of every contender in the runs of a phase, one seed each."""
     everything = [r for r in problem.records if r.start["phase"] in ("tune", "score", "default")]
     worst = max((v for r in everything if (v := _score(r, problem)) < math.inf), default=math.inf)
-    tuned = {label: _varied(members) for label, members in by_label(problem.records, "tune").items()}
+    varied = {
+        label: _varied([r for r in everything if r.start["label"] == label and r.start["phase"] != "default"])
+        for label in by_label(problem.records, phase)
+    }
     return {
-        label: {_key(r, tuned.get(label, [])): min(worst, _score(r, problem)) for r in members}
+        label: {_key(r, varied[label]): min(worst, _score(r, problem)) for r in members}
         for label, members in by_label(problem.records, phase).items()
     }
 
@@ -171,14 +174,15 @@ def _score(record: Record, problem: Problem) -> float:
 
 
 def _least(settings: Mapping[str, float]) -> str:
-    return min(settings, key=lambda key: settings[key])
+    """Return the best setting; of equals the one with the smaller values."""
+    return min(settings, key=lambda key: (settings[key], json.loads(key)))
 
 
 def _calibrated(chosen: Mapping[str, Mapping[str, Mapping[str, float]]], label: str, left_out: str) -> str:
     """Return the setting whose outcomes on all problems but one have the least product; scales do not matter then."""
     others = [chosen[name][label] for name in chosen if name != left_out]
     shared = [key for key in others[0] if all(key in settings for settings in others)]
-    return min(shared, key=lambda key: math.fsum(math.log(settings[key]) for settings in others))
+    return _least({key: math.fsum(math.log(settings[key]) for settings in others) for key in shared})
 
 
 def _mean(factors: Sequence[float]) -> str:
