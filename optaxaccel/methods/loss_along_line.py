@@ -44,7 +44,13 @@ def loss_with_aux(method: str, value_fn, extra: Mapping[str, Any], has_aux: bool
 
     @functools.wraps(value_fn)  # shows the same names of data
     def only_loss(*args, **kwargs):
-        value, aux = value_fn(*args, **kwargs)
+        got = value_fn(*args, **kwargs)
+        if not (isinstance(got, tuple | list) and len(got) == 2):
+            raise TypeError(
+                f"{method}: the loss must return the pair (loss, aux), it returned a {type(got).__name__}. Return two "
+                "things, or ask for no auxiliary output."
+            )
+        value, aux = got
         seen.append(aux)
         return value
 

@@ -113,7 +113,7 @@ def fixed_point(
     _check_limits(rtol, atol, max_maps)
     if isinstance(max_maps, int):
         max_maps = min(max_maps, jnp.iinfo(jnp.int32).max)  # maps are counted in 32 bits
-    limits = loop.Limits(rtol, atol, max_maps, as_box(bounds, x0))
+    limits = loop.Limits(rtol, atol, max_maps, None if bounds is None else as_box(bounds, x0))
     if phantom is not None:
         contract.check_count("phantom", phantom, "it is the number of last steps that are differentiated")
     how = (rule, bool(has_aux), phantom)
@@ -241,7 +241,8 @@ def anderson_update(
     image = as_image("anderson_update", image, x)
     rule = _rule("anderson", state.gram.shape[0], None, project, valid, bounds, axis_name)
     _check_limits(rtol, atol, 1)
-    return _turn(rule.domain, axis_name, image, x, state, loop.Limits(rtol, atol, 1, as_box(bounds, x)))
+    limits = loop.Limits(rtol, atol, 1, None if bounds is None else as_box(bounds, x))
+    return _turn(rule.domain, axis_name, image, x, state, limits)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -14,6 +14,8 @@ from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
 from optaxaccel.numerics import flat, trees
+from optaxaccel.solvers import refusals
+from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 
 MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
@@ -105,16 +107,21 @@ def minimize(
     """
     tx = _method(method) if bounds is None else _bounded(method)
     if state is not None:
+        refusals.check_state(state, tx)
         params = state.params
     refuse_integers(params)
-    contract.check_number("tol", tol, "it is the size of the gradient at which to stop", at_least=0.0)
-    contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
+    refusals.check_limits(tol, max_steps)
+    refusals.check_data(data)
+    if callback is not None:
+        refusals.check_untraced(params, data)
     problem, data = Problem(fun, tx, has_aux), dict(data or {})
     at = state
     if at is None:
         params = jax.tree.map(jnp.asarray, params)
         at = _begin(problem, params, data, None if bounds is None else _box(params, bounds))
-    limit = at.steps + jnp.asarray(max_steps, jnp.int32)
+    most = jnp.iinfo(jnp.int32).max
+    max_steps = jnp.asarray(min(max_steps, most) if isinstance(max_steps, int) else max_steps, jnp.int32)
+    limit = at.steps + jnp.minimum(max_steps, most - at.steps)
     tol = jnp.asarray(tol, at.value.dtype)
     at = at._replace(status=_status(at, tol, jnp.zeros((), jnp.int32)))
     if callback is None:
@@ -126,6 +133,11 @@ def _method(method: str | optax.GradientTransformation) -> optax.GradientTransfo
     if isinstance(method, str):
         contract.check_choice("method", method, tuple(MINIMIZE_METHODS))
         return _named(method)
+    if not isinstance(method, optax.GradientTransformation):
+        raise TypeError(
+            f"method={method!r} is neither a name nor a transformation. Pass one of {', '.join(MINIMIZE_METHODS)}, or "
+            "a transformation that was called, optax.adam(1e-3)."
+        )
     return optax.with_extra_args_support(method)
 
 
@@ -148,21 +160,8 @@ def _named_in_box(method: str) -> optax.GradientTransformationExtraArgs:
 
 def _box(params: optax.Params, bounds: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
     """Return both bounds as vectors."""
-    if not isinstance(bounds, tuple) or len(bounds) != 2:
-        raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
-    filled = [
-        jax.tree.map(lambda p, b: jnp.broadcast_to(jnp.asarray(b, p.dtype), p.shape), params, bound)
-        if jax.tree.structure(bound) == jax.tree.structure(params)
-        else jax.tree.map(lambda p, b=bound: jnp.broadcast_to(jnp.asarray(b, p.dtype), p.shape), params)
-        for bound in bounds
-    ]
-    lower, upper = map(flat.flatten, filled)
-    if (
-        not isinstance(lower, jax.core.Tracer)
-        and not isinstance(upper, jax.core.Tracer)
-        and bool(jnp.any(lower > upper))
-    ):
-        raise ValueError("bounds: some lower bound lies above its upper bound, so that there is no point between.")
+    whole = (jax.tree.map(lambda p, b: jnp.broadcast_to(b, p.shape), params, side) for side in as_box(bounds, params))
+    lower, upper = map(flat.flatten, whole)
     return lower, upper
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -65,15 +66,13 @@ def halfway(point: trees.Tree, anchor: trees.Tree) -> trees.Tree:
     return jax.tree.map(lambda c, x: (x + (c - x) / 2).astype(x.dtype), point, anchor)
 
 
-def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree] | None:
+def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree]:
     """Return `bounds` as two trees like x: arrays, which may change without a new compilation.
 
     Raises:
       ValueError: it is no pair, does not fit x, or leaves no room.
       TypeError: x or a bound is complex.
     """
-    if bounds is None:
-        return None
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
     lower, upper = (_spread(bound, x, none) for bound, none in zip(bounds, (-jnp.inf, jnp.inf), strict=True))

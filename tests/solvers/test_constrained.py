@@ -87,6 +87,12 @@ def test_bad_boxes_are_explained():
         minimize(residual, jnp.zeros(12), bounds=(1.0, -1.0))
     with pytest.raises(ValueError, match=r"pair"):
         minimize(residual, jnp.zeros(12), bounds=3.0)
+    with pytest.raises(ValueError, match=r"structure"):  # SciPy's pairs
+        minimize(jnp.sum, jnp.zeros(2), bounds=((0.0, 1.0), (0.0, 1.0)))
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        minimize(residual, jnp.zeros(12), bounds=(jnp.zeros(3), 1.0))
+    with pytest.raises(ValueError, match=r"NaN"):
+        minimize(residual, jnp.zeros(12), bounds=(jnp.nan, 1.0))
     with pytest.raises(ValueError, match=r"'lbfgs'.*'ssbroyden'"):
         minimize(residual, jnp.zeros(12), method="ssbroyden", bounds=(0.0, 1.0))
     with pytest.raises(TypeError, match=r"complex"):

@@ -169,9 +169,34 @@ def test_bad_arguments_are_explained():
         minimize(valley, START, method="newton")
     with pytest.raises(ValueError, match=r"tol=-1"):
         minimize(valley, START, tol=-1.0)
+    with pytest.raises(ValueError, match=r"one number each"):
+        minimize(valley, START, tol=np.full(4, 1e-5))
+    with pytest.raises(TypeError, match=r"optax.adam\(1e-3\)"):
+        minimize(valley, START, method=optax.adam)
+    with pytest.raises(TypeError, match=r"pair \(loss, aux\)"):
+        minimize(valley, START, has_aux=True)
+    with pytest.raises(TypeError, match=r"data="):
+        minimize(valley, START, data=(1.0,))
+    with pytest.raises(TypeError, match=r"callback"):
+        jax.jit(lambda x: minimize(valley, x, callback=print).params)(START)
     with pytest.raises(ValueError, match=r"max_steps=-1"):
         minimize(valley, START, max_steps=-1)
     with pytest.raises(ValueError, match=r"target"):
         minimize(lambda x, target: jnp.sum((x - target) ** 2), START)
     with pytest.raises(ValueError, match=r"lbfgs"):
         minimize(lambda x: jnp.sum(x * x), jnp.ones(30_000), method="bfgs")
+
+
+def test_a_state_of_something_else_is_explained():
+    result = minimize(valley, START, max_steps=2)
+    with pytest.raises(TypeError, match=r"state=result.state"):
+        minimize(valley, START, state=result)
+    with pytest.raises(ValueError, match=r"another method"):
+        minimize(valley, START, state=result.state, method="lbfgs")
+    with pytest.raises(ValueError, match=r"another method"):
+        minimize(valley, START, state=result.state, bounds=(0.0, 1.0))
+
+
+def test_a_limit_beyond_32_bits_is_no_limit():
+    begun = minimize(valley, START, max_steps=2)
+    assert word(minimize(valley, START, state=begun.state, max_steps=10**12)) == "CONVERGED"
