@@ -11,6 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from optaxaccel.numerics import trees
 
@@ -103,7 +104,7 @@ def _spread(bound: Any, x: trees.Tree, none: float) -> trees.Tree:
 
 
 def _refuse_crossed(lower: Any, upper: Any) -> None:
-    if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
+    if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         return
     if not np.all(np.asarray(lower) <= np.asarray(upper)):
         raise ValueError("bounds: some lower bound lies above its upper bound, or is NaN: there is no point between.")
