@@ -8,6 +8,7 @@ from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.run.arguments import text_of
 from optaxaccel.training.run.spec import SEED, setting_of
 
+_CHOOSING = ("tune", "score", "default")  # phases of runs that are not results themselves
 _TOLD = frozenset({"method", "method_args", "schedule", "weight_decay", "decay"})  # what `in_words` says anyway
 
 
@@ -181,9 +182,31 @@ def marked(setting: str, spec: Mapping[str, Any], tried: Sequence[Record]) -> st
 
 
 def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Return records by problem, with a title each: a data set and a model are a section of their own."""
+    """Return records by problem, with a title each: a data set and a model are a section of their own.
+
+    So are the images that results are measured on: a share of the training images, or a part of the test images. Runs
+    that only choose or score settings go with all of their data set and model.
+    """
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         spec = record.start["spec"]
         found.setdefault((spec["model"], spec["data"]), []).append(record)
-    return {f"{model} on {data}": members for (model, data), members in found.items()}
+    sections = {}
+    for (model, data), members in found.items():
+        measured: dict[str, list[Record]] = {}
+        for record in members:
+            if record.start["phase"] not in _CHOOSING:
+                measured.setdefault(_held_out(record), []).append(record)
+        others = [record for record in members if record.start["phase"] in _CHOOSING]
+        for images, own in (measured or {"": []}).items():
+            title = f"{model} on {data}" + (f", measured on {images}" if len(measured) > 1 else "")
+            sections[title] = [*others, *own]
+    return sections
+
+
+def _held_out(record: Record) -> str:
+    """Return in words on which images a run is measured."""
+    spec = record.start["spec"]
+    if spec.get("validation"):
+        return f"{spec['validation']:g} of {spec.get('train_split', 'train')}"
+    return spec.get("test_split", "test")

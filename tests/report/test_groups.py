@@ -34,6 +34,17 @@ def test_settings_are_rows_and_problems_are_sections(mixed):
         tables.contenders(found)
 
 
+def test_what_is_measured_on_other_images_has_a_section_of_its_own(tmp_path):
+    for share in (0.0, 0.2):
+        record(tmp_path / f"{share}.jsonl", "a", [1.0], accuracy=1 - share, validation=share)
+    record(tmp_path / "tune.jsonl", "a", [1.0], phase="tune", validation=0.3)
+    sections = groups.problems(records.read_all(tmp_path))
+    titles = ["mlp on digits, measured on test", "mlp on digits, measured on 0.2 of train"]
+    assert list(sections) == titles
+    assert [len(members) for members in sections.values()] == [2, 2]
+    assert [tables.contenders(members).rows[0][2] for members in sections.values()] == ["100.00", "80.00"]
+
+
 def test_the_command_makes_a_table_of_each(mixed, tmp_path, capsys):
     assert cli.run(["report", str(mixed), "--figure", str(tmp_path / "f.png")]) == 0
     said = " ".join(capsys.readouterr().out.split())
