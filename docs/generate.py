@@ -54,6 +54,8 @@ def readme() -> str:
     """Return the README without its title, with its links to files of the repository turned to this site's pages."""
     text = (ROOT / "README.md").read_text().split("\n", 1)[1]
     text = re.sub(r"\]\(docs/([\w/]+\.md)\)", r"](/\1)", text)
+    text = re.sub(r"\]\(experiments/(\w+)/README\.md\)", r"](/generated/experiments/\1.md)", text)
+    text = text.replace("](experiments/README.md)", "](/generated/experiments.md)")
     return re.sub(r"\]\((CONTRIBUTING|SECURITY|CHANGELOG)\.md\)", lambda m: f"](/{m[1].lower()}.md)", text)
 
 
