@@ -115,15 +115,16 @@ def quasi_newton_update(
     b = -jnp.asarray(step_size, H.dtype) * rho * sg
     p = _parameters(method, rho * yHy, b, rho * yy, jnp.asarray(first), s.size)
     v = rho * s - Hy / yHy
+    shrink, grow = 1.0 / yHy, 1.0 / p.tau  # a division for each entry would take longer than the pass over H
     # A bound on all entries, which needs no pass over H: no entry of a positive definite matrix exceeds its diagonal.
-    largest = (_largest(jnp.diagonal(H)) + _largest(Hy) ** 2 / yHy + p.phi * yHy * _largest(v) ** 2) / p.tau
+    largest = (_largest(jnp.diagonal(H)) + _largest(Hy) ** 2 * shrink + p.phi * yHy * _largest(v) ** 2) * grow
     largest = largest + rho * _largest(s) ** 2
     usable = usable & jnp.isfinite(largest) & (p.tau > 0) & ((b > 0) | (method == "bfgs"))
 
     def square(x: jax.Array) -> jax.Array:
         return x[:, None] * x[None, :]
 
-    new = (H - square(Hy) / yHy + (p.phi * yHy) * square(v)) / p.tau + rho * square(s)
+    new = (H - shrink * square(Hy) + (p.phi * yHy) * square(v)) * grow + rho * square(s)
     return jnp.where(usable, new.astype(H.dtype), H)
 
 

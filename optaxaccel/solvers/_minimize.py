@@ -14,7 +14,7 @@ from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
 from optaxaccel.numerics import flat, trees
-from optaxaccel.solvers import refusals
+from optaxaccel.solvers import batches, refusals
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 
@@ -251,7 +251,17 @@ def _loop(problem: Problem, state: MinimizeState, data, tol: jax.Array, limit: j
     def unfinished(state: MinimizeState) -> jax.Array:
         return (state.status == int(SearchStatus.RUNNING)) & (state.steps < limit)
 
-    state = jax.lax.while_loop(unfinished, lambda state: _advance(problem, state, data, tol), state)
+    def turn(state: MinimizeState) -> MinimizeState:
+        return _advance(problem, state, data, tol)
+
+    def turn_of_batch(state: MinimizeState) -> MinimizeState:
+        goes_on = unfinished(state)
+        return batches.held(goes_on, turn(batches.halted(goes_on, state)), state)
+
+    if batches.has_dense(state.opt_state) and _search_state(state.opt_state) is not None:
+        state = jax.lax.while_loop(lambda state: batches.anybody(unfinished(state)), turn_of_batch, state)
+    else:
+        state = jax.lax.while_loop(unfinished, turn, state)
     return _at_limit(state)
 
 

@@ -250,3 +250,16 @@ def test_pairs_give_the_product_with_the_matrix_that_they_make(stored):
             H = twin(H, s, y, -np.linalg.solve(H, s), 1.0, "bfgs")
         got = jax.jit(apply_pairs)(g, steps, changes, stored, free)
         np.testing.assert_allclose(got, H @ (g * free) * free, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", QUASI_NEWTON_METHODS)
+def test_no_entry_of_the_matrix_is_divided(method):
+    """Division is an order of magnitude slower than multiplication, and the pass over H would wait for it."""
+    n = 7
+    vector = jnp.ones(n)
+
+    def update(H):
+        return optaxaccel.quasi_newton_update(H, vector, vector, vector, 1.0, method=method)
+
+    jaxpr = jax.make_jaxpr(update)(jnp.eye(n))
+    assert not [e for e in jaxpr.jaxpr.eqns if e.primitive.name == "div" and e.outvars[0].aval.shape == (n, n)]
