@@ -71,6 +71,7 @@ def quasi_newton_update(
 
     Raises:
       ValueError: `method` is unknown, or the shapes do not fit.
+      TypeError: the numbers are complex.
 
     Example:
       On f(x) = x_1^2 + 2 x_2^2, whose Hessian is diag(2, 4), a step along the first axis teaches its curvature:
@@ -98,6 +99,9 @@ def quasi_newton_update(
     """
     contract.check_choice("method", method, QUASI_NEWTON_METHODS)
     H, s, y, g = (jnp.asarray(x) for x in (H, s, y, g))
+    if any(map(jnp.iscomplexobj, (H, s, y, g))):
+        raise TypeError("quasi_newton_update: complex numbers have no order, y's > 0. Pass real and imaginary parts.")
+    H = H.astype(jnp.promote_types(H.dtype, jnp.result_type(float)) if H.dtype.kind in "iub" else H.dtype)
     if s.ndim != 1 or H.shape != (s.size, s.size) or y.shape != s.shape or g.shape != s.shape:
         raise ValueError(
             f"quasi_newton_update: H has shape {H.shape}, s {s.shape}, y {y.shape}, g {g.shape}, but a matrix (n, n) "

@@ -14,6 +14,12 @@ def _jitted(line: Callable, value_fn: Callable | None, *arguments):
     return line(value_fn, *arguments)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _jitted_holding(line: Callable, value_fn: jax.tree_util.Partial, *arguments):
+    """The same for a loss that holds arrays, which may differ from call to call."""
+    return line(value_fn, *arguments)
+
+
 def compiled_once(line: functools.partial, value_fn: Callable | None, *arguments):
     """Call the step compiled where no argument is traced, so that a loop outside `jax.jit` compiles it once.
 
@@ -21,9 +27,13 @@ def compiled_once(line: functools.partial, value_fn: Callable | None, *arguments
     """
     *trees_given, extra = arguments
     data = {k: v for k, v in extra.items() if all(map(_is_data, jax.tree.leaves(v)))}
-    leaves = jax.tree.leaves((trees_given, data))
+    holder = value_fn if isinstance(value_fn, jax.tree_util.Partial) else None
+    held = jax.tree.leaves(holder)
+    leaves = jax.tree.leaves((trees_given, data)) + held
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not _hashable(value_fn):
         return line(value_fn, *arguments)
+    if holder is not None and all(map(_is_data, held)) and _hashable(holder.func):
+        return _jitted_holding(_same(line), holder, *trees_given, data)
     return _jitted(_same(line), value_fn, *trees_given, data)
 
 

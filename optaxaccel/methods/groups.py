@@ -5,7 +5,7 @@ loss that takes the other leaves from the parameters of the step, and with the e
 updates are.
 """
 
-import functools
+import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -93,6 +93,8 @@ def partition(
 
 
 def _with_own_gradient(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    if not isinstance(inner, optax.GradientTransformation):
+        raise TypeError(f"{inner!r} is no transformation. Pass one that was called: optaxaccel.pal(), optax.sgd(0.1).")
     inner = optax.with_extra_args_support(inner)
 
     def update(updates, state, params=None, *, grad=None, **extra):
@@ -118,10 +120,27 @@ def _with_own_loss(outer: optax.GradientTransformation) -> optax.GradientTransfo
 
 def _filled(value_fn: Callable[..., Any], params: optax.Params) -> Callable[..., Any]:
     """Return the loss as a function of a tree in which leaves are hidden: those are taken from `params`."""
+    return jax.tree_util.Partial(_OwnLoss(value_fn), params)
 
-    @functools.wraps(value_fn)
-    def loss(own, *args, **data):
+
+class _OwnLoss:
+    """A loss with the parameters of the step in front; equal to that of the next step, so that it compiles once."""
+
+    def __init__(self, value_fn: Callable[..., Any]):
+        self.value_fn = value_fn
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        names = list(inspect.signature(self.value_fn).parameters.values())
+        first = inspect.Parameter("_params_of_step", inspect.Parameter.POSITIONAL_ONLY)
+        return inspect.Signature([first, *names])
+
+    def __call__(self, params, own, *args, **data):
         whole = jax.tree.map(lambda x, p: p if masks.is_masked(x) else x, own, params, is_leaf=masks.is_masked)
-        return value_fn(whole, *args, **data)
+        return self.value_fn(whole, *args, **data)
 
-    return loss
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _OwnLoss) and self.value_fn == other.value_fn
+
+    def __hash__(self) -> int:
+        return hash(self.value_fn)

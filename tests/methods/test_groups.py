@@ -146,6 +146,35 @@ def test_a_loss_without_params_says_what_is_missing():
         tx.update(PARAMS, tx.init(PARAMS), value_fn=loss)
 
 
+@pytest.mark.parametrize("name", ["wolfe", "lbfgs"])
+def test_a_loop_outside_of_jit_traces_the_loss_once(name):
+    """Each step made a new loss, so that its search was compiled anew and all parameters of old were kept."""
+    traced = []
+
+    def counted(p, shift):
+        traced.append(1)
+        return loss(p, shift)
+
+    moves = optaxaccel.masked(LOSS_AWARE[name](), MASK)
+    tx = optax.chain(moves, optax.masked(optax.set_to_zero(), {"own": False, "other": True}))
+    params, state, counts = PARAMS, tx.init(PARAMS), []
+    for shift in (0.5, 0.4, 0.3):
+        value, grad = jax.value_and_grad(loss)(params, shift)
+        updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=counted, shift=shift)
+        params = optax.apply_updates(params, updates)
+        counts.append(len(traced))
+    assert counts[0] > 0
+    assert counts[2] == counts[1]
+
+
+@pytest.mark.parametrize("wrong", [3, optaxaccel.pal])
+def test_what_is_no_transformation_is_refused(wrong):
+    with pytest.raises(TypeError, match="no transformation"):
+        optaxaccel.masked(wrong, MASK)
+    with pytest.raises(TypeError, match="no transformation"):
+        optaxaccel.partition({"a": wrong}, "a")
+
+
 def test_the_signatures_are_those_of_optax():
     for name in ("masked", "partition"):
         ours, theirs = (list(inspect.signature(getattr(m, name)).parameters)[:2] for m in (optaxaccel, optax))

@@ -145,6 +145,15 @@ def test_a_pair_that_teaches_nothing_is_skipped(method, bad):
     np.testing.assert_array_equal(got, H)
 
 
+def test_an_identity_of_integers_is_one():
+    """It was updated in integers: 0.5 became 0."""
+    s, y, g = np.array([1, 0]), np.array([2, 0]), np.array([-1, 0])
+    got = optaxaccel.quasi_newton_update(np.eye(2, dtype=int), s, y, g, 1, method="bfgs")
+    np.testing.assert_array_equal(got, [[0.5, 0.0], [0.0, 1.0]])
+    with pytest.raises(TypeError, match="real and imaginary"):
+        optaxaccel.quasi_newton_update(np.eye(2), s + 0j, y, g, 1)
+
+
 def test_wrong_shapes_and_names_are_refused():
     three, H = jnp.ones(3), jnp.eye(3)
     with pytest.raises(ValueError, match=r"\(2, 2\).*ravel_pytree"):
