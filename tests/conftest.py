@@ -12,3 +12,5 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # no line numbers in compiled programs: 7 % of the time
 os.environ.setdefault("XLA_FLAGS", compilation.devices(4))
 gc.set_threshold(200_000, 20, 100)  # tracing makes many objects that live on: 8 % of the time
+
+collect_ignore = ["adding"]  # toys for `test_adding`, which have the names of packages

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import twins
 
-import optaxaccel
 from optaxaccel import FixedPointStatus, anderson_init, anderson_update, fixed_point
 
 
@@ -296,9 +295,3 @@ def test_bad_steps_are_refused():
 
 def test_a_limit_beyond_32_bits_is_no_limit():
     assert int(fixed_point(jnp.cos, 1.0, max_maps=10**12).status) == fixed_point.CONVERGED
-
-
-def test_the_public_names_are_there():
-    assert {"FixedPoint", "FixedPointStatus", "fixed_point", "anderson_init", "anderson_update"} <= set(
-        optaxaccel.__all__
-    )
