@@ -123,7 +123,7 @@ def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Ite
 
 
 def _across(definitions: Sequence[Definition], scale: str = "small") -> str:
-    """Return ranks and tuning-free scores over the plans of a folder that are published at a scale."""
+    """Return ranks and what not tuning costs over the plans of a folder that are published at a scale."""
     found = {
         d.path.stem: across.Problem(published.read(result_path(d, scale)).records, plan.by, plan.target)
         for d in definitions
