@@ -18,6 +18,9 @@ from optaxaccel.methods._full_batch import *
 from optaxaccel.methods._gose import *
 from optaxaccel.methods._indian import *
 from optaxaccel.methods._interpolatron import *
+from optaxaccel.methods._merge import *
+from optaxaccel.methods._merge_by_loss import *
+from optaxaccel.methods._merge_weights import *
 from optaxaccel.methods._negative_curvature import *
 from optaxaccel.methods._negative_curvature_descent import *
 from optaxaccel.methods._nesterov import *

@@ -35,8 +35,8 @@ class Iterates(NamedTuple):
     newest: jax.typing.ArrayLike
 
 
-def check(name: str, history: Any, stacked: bool) -> int:
-    """Return how many trees a history has or has room for, or raise ValueError if it is none of at least two."""
+def check(name: str, history: Any, stacked: bool, at_least: int = 2) -> int:
+    """Return how many trees a history has or has room for, or raise ValueError if it is none of so many."""
     call = f"Pass {name}=[older, newer, ...]"
     if isinstance(history, History):
         return ring.length(history)
@@ -55,8 +55,9 @@ def check(name: str, history: Any, stacked: bool) -> int:
             f"{name} is one {type(history).__name__}, not a list of trees. {call}, a History, or stacked=True if its "
             "leaves have a leading axis of trees."
         )
-    if number < 2:
-        raise ValueError(f"{name} holds {number} tree(s), but differences of successive ones need two. {call}.")
+    if number < at_least:
+        why = "differences of successive ones need two" if at_least == 2 else "there is nothing to merge"
+        raise ValueError(f"{name} holds {number} tree(s), but {why}. {call}.")
     if not stacked:
         _check_alike(name, history, call)
     return number
