@@ -1,0 +1,26 @@
+"""Which method factorises a matrix that starts at an exact saddle?
+
+Claim:    the suite's own: where the gradient is zero only searches of negative curvature move.
+Protocol: written before running. As factorisation.py, but the starts hold 0, 1, ... 4 of the five singular triples
+          and zeros: saddles up to rounding. Every contender has 33 settings: eleven values of its main hyperparameter
+          over five decades by three of another one, or 33 of the main one; L-BFGS has three. One start chooses, five
+          others tell: the excess loss over that of the start after 300 oracle calls, geometric mean. A call is a
+          loss, with or without its gradient; a Hessian product is two. paper: 3,000 calls, ten starts.
+Command:  optaxaccel run experiments/full_batch/factorisation_saddle.py --scale small
+Cost:     some minutes on two shared cores.
+Expected: GOSE and ANCM reach the minimum from every start; the others only where rounding pushes them off in time.
+"""
+
+from full_batch_methods import LEAVES, PANELS, runs  # noqa: F401
+
+from optaxaccel.cli import run_definition
+
+RUNS = runs(
+    "factorisation",
+    {"rows": 30, "columns": 20, "rank": 5, "saddle": True},
+    {"rows": 4, "columns": 3, "rank": 2, "saddle": True},
+    LEAVES,
+)
+
+if __name__ == "__main__":
+    run_definition(__file__)

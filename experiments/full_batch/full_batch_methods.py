@@ -1,0 +1,212 @@
+"""The contenders on a full-batch problem: the same number of settings for each, then fresh starts with the best.
+
+What counts is what a method has reached after so many oracle calls: a call is one evaluation of the loss, with or
+without its gradient; a product with the Hessian counts as two.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from full_batch_problems import PROBLEMS, Problem
+
+import optaxaccel
+from optaxaccel.methods import contract
+from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study
+from optaxaccel.training.many.trajectory import QUICK
+
+RATES = 11  # of the main hyperparameter, two a decade
+SECONDS = 3  # of the other one
+TUNING_SEED = 1000
+FLOOR = 1e-16  # of an excess loss over the first one: rounding
+
+
+class Contender(NamedTuple):
+    """A method with its main hyperparameter and another one.
+
+    Attributes:
+      make: (main, second) -> the method.
+      first: the exponent of ten of the smallest main value.
+      seconds: values of the other one: (): a method has none, and gets three times as many of the main one instead.
+      static: whether the other one changes the program.
+    """
+
+    make: Callable[[Any, Any], optax.GradientTransformation]
+    first: int
+    seconds: tuple[float, ...] = ()
+    static: bool = False
+
+
+MOMENTA = (0.9, 0.95, 0.99)
+CONTENDERS: Mapping[str, Contender] = {
+    "gradient descent": Contender(lambda a, _: optax.sgd(a), -3),
+    "heavy ball": Contender(lambda a, b: optax.sgd(a, momentum=b), -4, MOMENTA),
+    "Nesterov momentum": Contender(lambda a, b: optax.sgd(a, momentum=b, nesterov=True), -4, MOMENTA),
+    "Adam": Contender(lambda a, b: optax.adam(a, b2=b), -4, (0.9, 0.99, 0.999)),
+    "optax L-BFGS": Contender(lambda a, b: optax.lbfgs(memory_size=int(b)), 0, (5, 10, 20), static=True),
+    "L-BFGS": Contender(lambda a, b: optaxaccel.lbfgs(memory_size=int(b)), 0, (5, 10, 20), static=True),
+    "nesterov": Contender(lambda a, _: optaxaccel.nesterov(a), -3),
+    "AGD": Contender(lambda a, _: optaxaccel.agd(a), -4),
+    "Interpolatron": Contender(
+        lambda a, b: optaxaccel.interpolatron(a, coefficients=(b, 1 - b)), -3, (0.05, 0.1, 0.25), static=True
+    ),
+    "Anderson": Contender(lambda a, b: optaxaccel.anderson(a, history=int(b)), -3, (5, 10, 20), static=True),
+    "INDIAN": Contender(lambda a, b: optaxaccel.indian(a, alpha=b), -4, (0.1, 0.5, 1.0)),
+    "PAL": Contender(lambda a, b: optaxaccel.pal(measuring_step_size=a, momentum=b, loose_approximation=1.0), -4, (0.4, 0.9, 0.95)),
+    "RNA at every step": Contender(
+        lambda a, b: optaxaccel.rna_sgd(a, history=int(b), period=1), -3, (5, 10, 20), static=True
+    ),
+    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA),
+    "ANCM": Contender(lambda a, _: optaxaccel.ancm(a, period=50), -4),
+}
+WITHOUT_RATE = ("optax L-BFGS", "L-BFGS")
+
+
+class Outcome(NamedTuple):
+    """What a setting reached from every start: the excess loss over that of the start, after every step, and calls."""
+
+    excess: np.ndarray
+    calls: np.ndarray
+
+    def within(self, budget: int) -> np.ndarray:
+        """The excess after the last step that the budget pays for, by start; not finite counts as the worst."""
+        last = (self.calls <= budget).sum(axis=1) - 1
+        reached = self.excess[np.arange(len(last)), last]
+        return np.where(np.isfinite(reached), np.clip(reached, FLOOR, 1e300), 1e300)
+
+
+def settings_of(contender: Contender, every: int = 1) -> list[tuple[float, float]]:
+    """Thirty-three pairs: eleven values over five decades by three of the other one, or thirty-three over five."""
+    count, seconds = (RATES, contender.seconds) if contender.seconds else (RATES * SECONDS, (0.0,))
+    mains = 10.0 ** (contender.first + np.linspace(0, 5, count))
+    return [(float(a), float(b)) for b in seconds for a in mains[::every]]
+
+
+def run(contender: Contender, problem: Problem, settings: list[tuple[float, float]], starts: np.ndarray, steps: int):
+    """Make `steps` updates with every setting from the start beside it, together."""
+
+    def one(main: Any, second: Any, start: jax.Array):
+        return _one(contender.make(main, settings[0][1] if contender.static else second), problem, start, steps)
+
+    together = jax.jit(jax.vmap(one), compiler_options=QUICK)
+    mains, seconds = (jnp.asarray(values) for values in zip(*settings, strict=True))
+    values, calls = jax.device_get(together(mains, seconds, jnp.asarray(starts)))
+    first = np.asarray(jax.vmap(problem.loss)(jnp.asarray(starts)))[:, None] - problem.lowest
+    return Outcome((values - problem.lowest) / first, calls)
+
+
+def _one(tx: Any, problem: Problem, start: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
+    """The loss at the iterate to evaluate, and the calls so far, at the start and after every step."""
+    tx = optax.with_extra_args_support(tx)
+
+    def step(carry, _):
+        x, state, calls = carry
+        value, grad = jax.value_and_grad(problem.loss)(x)
+        updates, new = tx.update(grad, state, x, value=value, grad=grad, value_fn=problem.loss)
+        x = optax.apply_updates(x, updates)
+        calls = calls + _calls(new, state)
+        return (x, new, calls), (problem.loss(contract.eval_params(new, x)), calls)
+
+    _, (values, calls) = jax.lax.scan(step, (start, tx.init(start), jnp.zeros(())), length=steps)
+    return jnp.concatenate([problem.loss(start)[None], values]), jnp.concatenate([jnp.zeros(1), calls])
+
+
+def _calls(state: Any, before: Any) -> Any:
+    """Oracle calls of a step: trials of a line search; else a gradient, PAL's second loss, searches of curvature."""
+    line = contract.line_calls(state, before)
+    if line is not None:
+        return (line[0] + line[1]).astype(float)
+    searches = (contract.search_attempts(state) - contract.search_attempts(before)).astype(float)
+    return 1.0 + _measures(state) + searches * (2 * 16 + 2)  # Lanczos: 16 products; a gradient and a loss at the jump
+
+
+def _measures(state: Any) -> float:
+    from optaxaccel.methods import states
+
+    return float(len(states.find(state, states.Measures)) and not len(states.find(state, states.Searches)))
+
+
+def measure(
+    problem: str, sizes: dict[str, Any], budget: int, seeds: int, contenders: list[str], every: int
+) -> Measured:
+    """Tune each contender from one start, then run it from `seeds` others: geometric means of what is reached."""
+    with jax.enable_x64(True):
+        made = PROBLEMS[problem](**sizes)
+        points: list[dict[str, Any]] = []
+        values: dict[str, float] = {}
+        for name in contenders:
+            outcome, chosen, at_end = _tuned(name, made, budget, seeds, every)
+            reached = outcome.within(budget)
+            values[f"excess, {name}"] = float(np.exp(np.log(reached).mean()))
+            values[f"worst excess, {name}"] = float(reached.max())
+            values[f"main value, {name}"] = float("nan") if name in WITHOUT_RATE else chosen[0]
+            if CONTENDERS[name].seconds:
+                values[f"other value, {name}"] = chosen[1]
+            values[f"main value at an end of its grid, {name}"] = float(at_end)
+            points += _curve(name, outcome, budget)
+        values = {key: value for key, value in values.items() if not math.isnan(value)}
+        for name in ("Anderson", "PAL", "RNA at every step"):
+            if name in contenders:
+                ratio = values[f"excess, {name}"] / values["excess, heavy ball"]
+                values[f"excess of {name} over heavy ball's"] = ratio
+        return Measured(points, values)
+
+
+def _tuned(name: str, problem: Problem, budget: int, seeds: int, every: int) -> tuple[Outcome, tuple, bool]:
+    contender, starts = CONTENDERS[name], np.stack([problem.start(seed) for seed in range(seeds)])
+    settings = settings_of(contender, every)
+    if name in WITHOUT_RATE:
+        settings = [(1.0, second) for second in contender.seconds]
+    groups = (
+        [[s for s in settings if s[1] == second] for second in contender.seconds] if contender.static else [settings]
+    )
+    tuning = problem.start(TUNING_SEED)
+    scores: dict[tuple[float, float], float] = {}
+    for group in groups:
+        outcome = run(contender, problem, group, np.stack([tuning] * len(group)), budget)
+        scores |= dict(zip(group, outcome.within(budget), strict=True))
+    best = min(scores, key=lambda s: (scores[s], s))
+    mains = sorted({main for main, _ in settings})
+    at_end = len(mains) > 1 and best[0] in (mains[0], mains[-1])
+    return run(contender, problem, [best] * seeds, starts, budget), best, at_end
+
+
+def _curve(name: str, outcome: Outcome, budget: int) -> list[dict[str, Any]]:
+    """The geometric mean over starts after so many calls."""
+    rows = []
+    for calls in np.linspace(0, budget, 61):
+        y = float(np.exp(np.log(outcome.within(int(calls))).mean()))
+        rows.append({"panel": "calls", "series": name, "x": float(int(calls)), "y": min(y, 1e3)})
+    return rows
+
+
+OUTSIDE = "measured elsewhere, with tuned rivals"
+BELOW = {
+    f"excess of {name} over heavy ball's": Expect(0.0, 1e-2, OUTSIDE)
+    for name in ("Anderson", "PAL", "RNA at every step")
+}
+SADDLES = "a zero gradient; Carmon et al. 2018; Yu et al. 2017"
+LEAVES = {f"excess, {name}": Expect(0.0, 1e-3, SADDLES) for name in ("GOSE", "ANCM")} | {
+    "worst excess, heavy ball": Expect(0.5, 1.0, SADDLES)
+}
+PANELS = {"calls": Panel("what is reached, geometric mean over starts", "oracle calls", "excess loss / first", log="y")}
+
+
+def runs(
+    problem: str, sizes: dict[str, Any], smoke: dict[str, Any], expected: Mapping[str, Expect]
+) -> dict[str, Study]:
+    """The three scales of a problem's study: 300 calls and five starts, or 3,000 and ten at paper scale."""
+
+    def study(sizes: dict[str, Any], budget: int, seeds: int, contenders: list[str], every: int) -> Study:
+        arguments = {"budget": budget, "seeds": seeds, "contenders": contenders, "every": every}
+        return Study(measure, {"problem": problem, "sizes": sizes, **arguments}, expected)
+
+    return {
+        "smoke": study(smoke, 6, 1, ["heavy ball", "PAL"], 10),
+        "small": study(sizes, 300, 5, list(CONTENDERS), 1),
+        "paper": study(sizes, 3000, 10, list(CONTENDERS), 1),
+    }

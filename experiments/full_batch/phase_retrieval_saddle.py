@@ -1,0 +1,27 @@
+"""Which method retrieves phases from the exact critical point at zero?
+
+Claim:    the suite's own: where the gradient is zero only searches of negative curvature move.
+Protocol: written before running. As phase_retrieval.py, but every start is x = 0, where the gradient is exactly zero
+          and the Hessian negative; the starts differ in nothing. Every contender has 33 settings: eleven values of
+          its main hyperparameter over five decades by three of another one, or 33 of the main one; L-BFGS has three.
+          One start chooses, five others tell: the excess loss over that of the start after 300 oracle calls,
+          geometric mean. A call is a loss, with or without its gradient; a Hessian product is two. paper: 3,000
+          calls, ten starts.
+Command:  optaxaccel run experiments/full_batch/phase_retrieval_saddle.py --scale small
+Cost:     some minutes on two shared cores.
+Expected: GOSE and ANCM reach the minimum, no other method moves.
+"""
+
+from full_batch_methods import LEAVES, PANELS, runs  # noqa: F401
+
+from optaxaccel.cli import run_definition
+
+RUNS = runs(
+    "phase retrieval",
+    {"size": 20, "measurements": 160, "saddle": True},
+    {"size": 3, "measurements": 12, "saddle": True},
+    LEAVES,
+)
+
+if __name__ == "__main__":
+    run_definition(__file__)
