@@ -149,9 +149,14 @@ def nmf(dtype: Any, rows: int = 30, columns: int = 50, rank: int = 5):
 
 
 def deq(dtype: Any, size: int = 256, batch: int = 4):
-    """An equilibrium layer, tanh(W z + U x + b), for a batch of four as one unknown; W has spectral radius 0.9."""
+    """An equilibrium layer, tanh(z W' + U x + b), for a batch of four as one unknown; W has spectral radius 0.9."""
     rng = np.random.default_rng(28)
     weight = rng.normal(size=(size, size))
     weight = jnp.asarray(0.9 * weight / np.max(np.abs(np.linalg.eigvals(weight))), dtype)
     injected = jnp.asarray(0.1 * rng.normal(size=(size, batch)), dtype)
-    return lambda z: jnp.tanh(weight @ z.reshape(size, batch) + injected).reshape(-1), np.zeros(size * batch)
+    weight, injected = weight.T, injected.T  # examples are rows, as in layers
+
+    def image(z):
+        return jnp.tanh(z.reshape(batch, size) @ weight + injected).reshape(-1)
+
+    return image, np.zeros(size * batch)

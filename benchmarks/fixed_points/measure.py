@@ -20,12 +20,12 @@ APART = 1e-2  # relative distance from which a point is another one
 
 
 def rows(
-    dtype: Any, tolerance: float, chosen: list[str] | None, some: list[str] | None, timed: bool
+    dtype: Any, tolerance: float, chosen: list[str], some: list[str] | None, timed: bool
 ) -> Iterator[dict[str, Any]]:
     """Measure one row a map."""
     found = {name: make for name, make in solvers.available()[0].items() if some is None or name in some}
     for case in maps.ALL:
-        if chosen and case.name not in chosen:
+        if case.name not in chosen:
             continue
         fun, start = case.make(dtype)
         complex_ = np.iscomplexobj(start)
@@ -90,12 +90,16 @@ def main() -> None:
     parser.add_argument("--maps", nargs="+")
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="keep the maps that --out already holds")
     options = parser.parse_args()
     double = options.precision == "float64"
     jax.config.update("jax_enable_x64", double)
     dtype, tolerance = (jnp.float64, 1e-8) if double else (jnp.float32, 1e-5)
-    table = []
-    for row in rows(dtype, tolerance, options.maps, options.solvers, timed=double):
+    table = json.loads(options.out.read_text()) if options.resume and options.out.exists() else []
+    known = {row["map"] for row in table}
+    chosen = [case.name for case in maps.ALL if case.name not in known]
+    chosen = [name for name in chosen if options.maps is None or name in options.maps]
+    for row in rows(dtype, tolerance, chosen, options.solvers, timed=double):
         table.append(row)  # written after every map, so that what was measured is not lost
         options.out.write_text(json.dumps(table))
 

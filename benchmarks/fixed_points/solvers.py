@@ -202,6 +202,7 @@ SOLVERS: dict[str, Make] = {
     "jaxopt, ridge 1e-10": _jaxopt(1e-10),
     "scipy anderson": _on_host(_scipy),
     "cvxgrp/aa": _on_host(_cvxgrp),
+    "optimistix FixedPointIteration": _optimistix("FixedPointIteration"),
     "optimistix Newton": _optimistix("Newton"),
     "optimistix Chord": _optimistix("Chord"),
 }
