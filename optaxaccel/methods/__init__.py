@@ -17,6 +17,7 @@ from optaxaccel.methods._extrapolation import *
 from optaxaccel.methods._full_batch import *
 from optaxaccel.methods._gose import *
 from optaxaccel.methods._indian import *
+from optaxaccel.methods._innaprop import *
 from optaxaccel.methods._interpolatron import *
 from optaxaccel.methods._merge import *
 from optaxaccel.methods._merge_by_loss import *
