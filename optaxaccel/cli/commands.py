@@ -1,8 +1,9 @@
 """The commands and their options, as data classes that tyro makes a command line of."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -11,9 +12,9 @@ from optaxaccel.training.run.spec import Run
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List methods (with cost and paper), models and data sets."""
+    """List methods (with cost and paper), models, data sets and tasks."""
 
-    what: Annotated[Literal["all", "methods", "models", "data"], tyro.conf.Positional] = "all"
+    what: Annotated[Literal["all", "methods", "models", "data", "tasks"], tyro.conf.Positional] = "all"
     """what to list"""
 
 
@@ -49,6 +50,38 @@ class Train:
     """number of processes, likewise"""
     process_index: int | None = None
     """number of this process, from 0, likewise"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compare methods on a task, your own or one that ships: tune each with the same budget, train with fresh seeds."""
+
+    task: str
+    """a name (optaxaccel list tasks), or my_file.py:make_task, a function that returns a Task"""
+    methods: tuple[str, ...]
+    """names such as pal or optax.adam; with arguments in quotes: 'pal(measuring_step_size=0.1)'"""
+    tune: tuple[str, ...] = ()
+    """NAME=V,V,... tries each value on validation data, for every method that has the argument"""
+    steps: int | None = None
+    """updates of every run; by default the task's own number"""
+    calls: int | None = None
+    """instead, oracle calls of every run: losses, gradients and Hessian products"""
+    seconds: float | None = None
+    """instead, seconds of training of every run"""
+    seeds: int = 5
+    """number of final runs of each method"""
+    tune_seeds: int = 1
+    """number of runs that choose a setting"""
+    evaluations: int = 20
+    """how often a run is measured"""
+    size: Literal["smoke", "small"] = "small"
+    """of a task that ships: smoke (seconds) or small (two cores)"""
+    task_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """arguments of the task's maker"""
+    out: Path | None = None
+    """folder of records, table and figure; by default runs/compare-TASK"""
+    resume: bool = False
+    """skip the runs that are finished in the folder"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +162,11 @@ class Data:
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 
 
-Command = List | Train | RunFile | Report | Extrapolate | Data
+Command = List | Train | Compare | RunFile | Report | Extrapolate | Data
 NAMES = {
     List: "list",
     Train: "train",
+    Compare: "compare",
     RunFile: "run",
     Report: "report",
     Extrapolate: "extrapolate",

@@ -1,4 +1,4 @@
-"""`optaxaccel list` and `optaxaccel data`: methods, models and data sets."""
+"""`optaxaccel list` and `optaxaccel data`: methods, models, data sets and tasks."""
 
 from optaxaccel.cli.commands import Data, List
 from optaxaccel.cli.terminal import BAD_INPUT, DONE, say, table
@@ -26,6 +26,11 @@ def list_(command: List) -> int:
         table("Models", ["model", "designed for", "classes", "parameters", "paper"], rows)
     if command.what in ("all", "data"):
         _list_data(None)
+    if command.what in ("all", "tasks"):
+        from optaxaccel.tasks import TASKS
+
+        rows = [[card.name, card.score, card.needs or "-", card.about] for card in TASKS.values()]
+        table("Tasks (or your own, FILE.py:FUNCTION)", ["task", "score", "extra", "what it is"], rows)
     return DONE
 
 

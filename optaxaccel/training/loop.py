@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
 
 def check(run: Run) -> None:
     """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
+    if run.task:
+        raise ValueError(f"task={run.task!r}: pass optaxaccel compare --task {run.task} --methods {run.method}.")
     models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
     crops.crop_range(run.crop, run.image_size)

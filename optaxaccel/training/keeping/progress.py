@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+Told = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
 PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
 
 
@@ -83,3 +84,48 @@ def _plain(console: Console) -> Callable[..., None]:
         console.print(f"step {step}/{total}  epoch {row['epoch']:g}  {describe(row)}  {left:.0f} s left")
 
     return report
+
+
+class telling:  # noqa: N801
+    """A context that yields `tell(what, share of it, runs that ended)`: a bar in a terminal, or a function is told."""
+
+    def __init__(self, progress: Told | bool, title: str, total: int):
+        self.progress, self.title, self.total, self.done = progress, title, total, 0
+        self.bar: Any = None
+
+    def __enter__(self) -> Callable[[str, float, int], None]:
+        """Begin."""
+        if self.progress is True:
+            self.bar = _bar(self.title)
+        return self.tell
+
+    def tell(self, what: str, share: float, ended: int) -> None:
+        """Take what is trained, how much of it is done, and how many runs ended."""
+        self.done += ended
+        so_far = min(1.0, self.done / max(1, self.total))
+        if callable(self.progress):
+            self.progress(what, so_far)
+        elif self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=so_far, what=f"{what} {share:.0%}")
+
+    def __exit__(self, *error: object) -> None:
+        """End the bar."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _bar(title: str) -> Any:
+    """Return a bar that is running, or None where nobody looks."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}"),
+        console=console,
+    )
+    bar.add_task(title, total=1.0, what="")
+    bar.start()
+    return bar

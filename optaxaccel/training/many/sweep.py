@@ -118,7 +118,7 @@ def label(run: Run, base: Run) -> str:
     """
     words = []
     for name, value in run.as_dict().items():
-        usual = base.as_dict()[name]
+        usual: Any = base.as_dict().get(name) or {} if isinstance(value, dict) else base.as_dict().get(name)
         if isinstance(value, dict):
             dotted = "" if name == "method_args" else f"{name}."
             words += [f"{dotted}{k}={text_of(v)}" for k, v in value.items() if k not in usual or v != usual[k]]

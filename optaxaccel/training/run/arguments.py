@@ -56,8 +56,8 @@ def _keywords(call: ast.Call) -> dict[str, Any]:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return {"name": node.func.id, **_keywords(node)}
+    if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
+        return {"name": _value(node.func), **_keywords(node)}
     if isinstance(node, ast.Attribute):
         return f"{_value(node.value)}.{node.attr}"  # optax.adam
     if isinstance(node, ast.Tuple):

@@ -60,6 +60,9 @@ class Run:
       eval_every: epochs between evaluations.
       log_every: steps between training rows; 0 means ten an epoch.
       data_dir: folder of prepared TFDS data; None means $TFDS_DATA_DIR or the TFDS default.
+      task: a name of TASKS, or "my_file.py:make_task"; it says what model and data are, and `model`, `data` and what
+        belongs to them then say nothing. Empty for images.
+      task_args: arguments of the task's maker, as literals.
     """
 
     method: str = "pal"
@@ -93,6 +96,8 @@ class Run:
     eval_every: float = 1.0
     log_every: int = 0
     data_dir: str | None = None
+    task: str = ""
+    task_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         """Check every field that can be checked without JAX."""
@@ -122,7 +127,7 @@ class Run:
         _check("log_every", self.log_every, self.log_every >= 0, "an integer >= 0")
         _check("image_size", self.image_size, self.image_size >= 1, "an integer >= 1")
         _check("seed", self.seed, 0 <= self.seed < 2**32, "an integer in [0, 2^32)")
-        for name in ("method_args", "schedule", "model_args", "extrapolate"):
+        for name in ("method_args", "schedule", "model_args", "extrapolate", "task_args"):
             object.__setattr__(self, name, _literals(name, getattr(self, name)))
         _check_extrapolate(self.extrapolate)
 
@@ -167,8 +172,9 @@ class Run:
         return max(step + 1, math.ceil((step // interval + 1) * interval))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Return the fields as JSON-ready values; those of tasks only where there is one, as records of images were."""
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {name: value for name, value in fields.items() if value or name not in _OF_TASKS}
 
     def digest(self) -> str:
         """Return a short hash that names this specification, its seed included; see `setting_of`."""
@@ -179,10 +185,12 @@ class Run:
         return setting_of(self.as_dict())
 
 
+_OF_TASKS = ("task", "task_args")
 SEED = frozenset({"seed"})
 PROBLEM = SEED | {  # what is trained and how it is measured; the others say by what means
     *("model", "model_args", "data", "train_split", "test_split", "validation", "batch_size", "epochs", "steps"),
     *("seconds", "normalise", "image_size", "crop", "flip", "augment", "eval_every", "log_every"),
+    *_OF_TASKS,
 }
 
 
@@ -287,4 +295,4 @@ def _literals(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-_DEFAULTS = Run().as_dict()
+_DEFAULTS = {**Run().as_dict(), "task": "", "task_args": {}}

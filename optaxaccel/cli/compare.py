@@ -1,0 +1,77 @@
+"""`optaxaccel compare`: methods on a task, in a table and a figure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optaxaccel.cli.commands import Compare
+from optaxaccel.cli.terminal import DIVERGED, DONE, console, say, start_jax
+from optaxaccel.training.run.arguments import parse_arguments
+
+
+def compare(command: Compare) -> int:
+    """Compare, write records, table and figure, and return the exit status: diverged if all runs of all methods did."""
+    methods = [_method(text) for text in command.methods]
+    if len(dict(methods)) < len(methods):
+        raise ValueError(f"--methods {' '.join(command.methods)} has one twice. Pass every one once.")
+    tune = dict(map(_values, command.tune))
+    name = Path(command.task.partition(":")[0]).stem
+    out = command.out or Path("runs") / f"compare-{name}"
+    if out.exists() and any(out.glob("*.jsonl")) and not command.resume:
+        raise FileExistsError(
+            f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
+        )
+    from optaxaccel import tasks
+
+    start_jax()
+    from optaxaccel import training
+
+    task = tasks.make(command.task, size=command.size, **command.task_args)
+    screen = console()
+    found = training.compare(
+        task,
+        dict(methods),
+        steps=command.steps,
+        calls=command.calls,
+        seconds=command.seconds,
+        seeds=command.seeds,
+        tune=tune,
+        tune_seeds=command.tune_seeds,
+        evaluations=command.evaluations,
+        folder=out,
+        progress=True if screen.is_terminal else _Lines(task.name),
+    )
+    table = found.table()
+    say(f"\n{table}\n")
+    (out / "table.txt").write_text(f"{table}\n", encoding="utf-8")
+    say(f"records, table and figure: {found.plot(out / 'figure.png').parent}")
+    return DONE if any(line.done for line in table.lines) else DIVERGED
+
+
+class _Lines:
+    """A line for each method that begins and for all that is done: no flood in a log."""
+
+    def __init__(self, title: str):
+        self.title, self.last = title, ""
+
+    def __call__(self, what: str, share: float) -> None:
+        if what != self.last:
+            say(f"{self.title}: {what}, {share:.0%} of all runs done")
+            self.last = what
+
+
+def _method(text: str) -> tuple[str, Any]:
+    """Return a label and a method, from `pal` or `pal(measuring_step_size=0.1)`."""
+    found = parse_arguments(f"method={text}")["method"]
+    if isinstance(found, Mapping):
+        arguments = dict(found)
+        return text, (arguments.pop("name"), {name: [value] for name, value in arguments.items()})
+    return text, str(found)
+
+
+def _values(text: str) -> tuple[str, tuple[Any, ...]]:
+    """Return an argument and its values, from `learning_rate=0.01,0.1`."""
+    name, equals, values = text.partition("=")
+    if not (name.strip().isidentifier() and equals and values.strip()):
+        raise ValueError(f"--tune {text} names no values. Write --tune learning_rate=0.001,0.01,0.1.")
+    return name.strip(), tuple(parse_arguments(f"values=({values},)")["values"])

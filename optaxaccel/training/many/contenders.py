@@ -1,0 +1,176 @@
+"""Who is compared: methods by name, as transformations or as factories with values to tune, each in settings."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optaxaccel import methods, registry
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.optimizer import Method, Recipe
+from optaxaccel.training.run.spec import Run
+
+
+class Setting(NamedTuple):
+    """A contender with values for all that it is given.
+
+    Attributes:
+      label: the contender's name in tables.
+      method: the method's name in records.
+      arguments: what it is given, literals where records are to name them.
+      recipe: how it is built, its numbers apart.
+    """
+
+    label: str
+    method: str
+    arguments: Mapping[str, Any]
+    recipe: Recipe
+
+
+class Contender(NamedTuple):
+    """A label and its settings, one where nothing is tuned."""
+
+    label: str
+    settings: tuple[Setting, ...]
+
+
+def contenders(given: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[Contender]:
+    """Return the contenders that `compare` was asked for.
+
+    Args:
+      given: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a transformation, a
+        factory, or (name or factory, {argument: value or sequence of values to try}).
+      tune: {argument: values to try} for every method that has the argument and was not given it.
+
+    Raises:
+      ValueError: a method, an argument or a value is none.
+    """
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, Mapping):
+        names = list(given)
+        unnamed = [one for one in names if not isinstance(one, str)]
+        if unnamed:
+            raise ValueError(f"{unnamed[0]!r} has no label. Pass methods={{'my method': ...}}.")
+        given = {name: name for name in names}
+    if not given:
+        raise ValueError("There are no methods to compare. Pass methods={'pal': 'pal', 'adam': optax.adam}, say.")
+    tune = {} if tune is None else tune
+    for name, values in tune.items():
+        if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
+            raise ValueError(f"tune[{name!r}]={values!r} holds no values. Pass tune={{{name!r}: (0.01, 0.1)}}.")
+    made = [_contender(label, method, tune) for label, method in given.items()]
+    for name, values in tune.items():
+        tried = {repr(setting.arguments.get(name)) for one in made for setting in one.settings}
+        if not tried & set(map(repr, values)):
+            raise ValueError(
+                f"No method has an argument {name!r} left to tune. Give it to one: methods={{'label': (factory, "
+                f"{{{name!r}: (0.01, 0.1)}})}}, or leave tune={{{name!r}: ...}} out."
+            )
+    return made
+
+
+def _contender(label: str, given: Any, tune: Mapping[str, Sequence[Any]]) -> Contender:
+    what, arguments = given if _with_arguments(given) else (given, {})
+    if isinstance(what, optax.GradientTransformation):
+        if arguments:
+            raise ValueError(f"{label}: a transformation takes no arguments. Pass its factory: (optax.adam, {{...}}).")
+        method = Method(label, lambda: what, methods.Cost(), (), "")
+    elif isinstance(what, str):
+        method = optimizer.find(what)
+    elif callable(what):
+        method = _of_factory(label, what)
+    else:
+        raise ValueError(
+            f"{label}: {what!r} is no method. Pass a name, a transformation such as optax.adam(1e-3), a factory such "
+            "as optax.adam, or (factory, {'learning_rate': (0.01, 0.1)})."
+        )
+    known = method.arguments()
+    choices = {name: _choices(value, method, name) for name, value in arguments.items()}
+    choices |= {name: tuple(values) for name, values in tune.items() if name in known and name not in choices}
+    for name in choices:
+        if name not in known:
+            raise registry.unknown(f"argument of {label}", name, known)
+    settings = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return Contender(label, tuple(_setting(label, what, method, one) for one in settings))
+
+
+def _with_arguments(given: Any) -> bool:
+    named = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)
+    return named and not isinstance(given, optax.GradientTransformation)
+
+
+def _of_factory(label: str, factory: Callable[..., Any]) -> Method:
+    """Return a factory as a method: with its card's cost where it has a card."""
+    for card in methods.METHODS.values():
+        if factory is card.make:
+            return optimizer.find(card.name)
+    return Method(label, factory, methods.Cost(), (), "")
+
+
+def _choices(value: Any, method: Method, name: str) -> tuple[Any, ...]:
+    """Return the values to try: a list is one, a tuple too, unless the argument's own values are tuples."""
+    default = method.arguments()[name].default if name in method.arguments() else None
+    if isinstance(value, list) or (isinstance(value, tuple) and not isinstance(default, tuple)):
+        return tuple(value) if value else (value,)
+    return (value,)
+
+
+def _setting(label: str, what: Any, method: Method, arguments: dict[str, Any]) -> Setting:
+    if isinstance(what, str):
+        made = optimizer.recipe(Run(method=what, method_args=arguments), total_steps=1, steps_per_epoch=1)
+        return Setting(label, what, arguments, made)
+    missing = [n for n, a in method.arguments().items() if _needed(a) and n not in arguments]
+    if missing:
+        raise ValueError(
+            f"{label} needs {', '.join(missing)}. Pass (factory, {{{missing[0]!r}: 0.1}}), or values to try: "
+            f"{{{missing[0]!r}: (0.01, 0.1)}}, or tune={{{missing[0]!r}: (0.01, 0.1)}}."
+        )
+    try:
+        tx = method.make(**arguments)
+    except Exception as error:
+        raise ValueError(f"{label} cannot be made with {arguments}: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(tx, optax.GradientTransformation):
+        raise ValueError(f"{label}: the factory returned a {type(tx).__name__}, and no optax transformation.")
+    numbers: dict[str, Any] = {
+        name: np.float32(v) for name, v in arguments.items() if isinstance(v, float) and name not in method.static_args
+    }
+    if not _takes_tracers(method, arguments, numbers):
+        numbers = {}
+    static = {name: value for name, value in arguments.items() if name not in numbers}
+    name = method.name if method.name in methods.METHODS else _name_of(what, label)
+    return Setting(label, name, {n: _literal(v) for n, v in arguments.items()}, Recipe(method, static, numbers))
+
+
+def _needed(argument: inspect.Parameter) -> bool:
+    return argument.default is argument.empty and argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL)
+
+
+def _takes_tracers(method: Method, arguments: Mapping[str, Any], numbers: Mapping[str, Any]) -> bool:
+    """Return whether a factory of others can be built from traced numbers: one that looks at them cannot."""
+
+    def built(numbers):
+        return method.make(**{**arguments, **numbers}).init({"w": jnp.zeros(2)})
+
+    try:
+        jax.eval_shape(built, numbers)
+    except Exception:
+        return False
+    return True
+
+
+def _name_of(what: Any, label: str) -> str:
+    """Return what records call a method of others: optax's own by their names."""
+    name = getattr(what, "__name__", "")
+    return f"optax.{name}" if name and getattr(optax, name, None) is what else label
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_literal(one) for one in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
