@@ -1,5 +1,6 @@
 """PyTorch files, where PyTorch is installed: read by its `weights_only` reader, which runs nothing of a file."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,11 @@ import ml_dtypes
 import numpy as np
 
 Tree = Any
+_NUMBERS = {  # numbers that NumPy has no name for: of PyTorch's, as integers of its own; of ml_dtypes
+    "bfloat16": (np.int16, ml_dtypes.bfloat16),
+    "float8_e4m3fn": (np.uint8, ml_dtypes.float8_e4m3fn),
+    "float8_e5m2": (np.uint8, ml_dtypes.float8_e5m2),
+}
 
 
 def require(path: Path) -> Any:
@@ -31,10 +37,17 @@ def read(path: Path) -> Tree:
     """Return what a file holds, with NumPy arrays for tensors.
 
     Raises:
-      Exception: of PyTorch, for a file that holds more than tensors, numbers, texts and containers of them.
+      ValueError: it holds more than dense tensors, numbers, texts and containers of them.
+      Exception: of PyTorch, for a file that is damaged.
     """
     torch = require(path)
-    return _to_numpy(torch, torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        return _to_numpy(torch, torch.load(path, map_location="cpu", weights_only=True))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it holds more than tensors, a whole module perhaps, and reading that would run whatever the file says. "
+            "Save the weights alone: torch.save(model.state_dict(), path)"
+        ) from error
 
 
 def write(path: Path, tree: Tree) -> None:
@@ -50,10 +63,13 @@ def _to_numpy(torch: Any, node: Any) -> Tree:
         return [_to_numpy(torch, child) for child in node]
     if not isinstance(node, torch.Tensor):
         return node
-    tensor = node.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+    if node.layout != torch.strided or node.is_quantized:
+        raise ValueError(f"it holds a tensor that is no plain array ({node.layout}). Save tensor.to_dense()")
+    tensor = node.detach().resolve_conj().resolve_neg().contiguous()
+    integers, numbers = _NUMBERS.get(str(tensor.dtype).removeprefix("torch."), (None, None))
+    if integers is None:
+        return tensor.numpy()
+    return tensor.view(getattr(torch, np.dtype(integers).name)).numpy().view(numbers)
 
 
 def _to_torch(torch: Any, node: Tree) -> Any:
@@ -64,6 +80,7 @@ def _to_torch(torch: Any, node: Tree) -> Any:
     if not isinstance(node, (np.ndarray, np.generic)):
         return node
     array = np.array(node, order="C")
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    for name, (integers, numbers) in _NUMBERS.items():
+        if array.dtype == numbers:
+            return torch.from_numpy(array.view(integers)).view(getattr(torch, name))
     return torch.from_numpy(array)
