@@ -33,12 +33,15 @@ class Contender(NamedTuple):
       first: the exponent of ten of the smallest main value.
       seconds: values of the other one: (): a method has none, and gets three times as many of the main one instead.
       static: whether the other one changes the program.
+      searches: whether a step may search negative curvature: then settings run one after another, since together each
+        would pay for a search at every step.
     """
 
     make: Callable[[Any, Any], optax.GradientTransformation]
     first: int
     seconds: tuple[float, ...] = ()
     static: bool = False
+    searches: bool = False
 
 
 MOMENTA = (0.9, 0.95, 0.99)
@@ -56,12 +59,14 @@ CONTENDERS: Mapping[str, Contender] = {
     ),
     "Anderson": Contender(lambda a, b: optaxaccel.anderson(a, history=int(b)), -3, (5, 10, 20), static=True),
     "INDIAN": Contender(lambda a, b: optaxaccel.indian(a, alpha=b), -4, (0.1, 0.5, 1.0)),
-    "PAL": Contender(lambda a, b: optaxaccel.pal(measuring_step_size=a, momentum=b, loose_approximation=1.0), -4, (0.4, 0.9, 0.95)),
+    "PAL": Contender(
+        lambda a, b: optaxaccel.pal(measuring_step_size=a, momentum=b, loose_approximation=1.0), -4, (0.4, 0.9, 0.95)
+    ),
     "RNA at every step": Contender(
         lambda a, b: optaxaccel.rna_sgd(a, history=int(b), period=1), -3, (5, 10, 20), static=True
     ),
-    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA),
-    "ANCM": Contender(lambda a, _: optaxaccel.ancm(a, period=50), -4),
+    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA, searches=True),
+    "ANCM": Contender(lambda a, _: optaxaccel.ancm(a, period=50), -4, searches=True),
 }
 WITHOUT_RATE = ("optax L-BFGS", "L-BFGS")
 
@@ -89,12 +94,14 @@ def settings_of(contender: Contender, every: int = 1) -> list[tuple[float, float
 def run(contender: Contender, problem: Problem, settings: list[tuple[float, float]], starts: np.ndarray, steps: int):
     """Make `steps` updates with every setting from the start beside it, together."""
 
-    def one(main: Any, second: Any, start: jax.Array):
+    def one(lane: tuple[Any, Any, jax.Array]):
+        main, second, start = lane
         return _one(contender.make(main, settings[0][1] if contender.static else second), problem, start, steps)
 
-    together = jax.jit(jax.vmap(one), compiler_options=QUICK)
+    every = jax.vmap(one) if not contender.searches else lambda lanes: jax.lax.map(one, lanes)
+    together = jax.jit(every, compiler_options=QUICK)
     mains, seconds = (jnp.asarray(values) for values in zip(*settings, strict=True))
-    values, calls = jax.device_get(together(mains, seconds, jnp.asarray(starts)))
+    values, calls = jax.device_get(together((mains, seconds, jnp.asarray(starts))))
     first = np.asarray(jax.vmap(problem.loss)(jnp.asarray(starts)))[:, None] - problem.lowest
     return Outcome((values - problem.lowest) / first, calls)
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-
 PROBLEM_SEED = 77_777  # of the problem; the starts have small seeds
 
 
