@@ -125,6 +125,8 @@ def _newton(loss: Callable[[Any], jax.Array], size: int) -> float:
     value, slope, curvature = jax.jit(loss), jax.jit(jax.grad(loss)), jax.jit(jax.hessian(loss))
     w = jnp.zeros(size)
     for _ in range(60):
+        if np.linalg.norm(slope(w)) < 1e-12:
+            break
         step = np.linalg.solve(curvature(w), slope(w))
         scale = 1.0
         while scale > 1e-3 and float(value(w - scale * step)) > float(value(w)):
