@@ -15,6 +15,7 @@ class TaskCard(NamedTuple):
       smoke: arguments of the size for tests, seconds.
       small: those of the size for two cores; the maker's defaults where there are none.
       needs: the extra that it needs beyond `train`, such as "tables"; empty for none.
+      first_try: a method with arguments that trains it, as the command line takes it.
     """
 
     name: str
@@ -24,9 +25,81 @@ class TaskCard(NamedTuple):
     smoke: Mapping[str, Any] = {}
     small: Mapping[str, Any] = {}
     needs: str = ""
+    first_try: str = "optax.adam(learning_rate=0.001)"
 
 
-_HERE = "optaxaccel.tasks"
+_SHORT = {"steps": 30}
+_ADAM = "optax.adam(learning_rate={})"
+
+
+def _card(place: str, about: str, score: str, rate: float, smoke: Mapping[str, Any] = {}, name: str = "") -> TaskCard:
+    """Return the card of a maker of this package, tried first with Adam at a rate."""
+    own = name or place.partition(":")[2]
+    return TaskCard(own, f"optaxaccel.tasks.{place}", about, score, {**_SHORT, **smoke}, first_try=_ADAM.format(rate))
+
+
 CARDS: tuple[TaskCard, ...] = (
-    TaskCard("rosenbrock", f"{_HERE}.landscapes:rosenbrock", "Rosenbrock's valley", "gap", {"steps": 50}),
+    _card("images:images", "images of the zoo's data sets by its networks", "accuracy", 0.003),
+    _card(
+        "language:language",
+        "next character by a transformer",
+        "perplexity",
+        0.003,
+        {
+            "characters": 20_000,
+            "length": 16,
+            "layers": 1,
+            "width": 16,
+            "batch_size": 16,
+        },
+    ),
+    TaskCard(
+        "words",
+        "optaxaccel.tasks.language:language",
+        "next word by a transformer",
+        "perplexity",
+        {
+            **_SHORT,
+            "unit": "word",
+            "characters": 40_000,
+            "vocabulary": 100,
+            "length": 16,
+            "layers": 1,
+            "width": 16,
+            "batch_size": 16,
+        },
+        {"unit": "word"},
+        first_try=_ADAM.format(0.003),
+    ),
+    _card(
+        "recurrent:copy",
+        "a word told again after a pause by a gated recurrent unit",
+        "accuracy",
+        0.01,
+        {
+            "length": 2,
+            "pause": 1,
+            "hidden": 16,
+        },
+    ),
+    _card("autoencoder:autoencoder", "digits through a narrow code", "loss", 0.003),
+    TaskCard(
+        "table",
+        "optaxaccel.tasks.tables:table",
+        "rows of a .csv or .parquet file, or of scikit-learn's sets",
+        "accuracy or r2",
+        _SHORT,
+        needs="tables",
+        first_try=_ADAM.format(0.01),
+    ),
+    _card("physics:poisson_1d", "Poisson's equation on an interval by a network", "relative_l2", 0.003),
+    _card("physics:poisson_2d", "Poisson's equation on a square by a network", "relative_l2", 0.003),
+    _card("physics:burgers", "the viscous equation of Burgers by a network", "relative_l2", 0.003, {"points": 50}),
+    _card("physics:allen_cahn", "the equation of Allen and Cahn by a network", "relative_l2", 0.003, {"points": 50}),
+    _card("landscapes:rosenbrock", "Rosenbrock's valley", "gap", 0.03),
+    _card("landscapes:softmax_regression", "convex, on digits with planted soft labels", "gap", 0.1, {"examples": 100}),
+    _card("landscapes:lasso", "least squares with a 1-norm, a planted sparse answer", "gap", 0.03),
+    _card("landscapes:matrix_factorisation", "a matrix of low rank, near a saddle", "gap", 0.03),
+    _card("landscapes:phase_retrieval", "a signal from squared projections", "gap", 0.03),
+    _card("landscapes:cp_tensor", "a tensor of low rank", "gap", 0.03),
 )

@@ -64,7 +64,7 @@ class ComparisonTable(NamedTuple):
         told = [text(head), text(["-" * width for width in widths])]
         for row, line in zip(rows, self.lines, strict=True):
             told.append(text(row))
-            if line.setting:
+            if line.setting and line.setting not in line.method:
                 told.append(" " * (widths[0] + 2) + f"  {line.setting}"[: WIDTH - widths[0] - 2])
         return "\n".join([self.title, *told])
 
