@@ -19,8 +19,8 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs(
     "factorisation",
-    {"rows": 30, "columns": 20, "rank": 5, "saddle": True},
-    {"rows": 4, "columns": 3, "rank": 2, "saddle": True},
+    {"rows": 30, "columns": 20, "rank": 5, "smallest": 0.05, "saddle": True},
+    {"rows": 4, "columns": 3, "rank": 2, "smallest": 0.5, "saddle": True},
     LEAVES,
 )
 

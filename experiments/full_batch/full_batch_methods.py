@@ -22,6 +22,7 @@ from optaxaccel.training.many.trajectory import QUICK
 RATES = 11  # of the main hyperparameter, two a decade
 SECONDS = 3  # of the other one
 TUNING_SEED = 1000  # and those after it
+TARGET = 1e-8
 FLOOR = 1e-16  # of an excess loss over the first one: rounding
 
 
@@ -85,6 +86,11 @@ class Outcome(NamedTuple):
         last = (self.calls <= budget).sum(axis=1) - 1
         reached = self.excess[np.arange(len(last)), last]
         return np.where(np.isfinite(reached), np.clip(reached, FLOOR, 1.0), 1.0)
+
+    def calls_to(self, target: float, budget: int) -> float:
+        """Mean of the calls until the excess is at most `target`, over starts; the budget where it never is."""
+        there = np.where((self.excess <= target) & (self.calls <= budget), self.calls, budget)
+        return float(there.min(axis=1).mean())
 
 
 def settings_of(contender: Contender, every: int = 1) -> list[tuple[float, float]]:
@@ -153,6 +159,7 @@ def measure(
             reached = outcome.within(budget)
             values[f"excess, {name}"] = float(np.exp(np.log(reached).mean()))
             values[f"worst excess, {name}"] = float(reached.max())
+            values[f"calls to an excess of {TARGET:g}, {name}"] = outcome.calls_to(TARGET, budget)
             values[f"starts from which nothing is gained, {name}"] = float((reached >= 1.0).sum())
             values[f"main value, {name}"] = float("nan") if name in WITHOUT_RATE else chosen[0]
             if CONTENDERS[name].seconds:

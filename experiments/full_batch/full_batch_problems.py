@@ -55,14 +55,15 @@ def perceptron(images: int, hidden: int) -> Problem:
     return Problem(loss, 0.0, start)
 
 
-def factorisation(rows: int, columns: int, rank: int, saddle: bool = False) -> Problem:
-    """|U V' - M|^2 / 2 with M of the rank of U and V, so that 0 is reached, singular values from 1 to 2.
+def factorisation(rows: int, columns: int, rank: int, smallest: float, saddle: bool = False) -> Problem:
+    """|U V' - M|^2 / 2 with M of the rank of U and V, so that 0 is reached, singular values from 1 down to `smallest`.
 
     A saddle is a point made of some of M's singular triples: the gradient is zero, and it is no minimum.
     """
     random = np.random.default_rng(PROBLEM_SEED)
-    left = np.linalg.qr(random.normal(size=(rows, rank)))[0] * np.sqrt(np.linspace(2.0, 1.0, rank))
-    right = np.linalg.qr(random.normal(size=(columns, rank)))[0] * np.sqrt(np.linspace(2.0, 1.0, rank))
+    roots = np.sqrt(np.geomspace(1.0, smallest, rank))
+    left = np.linalg.qr(random.normal(size=(rows, rank)))[0] * roots
+    right = np.linalg.qr(random.normal(size=(columns, rank)))[0] * roots
     target = left @ right.T
 
     def loss(w):
@@ -78,10 +79,11 @@ def factorisation(rows: int, columns: int, rank: int, saddle: bool = False) -> P
     return Problem(loss, 0.0, start)
 
 
-def phase_retrieval(size: int, measurements: int, saddle: bool = False) -> Problem:
-    """Mean ((a'x)^2 - y)^2 / 4 for Gaussian a and y = (a'z)^2, |z| = 1; a saddle is zero, or across z."""
+def phase_retrieval(size: int, measurements: int, smallest: float, saddle: bool = False) -> Problem:
+    """Mean ((a'x)^2 - y)^2 / 4, y = (a'z)^2, |z| = 1, Gaussian a of scales from 1 to `smallest`; zero is critical."""
     random = np.random.default_rng(PROBLEM_SEED)
-    a, z = random.normal(size=(measurements, size)), random.normal(size=size)
+    a = random.normal(size=(measurements, size)) * np.geomspace(1.0, smallest, size)
+    z = random.normal(size=size)
     z /= np.linalg.norm(z)
     y = (a @ z) ** 2
 

@@ -19,8 +19,8 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs(
     "phase retrieval",
-    {"size": 20, "measurements": 160, "saddle": True},
-    {"size": 3, "measurements": 12, "saddle": True},
+    {"size": 20, "measurements": 160, "smallest": 0.1, "saddle": True},
+    {"size": 3, "measurements": 12, "smallest": 0.5, "saddle": True},
     LEAVES,
 )
 
