@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-optimised check docs pages figures sensitivity bench clean constraints
+.PHONY: help demo test test-optimised check docs pages figures sensitivity bench bench-gpu clean constraints
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ sensitivity: $(VENV)/train.stamp  ## measure how much each method minds its hype
 
 bench: $(VENV)/train.stamp  ## measure speed as ratios
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-gpu: $(VENV)/train.stamp  ## measure what an accelerator makes of it, in one JSON (under eight minutes, no network)
+	@$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 
 clean:           ## remove what the verbs made
 	rm -rf .venv build dist runs docs/_build docs/generated .pytest_cache .ruff_cache .hypothesis *.egg-info
