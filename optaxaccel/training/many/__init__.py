@@ -5,6 +5,7 @@ sweep       a grid of runs: together where that pays, one after the other elsewh
 experiment  `Plan`, `Grid`, `Study`: what a file under experiments/ says
 jobs        the runs that a plan asks for, and how they are executed
 trajectory  a method on a function, step by step, for studies
+minibatches  a small network with many settings and seeds, step by step, for studies
 
 comparing          `compare`: methods on a task, tuned with equal budgets;  contenders  who is compared, in which settings
 training_members   the runs of a comparison that share a program;  fingerprint  whether a record is of this comparison
