@@ -163,6 +163,30 @@ def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
     return "failed" in statuses
 
 
+def _called(record: Any, name: str) -> Any:
+    """Return a record under another label."""
+    return record._replace(start={**record.start, "label": name})
+
+
+def _show_tasks(found: Sequence[Any], figure: Path, path: Path) -> int:
+    """Print a table and draw a figure of every task among the records."""
+    from optaxaccel.report import groups
+    from optaxaccel.training.many.compared import Comparison
+
+    by_task: dict[str, list[Any]] = {}
+    for record in found:
+        if record.start["spec"].get("task"):
+            by_task.setdefault(record.start["spec"]["task"], []).append(record)
+    for place, (task, members) in enumerate(by_task.items()):
+        final = [(g.name, [_called(r, g.name) for r in g.members]) for g in groups.groups(members)]
+        runs = [record for _, own in final for record in own]
+        made = Comparison(task, members[0].start["score"], runs, [name for name, _ in final])
+        drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
+        say(f"{made.table()}\nfigure:  {made.plot(drawn)}")
+    say(f"records: {path}")
+    return DONE
+
+
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     """Print a table and draw a figure of every problem among the records."""
     from optaxaccel.report import figures, grids, groups, tables
@@ -170,6 +194,8 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.training.many import jobs
 
     found, left = groups.once(records.read_all(path))
+    if plan is None and any(record.start["spec"].get("task") for record in found):
+        return _show_tasks(found, figure, path)
     if plan is not None:
         found = jobs.planned(plan, found)
     by = "accuracy" if plan is None else plan.by

@@ -1,5 +1,6 @@
 """`optaxaccel train`: one run, or a grid."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def train(command: Train) -> int:
     run = command.run
     start_jax(command)  # checking a schedule computes it
     loop.check(run)
-    name = f"{run.method}-{run.model}-{Path(run.data).stem}-{run.digest()}"
+    what = _short(run.task) if run.task else f"{run.model}-{Path(run.data).stem}"
+    name = f"{run.method}-{what}-{run.digest()}"
     out = command.out or Path("runs") / name
     path = out / "record.jsonl"
     earlier = _earlier(path, run, command.resume)
@@ -28,6 +30,8 @@ def train(command: Train) -> int:
     from optaxaccel.training.keeping import keep, progress, sinks, trace
     from optaxaccel.training.steps import parallel
 
+    if run.task and command.profile is not None:
+        raise ValueError("--profile is for images. Leave it out, or use jax.profiler.trace around training.loop.train.")
     options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
     if command.profile is not None:
         options["trace"] = trace.parse(command.profile, out / "profile")
@@ -36,7 +40,7 @@ def train(command: Train) -> int:
     options["also"] = [sinks.sink(target, run, out) for target in command.log]
     if command.resume and not (out / "checkpoints" / "last").exists():
         say(f"{out} holds no checkpoint: the run starts anew.")
-    with progress.reporter(console(), f"{run.method} on {run.data}") as report:
+    with progress.reporter(console(), f"{run.method} on {run.task or run.data}") as report:
         outcome = loop.train(run, path, progress=report, **options)
     if outcome.status == "stopped":
         say(f"stopped by a signal after step {outcome.step}, and saved. Go on with the same command and --resume.")
@@ -48,10 +52,19 @@ def train(command: Train) -> int:
         )
     else:
         last = outcome.last
-        accuracy, loss, seconds = 100 * last["accuracy"], last["loss"], last["seconds"]
-        say(f"{last['split']} accuracy {accuracy:.2f} %, loss {loss:.4f}, {seconds:.1f} s of training")
+        from optaxaccel.training.keeping.progress import describe
+
+        told = describe({"kind": "eval", **last})
+        if not run.task:
+            told = f"{last['split']} accuracy {100 * last['accuracy']:.2f} %, loss {last['loss']:.4f}"
+        say(f"{told}, {last['seconds']:.1f} s of training")
         say(f"record: {path}\nnext: optaxaccel report {out}")
     return _status(outcome)
+
+
+def _short(task: str) -> str:
+    """Return a task's name as a part of a folder's name."""
+    return re.sub(r"[^\w.+-]+", "_", Path(task.partition(":")[0]).stem)
 
 
 def _check(command: Train) -> None:

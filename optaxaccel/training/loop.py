@@ -3,14 +3,16 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from optaxaccel import data, models
 from optaxaccel.data import crops
+from optaxaccel.training import loop_of_tasks
 from optaxaccel.training.begun import RunFailedError
+from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
@@ -22,28 +24,11 @@ from optaxaccel.training.steps import feed, parallel, program
 from optaxaccel.training.steps.state import TrainState, counts
 
 
-class Outcome(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-      status: "done", "diverged", or "stopped" by a signal, after saving.
-      step: the number of updates, or of those before the fault.
-      state: the state after the last update made.
-      last: the last evaluation row.
-      signal: the signal that stopped it.
-    """
-
-    status: str
-    step: int
-    state: TrainState
-    last: Mapping[str, Any]
-    signal: int = 0
-
-
 def check(run: Run) -> None:
     """Refuse before any work a run that cannot start: ValueError, or FileNotFoundError for data not prepared."""
     if run.task:
-        raise ValueError(f"task={run.task!r}: pass optaxaccel compare --task {run.task} --methods {run.method}.")
+        loop_of_tasks.check(run)
+        return
     models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
     crops.crop_range(run.crop, run.image_size)
@@ -78,6 +63,9 @@ def train(
     Raises:
       ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
     """
+    if run.task:
+        more = {"progress": progress, "keep": keep, "also": also}
+        return loop_of_tasks.train(run, path, label=label, phase=phase, **more)
     check(run)
     made, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made
     steps_per_epoch = made.examples // run.batch_size

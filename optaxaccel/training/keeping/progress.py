@@ -9,13 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Told = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
+_TOLD = {*("epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"), "loss", "accuracy", "images_per_second"}
 PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
 
 
 def describe(row: Mapping[str, Any]) -> str:
     """Return a row as `train loss 0.123  accuracy 95.0 %  12,345 images/s`."""
     name = "train" if row["kind"] == "train" else row["split"]
-    text = f"{name} loss {row['loss']:.4f}  accuracy {100 * row['accuracy']:.2f} %"
+    text = f"{name} loss {row['loss']:.4g}" if "accuracy" not in row else f"{name} loss {row['loss']:.4f}"
+    text += f"  accuracy {100 * row['accuracy']:.2f} %" if "accuracy" in row else ""
+    others = (n for n in row if n not in _TOLD and isinstance(row[n], float)) if row["kind"] == "eval" else ()
+    text += "".join(f"  {other} {row[other]:.4g}" for other in others)
     return text + (f"  {row['images_per_second']:,.0f} images/s" if row.get("images_per_second") else "")
 
 

@@ -207,6 +207,8 @@ def why_not(run: Run) -> str:
     """Return why a run cannot be trained together with others, or an empty string."""
     if jax.process_count() > 1:
         return "several processes train one run at a time"
+    if run.task:
+        return "seeds and settings of a task are trained together by optaxaccel compare"
     if run.parallel == "pmap":
         return "parallel='pmap' has a step of its own"
     if run.extrapolate:
