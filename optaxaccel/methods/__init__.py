@@ -40,6 +40,7 @@ from optaxaccel.methods._wolfe_search import *
 from optaxaccel.methods.card import *
 from optaxaccel.methods.groups import *
 from optaxaccel.methods.iterates import *
+from optaxaccel.methods.purity import *
 from optaxaccel.numerics.ring import *
 
 _CARDS = (

@@ -46,7 +46,8 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
       A tree like `params`.
 
     Raises:
-      ValueError: something may have changed the method's update, or `params` are not those of the state.
+      ValueError: something may have changed the method's update, `params` are not those of the state, or the two are
+        given the wrong way round.
 
     Example:
       Gradient descent evaluates where it stands, so this is the identity:
@@ -56,9 +57,20 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
       >>> optaxaccel.eval_params(optax.sgd(0.1).init(params), params)["w"].tolist()
       [1.0, 1.0]
     """
+    if _holds_states(params) and not _holds_states(opt_state):
+        raise ValueError(
+            "eval_params: params holds the states of an optimiser and opt_state none, so they were given the wrong way "
+            "round. Call eval_params(opt_state, params)."
+        )
     for state in _telling(opt_state, params):
         params = _fill_in(params, _own_iterate(state, params))
     return params.slow if isinstance(params, optax.LookaheadParams) else params
+
+
+def _holds_states(node: Any) -> bool:
+    """Tell whether there is a state in a tree: optax's and ours are tuples with names, and called so."""
+    named = isinstance(node, tuple) and type(node).__name__.endswith("State")
+    return named or any(map(_holds_states, _children(node)))
 
 
 def _telling(node: Any, params: optax.Params) -> Iterator[Any]:

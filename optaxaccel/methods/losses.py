@@ -1,6 +1,8 @@
 """The loss as a method sees it: `value_fn` bound to the data of a step, and whether what it gave is finite."""
 
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +36,7 @@ def bind_value_fn(
       TypeError: `value_fn` is not a function, or it cannot be evaluated where a mask hides leaves of the parameters.
     """
     arguments.require_extra(method, "value_fn", value_fn)
+    _warn_of_accumulation(method)
     if not callable(value_fn):
         raise TypeError(f"{method}: value_fn={value_fn!r} is not a function. Pass value_fn=lambda params: loss.")
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
@@ -76,6 +79,21 @@ def bind_value_fn(
         return jnp.asarray(value, jnp.promote_types(value.dtype, jnp.float32))
 
     return loss
+
+
+def _warn_of_accumulation(method: str) -> None:
+    """Warn inside `optax.MultiSteps`, which tells nobody that it is there: it is looked for among the callers."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not optax.MultiSteps.update.__code__:
+        frame = frame.f_back
+    if frame is not None:
+        warnings.warn(
+            f"{method} looks at the loss, and optax.MultiSteps hands it the mean gradient of several micro-batches "
+            "with value and value_fn of the last one alone: the slope of one function and the values of another. Sum "
+            "up gradients and losses yourself, and give value_fn the mean over all micro-batches: the guide on "
+            "gradient accumulation has the step.",
+            stacklevel=2,
+        )
 
 
 def step_is_finite(updates: optax.Updates, value: jax.typing.ArrayLike | None) -> jax.Array:

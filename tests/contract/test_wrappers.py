@@ -29,6 +29,7 @@ from .problem import (
 from .test_types import trace_update
 
 PART = {"s": False, "w": True}
+pytestmark = pytest.mark.filterwarnings("ignore:.*optax.MultiSteps")  # here every micro-batch is the whole one
 
 
 def accumulate(tx):

@@ -104,6 +104,17 @@ def test_the_order_of_a_named_chain_outlives_compilation(method):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want)
 
 
+@pytest.mark.parametrize(
+    "tx", [optaxaccel.agd(0.1), optaxaccel.pal(), optax.sgd(0.1), optax.lookahead(optax.sgd(0.1), 5, 0.5)]
+)
+def test_arguments_the_wrong_way_round_are_told_of(tx):
+    params = optax.LookaheadParams(PARAMS, PARAMS) if tx.init.__qualname__.startswith("lookahead") else PARAMS
+    state = tx.init(params)
+    with pytest.raises(ValueError, match=r"the wrong way round\. Call eval_params\(opt_state, params\)"):
+        optaxaccel.eval_params(params, state)
+    optaxaccel.eval_params(state, params)
+
+
 # --- Wrappers that change the tree ------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,9 @@ def test_one_trace_serves_all_numbers_and_schedules():
         ({"method": "optax.apply_updates"}, "no optimiser"),
         ({"method": "pal", "method_args": {"momentun": 0.1}}, "Did you mean 'momentum'"),
         ({"method": "pal", "method_args": {"measuring_step_size": -0.1}}, "measuring_step_size=-0.1"),
+        ({"method": "optax.sgd", "method_args": {"learning_rate": float("inf")}}, "learning_rate=inf is out of range"),
+        ({"method": "optax.adam", "method_args": {"learning_rate": float("nan")}}, "learning_rate=nan is out of range"),
+        ({"method": "baseline.schedule_free_sgd", "method_args": {"learning_rate": -1.0}}, "climbs the loss"),
         ({"method": "optax.sgd", "schedule": {"learning_rate": "exponential_decay"}}, "no start"),
         (
             {
@@ -76,3 +79,8 @@ def test_one_trace_serves_all_numbers_and_schedules():
 def test_what_cannot_work_is_refused_with_the_reason(fields, text):
     with pytest.raises(ValueError, match=text):
         recipe(**fields)
+
+
+def test_a_limit_of_the_rate_may_be_none():
+    made = recipe(method="optax.polyak_sgd", method_args={"max_learning_rate": float("inf")})
+    assert np.isinf(made.numbers["max_learning_rate"])

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
+from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
 from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.baselines import BASELINES
@@ -125,6 +126,9 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
             raise ValueError(
                 f"{name}={value:,} of {method.name} is beyond {_LARGEST:,}, so many trees or steps it sets."
             )
+        endless = name.startswith("max_") and value == float("inf")  # a limit that is none
+        if "." in method.name and "learning_rate" in name and isinstance(value, (int, float)) and not endless:
+            contract.check_learning_rate(value, name)  # optax lets whatever be infinite diverge
     missing = [n for n, a in arguments.items() if a.default is a.empty and n not in {**given, **run.schedule}]
     if missing:
         example = ",".join(f"{name}=0.1" for name in missing)
