@@ -1,6 +1,8 @@
 """The grids of PAL's paper, section 4, as settings of runs."""
 
+from collections.abc import Mapping
 from itertools import product
+from types import MappingProxyType
 
 from optaxaccel.training.many.experiment import Contender, Plan
 from optaxaccel.training.run.spec import Run
@@ -43,21 +45,51 @@ def rmsprop_80(base: Run) -> tuple[Run, ...]:
     return tuple(decayed(base, "optax.rmsprop", d, learning_rate=l, decay=f, eps=1e-10) for l, f, d in grid)
 
 
-def equal_time(base: Run, seconds: float | None, seeds: int, count: int = 2) -> Plan:
-    """PAL with and without momentum, SGD, Adam and RMSProp for a number of seconds: near the paper's best settings."""
+def equal_time(
+    base: Run,
+    seconds: float | None,
+    seeds: int,
+    count: int | None = 2,
+    *,
+    of_paper: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+) -> Plan:
+    """PAL with and without momentum, SGD, Adam and RMSProp for a number of seconds.
+
+    Args:
+      base: the network and its data.
+      seconds: the budget; None keeps the steps of `base`.
+      seeds: of the final runs.
+      count: how many settings near the paper's best on ResNet-32 each contender has; None is all.
+      of_paper: the paper's best numbers on this network (Table 3), tried by every contender beside the others:
+        (rate, momentum, decay) of SGD, (rate, decay) of Adam and RMSProp, and PAL's five.
+    """
     base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs)
+
+    def sgd(rate, momentum, decay):
+        return decayed(base, "optax.sgd", decay, learning_rate=rate, momentum=momentum)
+
+    def adam(rate, decay):
+        return decayed(base, "optax.adam", decay, learning_rate=rate, b1=0.9, b2=0.999, eps=1e-8)
+
+    def rmsprop(rate, decay):
+        return decayed(base, "optax.rmsprop", decay, learning_rate=rate, decay=0.85, eps=1e-10)
+
+    def search(*numbers):
+        return pal(base, *numbers)
+
     found = {
-        "PAL": (pal(base, 0.1, 0.4, 0.8, 1.0, 0.95), pal(base, 0.1, 0.6, 0.6, 1.0, 0.95)),
-        "PAL without momentum": (pal(base, 0.1, 0.0, 0.8, 1.0, 0.95), pal(base, 0.1, 0.0, 0.4, 1.0, 0.95)),
-        "SGD": tuple(decayed(base, "optax.sgd", 1.0, learning_rate=l, momentum=0.95) for l in (0.1, 0.01)),
-        "Adam": tuple(
-            decayed(base, "optax.adam", 0.95, learning_rate=l, b1=0.9, b2=0.999, eps=1e-8) for l in (0.01, 0.001)
-        ),
-        "RMSProp": tuple(
-            decayed(base, "optax.rmsprop", 0.95, learning_rate=l, decay=0.85, eps=1e-10) for l in (0.01, 0.001)
-        ),
+        "PAL": (search, ((0.1, 0.4, 0.8, 1.0, 0.95), (0.1, 0.6, 0.6, 1.0, 0.95))),
+        "PAL without momentum": (search, ((0.1, 0.0, 0.8, 1.0, 0.95), (0.1, 0.0, 0.4, 1.0, 0.95))),
+        "SGD": (sgd, ((0.1, 0.95, 1.0), (0.01, 0.95, 1.0))),
+        "Adam": (adam, ((0.01, 0.95), (0.001, 0.95))),
+        "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95))),
     }
-    return Plan(tuple(Contender(label, s[:count]) for label, s in found.items()), seeds, by="train loss")
+    contenders = []
+    for label, (make, near) in found.items():
+        numbers = near[:count] + ((of_paper[label],) if of_paper else ())
+        settings = tuple(make(*each) for each in numbers)
+        contenders.append(Contender(label, settings))
+    return Plan(tuple(contenders), seeds, by="train loss")
 
 
 def best_on_imagenet(base: Run, seconds: float | None, seeds: int) -> Plan:
