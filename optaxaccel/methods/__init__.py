@@ -17,6 +17,7 @@ from optaxaccel.methods._combined import *
 from optaxaccel.methods._extrapolation import *
 from optaxaccel.methods._full_batch import *
 from optaxaccel.methods._gose import *
+from optaxaccel.methods._hindsight import *
 from optaxaccel.methods._indian import *
 from optaxaccel.methods._innaprop import *
 from optaxaccel.methods._interpolatron import *
@@ -36,6 +37,7 @@ from optaxaccel.methods._quasi_newton import *
 from optaxaccel.methods._quasi_newton_update import *
 from optaxaccel.methods._rna import *
 from optaxaccel.methods._schedule_free import *
+from optaxaccel.methods._tuning_free import *
 from optaxaccel.methods._wolfe_search import *
 from optaxaccel.methods.card import *
 from optaxaccel.methods.groups import *
