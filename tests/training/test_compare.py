@@ -75,6 +75,28 @@ def test_a_method_that_looks_at_the_loss_gets_it():
     assert rows(found.records[0])[-1]["value_calls"] == 1.0  # counted in the trace: a transformation has no card
 
 
+def test_a_transformation_that_searches_pays_for_its_searches_only():
+    """As by its name: what a branch that is never taken would evaluate is not counted."""
+    far, near = jnp.full(2, 10.0), jnp.zeros(2)
+    for start, attempts in ((far, 0), (near, 2)):
+        found = training.compare(
+            lambda x: jnp.sum(x**2) / 2,
+            {
+                "handed in": optaxaccel.gose_sgd(0.01, check_every=2),
+                "by name": ("gose_sgd", {"learning_rate": 0.01, "check_every": 2}),
+            },
+            params=start,
+            steps=4,
+            seeds=1,
+            evaluations=1,
+        )
+        rows = [record.rows[-1] for record in found.records]
+        assert [row["hvp_calls"] for row in rows] == [16 * attempts] * 2
+        assert [row["value_calls"] for row in rows] == [attempts] * 2
+        assert [row["grad_calls"] for row in rows] == [4 + attempts] * 2
+    assert repr(found) == "<comparison of handed in, by name on lambda: 2 records>"
+
+
 def test_equal_calls_and_equal_seconds():
     line = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10))
     given = {"pal": "pal", "gose": ("gose_sgd", {"learning_rate": 0.05}), "line": line, "sgd": optax.sgd(0.1)}

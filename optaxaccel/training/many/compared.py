@@ -84,6 +84,10 @@ class Comparison(NamedTuple):
     records: Sequence[Record]
     methods: Sequence[str]
 
+    def __repr__(self) -> str:
+        """Return what was compared; `.table()` has the numbers."""
+        return f"<comparison of {', '.join(self.methods)} on {self.task}: {len(self.records)} records>"
+
     def final(self, method: str) -> list[Record]:
         """Return the records of a method's final runs."""
         return [r for r in self.records if r.start["label"] == method and r.start["phase"] == "final"]

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from optaxaccel import methods, registry
+from optaxaccel.methods import states
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.optimizer import Method, Recipe
 from optaxaccel.training.run.spec import Run
@@ -80,7 +81,7 @@ def _contender(label: str, given: Any, tune: Mapping[str, Sequence[Any]]) -> Con
     if isinstance(what, optax.GradientTransformation):
         if arguments:
             raise ValueError(f"{label}: a transformation takes no arguments. Pass its factory: (optax.adam, {{...}}).")
-        method = Method(label, lambda: what, methods.Cost(), (), "")
+        method = Method(label, lambda: what, methods.Cost(), (), "", _counts_attempts(what))
     elif isinstance(what, str):
         method = optimizer.find(what)
     elif callable(what):
@@ -111,6 +112,15 @@ def _of_factory(label: str, factory: Callable[..., Any]) -> Method:
         if factory is card.make:
             return optimizer.find(card.name)
     return Method(label, factory, methods.Cost(), (), "")
+
+
+def _counts_attempts(tx: optax.GradientTransformation) -> bool:
+    """Return whether a transformation tells how often it searched: its losses are those of the searches then."""
+    try:
+        state = jax.eval_shape(tx.init, {"any": jnp.zeros(1)})
+    except Exception:  # made for parameters of another form
+        return False
+    return bool(states.find(state, states.Searches))
 
 
 def _choices(value: Any, method: Method, name: str) -> tuple[Any, ...]:

@@ -100,7 +100,8 @@ class Recipe(NamedTuple):
             return methods.Cost(*map(float, line))
         each, count = self.method.cost, steps
         if self.method.counts_attempts:
-            finder = self.static.get("finder", self.method.arguments()["finder"].default)
+            argument = self.method.arguments().get("finder")  # a transformation that was handed in hides it
+            finder = self.static.get("finder", "lanczos" if argument is None else argument.default)
             each, count = attempt_cost(finder), attempts
         return methods.Cost(*(count * number for number in each))
 
