@@ -32,7 +32,8 @@ REPORTED = reported(MNIST, {"standard": "1", "AGD": "0.98", "GOSE": "1.48", "ANC
 VERDICT = {
     "small": (
         "not reproduced",
-        "GOSE never met its gradient threshold, so of GOSE nothing is tested here but the cost of watching. "
+        "GOSE never met its gradient threshold, so of GOSE nothing is tested here but the cost of watching; where "
+        "it can act is in [saddles.py](saddles.py), [searches.py](searches.py) and [long.py](long.py). "
         "As the scaled claim: the six end within 0.14 % of each other. AGD and the combined method, which is "
         "AGD to the digit, stand 0.11 ± 0.06 points above standard (paired, five seeds), ANCM 0.08 ± 0.04, "
         "optax's Nesterov momentum 0.13 ± 0.09; GOSE is where standard is. The report's own differences are "

@@ -127,5 +127,17 @@ PANELS = {
     "grid": Panel("every setting, on the starts that chose", "share of the grid (%)", "J at the end", log="y"),
 }
 
+VERDICT = {
+    "small": (
+        "measured",
+        "With 125 settings for each method INDIAN ends lowest on its Fig. 1: log10 J is -3.13 ± 0.11 over 50 "
+        "starts, after gradient descent's -2.05 ± 0.22, heavy ball's -1.93 ± 0.23 and Adam's -1.43 ± 0.26. That "
+        "is at constant steps; with the paper's c/sqrt(k+1) and 2,000 steps it ends at -0.62 ± 0.24, the "
+        "subgradient method at -0.31 ± 0.14. It is no easier to tune: 26 % of its settings end below 0.01, of "
+        "gradient descent's and Adam's 30 %, of heavy ball's 38 %; and from its worst start it ends at -0.12. "
+        "No chosen value is at an end of its grid.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)

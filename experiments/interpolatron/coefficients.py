@@ -93,5 +93,15 @@ PANELS = {
     "values": Panel(f"alpha_1, rate {RATES[1]}", "alpha_1", "steps with at most this (%)"),
 }
 
+VERDICT = {
+    "small": (
+        "reproduced",
+        "As the scaled claim: with batches of 32 and 128 alpha_1 lies in [0, 1] in 97 to 100 % of the steps at "
+        "all three rates, its median 0.50 to 0.51: Anderson is nearly the plain mean of two steps. It is the "
+        "noise that does it, not the network: with all images it lies there in 19 to 31 % of the steps (median "
+        "1.4 to 1.8): then Anderson extrapolates.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
