@@ -68,6 +68,7 @@ def scale_by_limited_memory(memory_size: int) -> optax.GradientTransformationExt
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+@jax.jit  # outside of jax.jit a scan compiles at every call
 def apply_pairs(
     gradient: jax.Array, steps: jax.Array, changes: jax.Array, pairs: jax.Array, free: jax.Array | None = None
 ) -> jax.Array:

@@ -129,9 +129,10 @@ def scale_by_wolfe_search(
         failure, and the lowest trial is kept.
 
     Notes:
-      On several devices `value_fn` is the mean over all of them, and every device takes the same decision. Under
-      `jax.pmap` the gradient of such a loss is that of one device's share: use `jax.jit` with shardings or
-      `jax.shard_map` there. Outside `jax.jit` nothing is compiled anew as long as `value_fn` is the same function; hand
+      On several devices `value_fn` is the mean over all of them, and every device takes the same decision, under
+      `jax.jit` with shardings, `jax.shard_map` and `jax.pmap`. Under `jax.pmap`, and without `check_vma`, JAX's own
+      gradient of such a mean is that of one device's share: hand on `jax.lax.pmean(grad, axis)`, or leave `value` and
+      `grad` out. Outside `jax.jit` nothing is compiled anew as long as `value_fn` is the same function; hand
       the batch on by name (`update(..., value_fn=loss, batch=batch)`).
     """
     rule = _rule(search, decrease, curvature)

@@ -11,7 +11,7 @@ from optaxaccel.methods._limited_memory import apply_pairs
 from optaxaccel.methods._quasi_newton import refuse_large
 from optaxaccel.methods._quasi_newton_update import quasi_newton_update
 from optaxaccel.methods._wolfe_search import SearchStatus, WolfeSearchState, fresh_state
-from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, trees
 from optaxaccel.numerics.line_search.backtracking import backtracking
 from optaxaccel.numerics.line_search.rule import Verdict, search
@@ -157,11 +157,11 @@ def _apply(memory: Any, g: jax.Array, free: jax.Array) -> jax.Array:
 
 def _along_arc(loss, params, x, g, direction, state: BoxState):
     """Return a function of the step a that gives f(P(x + a d)), and as slope the decrease of the arc's tangent."""
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    evaluate_loss = value_and_gradient(loss)
 
     def evaluate(step: jax.Array):
         point = project(x + step.astype(x.dtype) * direction, state)
-        (value, _), gradient = value_and_grad(flat.unflatten(point, params))
+        (value, _), gradient = evaluate_loss(flat.unflatten(point, params))
         gained = jnp.dot(g, point - x) / step.astype(x.dtype)
         gradient = trees.cast_like(gradient, state.search.grad)
         finite = trees.all_finite(gradient)

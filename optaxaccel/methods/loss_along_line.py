@@ -24,15 +24,46 @@ def refuse_integers(params: optax.Params | None) -> None:
 
 def loss_and_slope(value_fn, extra: Mapping[str, Any], params, direction, has_aux: bool, like) -> Callable:
     """Return a function of the step that gives the loss, its slope, and `(gradient, aux)`."""
-    value_and_grad = jax.value_and_grad(loss_with_aux("scale_by_wolfe_search", value_fn, extra, has_aux), has_aux=True)
+    evaluate_loss = value_and_gradient(loss_with_aux("scale_by_wolfe_search", value_fn, extra, has_aux))
 
     def evaluate(step: jax.Array):
-        (value, aux), gradient = value_and_grad(trees.add_scaled(params, step, direction))
-        gradient = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, gradient)
+        (value, aux), gradient = evaluate_loss(trees.add_scaled(params, step, direction))
         slope = trees.vdot(gradient, direction)
         return jnp.asarray(value, step.dtype), slope, (trees.cast_like(gradient, like), aux)
 
     return evaluate
+
+
+def value_and_gradient(loss: Callable[[Any], tuple[jax.Array, Any]]) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function of the parameters that gives (loss, aux) and the gradient, the same on every device.
+
+    Under `jax.pmap`, and under `jax.shard_map` without `check_vma`, what is differentiated is the sum of the losses of
+    all devices in the parameters of one: of a loss that is a mean over devices each gets the gradient of its share.
+    Searches would then part ways, and wait for each other in a collective for ever. The mean of these is the gradient.
+    """
+
+    def evaluate(params: Any) -> tuple[Any, Any]:
+        (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        gradient = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, gradient)
+        axes = _untracked_axes(loss, params)
+        if axes:
+            value, gradient = jax.lax.pmean((value, gradient), axes)
+        return (value, aux), gradient
+
+    return evaluate
+
+
+def _untracked_axes(loss: Callable, params: Any) -> tuple[Any, ...]:
+    """Return the mesh axes over which a loss has a collective, but no type that says what varies over them."""
+
+    def tracked(axis):
+        return axis in jax.typeof(jax.lax.pcast(jnp.zeros(()), axis, to="varying")).manual_axis_type.varying
+
+    untracked = [axis for axis in jax.sharding.get_abstract_mesh().manual_axes if not tracked(axis)]
+    if not untracked:
+        return ()
+    used = {getattr(effect, "name", None) for effect in jax.make_jaxpr(loss)(params).effects}
+    return tuple(axis for axis in untracked if axis in used)
 
 
 def loss_with_aux(method: str, value_fn, extra: Mapping[str, Any], has_aux: bool) -> Callable:

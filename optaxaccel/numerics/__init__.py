@@ -14,6 +14,7 @@ boxes                  parameters in boxes that say how they lie over devices
 flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next
 branching              a part of a program that runs now and then
+loops                  loops and branches whose results lie otherwise over devices than what they start from
 compiler               what the compiler has to be told: one function a note
 packing                a tree as a few long vectors
 sharding               which leaves may be split over devices

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from optaxaccel.methods import contract
+from optaxaccel.numerics import loops
 from optaxaccel.solvers import anderson_steps, implicit, loop
 from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.domain import Domain, as_box
@@ -138,6 +139,7 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.L
             )
         return as_image("fixed_point", got[0], x), got[1]
 
+    x0 = loops.widened(lambda x: both(x)[0], x0)
     traced, constants = implicit.trace(both, x0)
     if phantom is None:
         point, told = implicit.fixed(traced, constants, x0, rule, limits)

@@ -12,8 +12,8 @@ import optax
 from optaxaccel import methods
 from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
 from optaxaccel.methods.box import BoxState, project, scale_in_box
-from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
-from optaxaccel.numerics import flat, trees
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
+from optaxaccel.numerics import flat, loops, trees
 from optaxaccel.solvers import batches, refusals
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
@@ -111,7 +111,7 @@ def minimize(
         params = state.params
     refuse_integers(params)
     refusals.check_limits(tol, max_steps)
-    refusals.check_data(data)
+    refusals.check_data("minimize", fun, data)
     if callback is not None:
         refusals.check_untraced(params, data)
     problem, data = Problem(fun, tx, has_aux), dict(data or {})
@@ -173,8 +173,7 @@ def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params],
 
 
 def _evaluate(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> tuple[jax.Array, optax.Updates]:
-    (value, _), grad = jax.value_and_grad(_loss(problem, data), has_aux=True)(params)
-    grad = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grad)
+    (value, _), grad = value_and_gradient(_loss(problem, data))(params)
     return value.astype(trees.accumulation_dtype()), grad
 
 
@@ -259,9 +258,9 @@ def _loop(problem: Problem, state: MinimizeState, data, tol: jax.Array, limit: j
         return batches.held(goes_on, turn(batches.halted(goes_on, state)), state)
 
     if batches.has_dense(state.opt_state) and _search_state(state.opt_state) is not None:
-        state = jax.lax.while_loop(lambda state: batches.anybody(unfinished(state)), turn_of_batch, state)
+        state = loops.while_loop(lambda state: batches.anybody(unfinished(state)), turn_of_batch, state)
     else:
-        state = jax.lax.while_loop(unfinished, turn, state)
+        state = loops.while_loop(unfinished, turn, state)
     return _at_limit(state)
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import SearchStatus, contract
-from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers
-from optaxaccel.numerics import trees
+from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
+from optaxaccel.numerics import loops, trees
+from optaxaccel.solvers import refusals
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
 
@@ -120,6 +121,7 @@ def proximal_gradient(
         refuse_integers(params)
     contract.check_number("tol", tol, "it is the size of a proximal step at which to stop", at_least=0.0)
     contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
+    refusals.check_data("proximal_gradient", fun, data)
     problem, data = Problem(fun, prox, has_aux, accelerate), dict(data or {})
     state = _begin(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
     limit = state.steps + jnp.asarray(max_steps, jnp.int32)
@@ -150,7 +152,7 @@ def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, 
         return (state.status == int(SearchStatus.RUNNING)) & (state.steps < limit)
 
     state = judged(state._replace(status=jnp.zeros((), jnp.int32)))
-    state = jax.lax.while_loop(unfinished, lambda state: judged(_step(problem, state, data)), state)
+    state = loops.while_loop(unfinished, lambda state: judged(_step(problem, state, data)), state)
     running = state.status == int(SearchStatus.RUNNING)
     state = state._replace(status=jnp.where(running, int(SearchStatus.LIMIT), state.status).astype(jnp.int32))
     aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
@@ -160,8 +162,7 @@ def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, 
 
 def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any]) -> ProximalGradientState:
     loss, y = _loss(problem, data), state.ahead
-    (here, _), grad = jax.value_and_grad(loss, has_aux=True)(y)
-    grad = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grad)
+    (here, _), grad = value_and_gradient(loss)(y)
     here = here.astype(state.value.dtype)
     slack = 4 * jnp.finfo(here.dtype).eps * jnp.abs(here)
 
@@ -180,7 +181,7 @@ def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any
 
     s = state.step_size
     begin = (s, jnp.ones((), jnp.int32), *propose(s))
-    s, trials, x, value, good, longer = jax.lax.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, begin)
+    s, trials, x, value, good, longer = loops.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, begin)
     new = _accelerated(problem, state, x, value, s)
     calls = state.evaluations + 1 + trials
     failed = state._replace(status=jnp.full((), int(SearchStatus.PRECISION_LOSS), jnp.int32))

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from optaxaccel.numerics import differences, ring, sums, trees
+from optaxaccel.numerics import differences, loops, ring, sums, trees
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
 from optaxaccel.solvers.evaluation import Evaluation, Products
 from optaxaccel.solvers.outcome import FixedPointStatus
@@ -111,7 +110,7 @@ def step(
     def stay():
         return y, jnp.array(False), jnp.array(True), jnp.zeros((), jnp.int32)
 
-    ahead, forward, allowed, cuts = lax.cond(due, extrapolate, stay)
+    ahead, forward, allowed, cuts = loops.cond(due, extrapolate, stay)
     halved = jnp.where(taken, 0, state.halved + 1)
     again = ~taken & state.jump & (halved <= HALVINGS)
     shorter, inside, more = domain.enter(halfway(c, state.point), state.point, again)

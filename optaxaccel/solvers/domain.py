@@ -10,10 +10,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.core import Tracer
 
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import loops, trees
 
 HALVINGS = 3  # of an extrapolation, towards the last point taken, before a plain step is made instead
 
@@ -59,7 +58,7 @@ class Domain(NamedTuple):
             return point, allowed(point), halved + 1
 
         start = (point, allowed(point), jnp.zeros((), jnp.int32))
-        return lax.while_loop(lambda c: when & ~c[1] & (c[2] < HALVINGS), halve, start)
+        return loops.while_loop(lambda c: when & ~c[1] & (c[2] < HALVINGS), halve, start)
 
 
 def halfway(point: trees.Tree, anchor: trees.Tree) -> trees.Tree:

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import loops, trees
 from optaxaccel.solvers import acx, anderson_steps, plain
 from optaxaccel.solvers.domain import Domain
 from optaxaccel.solvers.evaluation import Products, evaluate
@@ -93,7 +92,7 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     none = jnp.zeros((), jnp.int32)
     state = _start(rule)(x0)
     begin = _Carry(trees.fresh_copy(x0), state, trees.fresh_copy(x0), state.residual, state.residual, none, none)
-    end = lax.while_loop(unfinished, turn, begin)
+    end = loops.while_loop(unfinished, turn, begin)
     still = (end.stale >= STALE) & (2 * end.stale >= end.maps)
     ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
     status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)

@@ -1,5 +1,6 @@
 """What `minimize` refuses, and in which words."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,10 +29,21 @@ def check_state(state: Any, tx: optax.GradientTransformation) -> None:
         raise ValueError("state was made by another method. Pass the same method and bounds, or params=state.params.")
 
 
-def check_data(data: Any) -> None:
-    """Raise TypeError for data without names."""
+def check_data(name: str, fun: Any, data: Any) -> None:
+    """Raise TypeError for data without names or a loss that is no function, ValueError for data that do not fit it."""
     if not isinstance(data, Mapping | None):
         raise TypeError(f"data={data!r} has no names. Pass a dict of arguments of the loss, data={{'batch': batch}}.")
+    if not callable(fun):
+        raise TypeError(f"{name}: fun={fun!r} is not a function. Pass fun=lambda params: loss.")
+    named = list(inspect.signature(fun).parameters.values())[1:]
+    named = [p for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is p.empty]
+    missing = [p.name for p in named if p.name not in (data or {})]
+    if missing:
+        entries = ", ".join(f"'{name}': ..." for name in missing)
+        raise ValueError(
+            f"{name}: the loss takes {', '.join(missing)}, which data does not hold. Pass data={{{entries}}}, or give "
+            "the argument a default."
+        )
 
 
 def check_untraced(*given: Any) -> None:

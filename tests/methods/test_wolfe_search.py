@@ -200,6 +200,29 @@ def test_a_loop_outside_jit_compiles_once():
     assert len(set(counts)) == 1, f"traced anew: {counts}"
 
 
+def test_two_loops_of_l_bfgs_outside_jit_compile_once():
+    compiled = []
+
+    def listen(event, seconds, **_):
+        compiled.extend([event] if event.endswith("backend_compile_duration") else [])
+
+    tx, x = optaxaccel.lbfgs(memory_size=2, search="hager_zhang"), jnp.asarray(START)
+    state, counts = tx.init(x), []
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for _ in range(3):
+            updates, state = tx.update(x, state, x, value=jnp.dot(x, x) / 2, grad=x, value_fn=half_square)
+            x = x + updates
+            counts.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert 0 < counts[0] <= counts[1] == counts[2]
+
+
+def half_square(x):
+    return jnp.dot(x, x) / 2
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"'armijo'.*'strong_wolfe'"):
         optaxaccel.scale_by_wolfe_search(search="armijo")

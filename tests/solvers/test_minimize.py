@@ -181,7 +181,7 @@ def test_bad_arguments_are_explained():
         jax.jit(lambda x: minimize(valley, x, callback=print).params)(START)
     with pytest.raises(ValueError, match=r"max_steps=-1"):
         minimize(valley, START, max_steps=-1)
-    with pytest.raises(ValueError, match=r"target"):
+    with pytest.raises(ValueError, match=r"minimize: the loss takes target.*Pass data=\{'target': \.\.\.\}"):
         minimize(lambda x, target: jnp.sum((x - target) ** 2), START)
     with pytest.raises(ValueError, match=r"lbfgs"):
         minimize(lambda x: jnp.sum(x * x), jnp.ones(30_000), method="bfgs")

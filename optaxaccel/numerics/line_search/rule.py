@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optaxaccel.numerics import loops
+
 
 class Verdict(enum.IntEnum):
     """What a rule thinks of the trial that it has just seen."""
@@ -90,4 +92,4 @@ def search(
     state = rule.start(value, slope, first)
     zero = jnp.zeros((), jnp.int32)
     begin = Found(jnp.zeros_like(first), value, payload, state.verdict, zero)
-    return jax.lax.while_loop(unfinished, turn, (state, begin))[1]
+    return loops.while_loop(unfinished, turn, (state, begin))[1]
