@@ -43,7 +43,7 @@ def test_list_names_every_method_model_and_data_set(tmp_path):
 
     done = call("list", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for name in (*METHODS, *MODELS, *DATASETS):
+    for name in (*METHODS, *MODELS, *DATASETS, "ssbroyden3", "lbfgs"):
         assert name in done.stdout
 
 
@@ -151,6 +151,7 @@ def read(path):
 
 REFUSED = [
     (["train", "--method", "pall"], "Did you mean 'pal'"),
+    (["train", "--method", "bfgs"], "optaxaccel.minimize(loss, params, method='bfgs')"),
     (["train", "--model", "cnnn"], "Did you mean 'cnn'"),
     (["train", "--data", "digit"], "Did you mean 'digits'"),
     (["train", "--methd", "pal"], "--method"),

@@ -1,5 +1,7 @@
 """`optaxaccel list` and `optaxaccel data`: methods, models, data sets and tasks."""
 
+import inspect
+
 from optaxaccel.cli.commands import Data, List
 from optaxaccel.cli.terminal import BAD_INPUT, DONE, say, table
 
@@ -16,6 +18,7 @@ def list_(command: List) -> int:
         ]
         columns = ["method", "losses", "gradients", "Hessian products", "state copies", "paper"]
         table("Methods (calls a step beyond the gradient; optax.<name> works too)", columns, rows)
+        _list_whole_losses()
     if command.what in ("all", "models"):
         from optaxaccel.models import MODELS
 
@@ -53,6 +56,15 @@ def data(command: Data) -> int:
     for finding in findings:
         say(f"{'ok  ' if finding.good else 'BAD '} {finding.text}")
     return DONE if all(finding.good for finding in findings) else BAD_INPUT
+
+
+def _list_whole_losses() -> None:
+    from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+
+    factories = {name: getattr(make, "func", make) for name, make in MINIMIZE_METHODS.items()}
+    rows = [[name, (inspect.getdoc(make) or "").partition("\n")[0]] for name, make in factories.items()]
+    title = "For losses that are the same function at every step, not for minibatches: optaxaccel.minimize(method=...)"
+    table(title, ["method", "what it does"], rows)
 
 
 def _list_data(data_dir: str | None) -> None:

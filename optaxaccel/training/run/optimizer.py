@@ -17,6 +17,7 @@ import optax
 from optaxaccel import methods, registry
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
+from optaxaccel.solvers._minimize import MINIMIZE_METHODS
 from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run
@@ -55,6 +56,12 @@ def find(name: str) -> Method:
         make = registry.lookup("baseline", name.removeprefix("baseline."), BASELINES)
         return Method(name, make, _BASELINE_COSTS.get(name, methods.Cost()), ("max_steps",), "optax")
     if not name.startswith("optax."):
+        if name in MINIMIZE_METHODS:
+            raise ValueError(
+                f"method={name!r} needs a loss that is the same function at every step; minibatches change it. Call "
+                f"optaxaccel.minimize(loss, params, method={name!r}) on the whole data, or train with one of "
+                f"{', '.join(methods.METHODS)}."
+            )
         card = registry.lookup("method", name, methods.METHODS)
         return Method(card.name, card.make, card.cost, card.static_args, card.paper, card.counts_attempts)
     make: Any = optax
