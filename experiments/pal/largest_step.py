@@ -98,5 +98,15 @@ PANELS = {
     "epochs": Panel("median over runs", "epochs", "training loss (nats)", log="y"),
 }
 
+VERDICT = {
+    "small": (
+        "reproduced",
+        "As the scaled claim: without s_max 27 % of the runs fail (24 of 90), with 10 still 22 %, with the "
+        "paper's 0.1 and 1 none. It is stability that needs it, not the best result: the best setting without "
+        "s_max ends at 1.0e-4 ± 0.1e-4, with s_max 1 at 2.0e-4 ± 0.4e-4, and with 0.1, where every step is cut, "
+        "at 41e-4 ± 5e-4; its test error is 7.1 %, 7.1 % and 7.9 %.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
