@@ -1,4 +1,4 @@
-"""The command line: `optaxaccel list | train | compare | run | report | extrapolate | data`.
+"""The command line: `optaxaccel list | train | compare | run | report | extrapolate | merge | data`.
 
 Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
 Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged,
@@ -21,7 +21,7 @@ except ModuleNotFoundError:  # installed without extras: there are the methods o
 
 import optaxaccel
 from optaxaccel.cli import checkpoints, compare, experiments, failures, registries, train
-from optaxaccel.cli.commands import NAMES, Command, Compare, Data, Extrapolate, List, Report, RunFile, Train
+from optaxaccel.cli.commands import NAMES, Command, Compare, Data, Extrapolate, List, Merge, Report, RunFile, Train
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
 from optaxaccel.training.run.arguments import parse_arguments
 
@@ -77,6 +77,8 @@ def execute(command: Command) -> int:
             return experiments.report(command)
         case Extrapolate():
             return checkpoints.extrapolate(command)
+        case Merge():
+            return checkpoints.merge(command)
         case Data():
             return registries.data(command)
 

@@ -1,29 +1,29 @@
-"""`optaxaccel extrapolate`: the checkpoints of any training run."""
+"""`optaxaccel extrapolate` and `optaxaccel merge`: the checkpoints of any training run."""
 
+import contextlib
 import importlib.util
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from optaxaccel.cli.commands import Extrapolate
-from optaxaccel.cli.terminal import DONE, say, table
+from optaxaccel.cli.commands import Extrapolate, Merge
+from optaxaccel.cli.terminal import DONE, console, say, table
 
 
 def extrapolate(command: Extrapolate) -> int:
     """Extrapolate a folder of checkpoints, and return the exit status."""
     from optaxaccel.training.histories import offline
 
-    done = offline.extrapolate_folder(
-        command.folder,
-        last=command.last,
-        regularization=command.regularization,
-        relative=not command.absolute,
-        iterate=command.iterate,
-        params=command.params,
-        order=command.order,
-        skip_not_finite=command.skip_not_finite,
-        value_fn=None if command.value_fn is None else _function(command.value_fn),
-        out=command.out,
-    )
+    with _told(command, "extrapolating") as told:
+        done = offline.extrapolate_folder(
+            command.folder,
+            last=command.last,
+            regularization=command.regularization,
+            relative=not command.absolute,
+            iterate=command.iterate,
+            **told,
+        )
     if done.candidates:
         rows = [[_candidate(c.regularization), f"{c.value:.6g}"] for c in done.candidates]
         table("Losses", ["candidate", "loss"], rows)
@@ -31,13 +31,85 @@ def extrapolate(command: Extrapolate) -> int:
     rows = [[name, f"{weight: .4g}"] for name, weight in zip(names, done.weights, strict=True)]
     title = f"Weights of the checkpoints in {command.folder}, {_candidate(done.regularization)}"
     table(title, ["checkpoint", "weight"], [*rows, ["sum", f"{sum(done.weights): .6g}"]])
-    say(f"parameters: {done.where or 'all of a checkpoint'} ({done.arrays} arrays, {done.numbers:,} numbers)")
+    _say_what_else(done)
+    if done.calmer is not None:
+        strength, calm = done.calmer
+        say(
+            f"warning: the sum of |weights| is {sum(map(abs, done.weights)):.3g}, and so much of the noise of one "
+            f"checkpoint is in the result. With --regularization {strength:.0e} it is {calm:.3g}. Evaluate both, or "
+            "let --value-fn FILE.py:FUNCTION choose.",
+            error=True,
+        )
+    say(f"written: {done.path}, and what was done: {done.path}.json")
+    return DONE
+
+
+def merge(command: Merge) -> int:
+    """Merge a folder of checkpoints, and return the exit status."""
+    from optaxaccel.training.histories import merging
+
+    given = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
+    with _told(command, "merging") as told:
+        done = merging.merge_folder(
+            command.folder,
+            _numbers(command.weights) if given else command.weights,
+            last=command.last,
+            decay=command.decay,
+            debias=command.debias,
+            points=command.points,
+            regularization=command.regularization,
+            **told,
+        )
+    if done.candidates:
+        table("Losses", ["candidate", "loss"], [[name, f"{value:.6g}"] for name, value in done.candidates])
+    rows = [[name, f"{weight: .4g}"] for name, weight in zip(done.names, done.weights, strict=True)]
+    title = f"Weights of the checkpoints in {command.folder}, {done.kind}"
+    table(title, ["checkpoint", "weight"], [*rows, ["sum", f"{sum(done.weights): .6g}"]])
     _say_what_else(done)
     say(f"written: {done.path}, and what was done: {done.path}.json")
     return DONE
 
 
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--weights {text} are no numbers. Pass one a checkpoint: --weights 0.2,0.3,0.5.") from None
+
+
+@contextlib.contextmanager
+def _told(command: Extrapolate | Merge, what: str) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of both commands; progress is shown, and a signal to end leaves nothing behind."""
+    from optaxaccel.training.keeping import progress
+
+    shard = None
+    if command.shard is not None:
+        found = re.fullmatch(r"(\d+)/(\d+)", command.shard)
+        if not found:
+            raise ValueError(f"--shard {command.shard} is no part. Pass I/N, from 1/N to N/N.")
+        shard = int(found[1]), int(found[2])
+
+    def stop(number: int, frame: Any) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    with progress.meter(console(), what) as meter, contextlib.ExitStack() as afterwards:
+        with contextlib.suppress(ValueError):  # not in the main thread: nobody sends signals there
+            before = signal.signal(signal.SIGTERM, stop)
+            afterwards.callback(signal.signal, signal.SIGTERM, before)
+        yield {
+            "params": command.params,
+            "order": command.order,
+            "skip_not_finite": command.skip_not_finite,
+            "value_fn": None if command.value_fn is None else _function(command.value_fn),
+            "shard": shard,
+            "out": command.out,
+            "progress": meter,
+        }
+
+
 def _say_what_else(done: Any) -> None:
+    say(f"parameters: {done.where or 'all of a checkpoint'} ({done.arrays} arrays, {done.numbers:,} numbers)")
     if done.statistics:
         say(f"{done.statistics} was combined with the same weights; better, refresh it on training batches")
     if done.inside:
@@ -51,14 +123,6 @@ def _say_what_else(done: Any) -> None:
         say(f"left out, because it is not finite: {name} ({why})")
     if done.left_out:
         say(f"left out, for want of a number in the name: {', '.join(done.left_out)}")
-    if done.calmer is not None:
-        strength, calm = done.calmer
-        say(
-            f"warning: the sum of |weights| is {sum(map(abs, done.weights)):.3g}, and so much of the noise of one "
-            f"checkpoint is in the result. With --regularization {strength:.0e} it is {calm:.3g}. Evaluate both, or "
-            "let --value-fn FILE.py:FUNCTION choose.",
-            error=True,
-        )
 
 
 def _some(names: list[str]) -> str:

@@ -146,8 +146,43 @@ class Extrapolate:
     value_fn: str | None = None
     """FILE.py:FUNCTION of the tree that would be written, a loss: the best of several regularisations is written, or
     the newest checkpoint, if that is better. The file is run"""
+    shard: str | None = None
+    """I/N writes part I of N of the result, in safetensors; several hosts write one part each"""
     out: Path | None = None
     """where to write; its ending says in which format; by default CHECKPOINTS/extrapolated, as the checkpoints are"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """Merge the checkpoints of any training run by a weighted mean: print the weights, write the result beside them."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """as of extrapolate"""
+    weights: str = "mean"
+    """mean (LAWA), ema, linear, cosine or one_minus_sqrt (decays of the learning rate, WSM), rna (as extrapolate),
+    greedy or adaptive (chosen by --value-fn), or one number a checkpoint, oldest first: 0.2,0.3,0.5"""
+    last: int = 10
+    """how many of the newest to take; numbers take as many as they are"""
+    decay: float = 0.9
+    """of ema: what the mean keeps at each further checkpoint"""
+    debias: bool = False
+    """ema starts from zero and is divided by the sum of its weights, instead of starting from the oldest checkpoint"""
+    points: Literal["inside", "from_zero", "to_one"] = "inside"
+    """times of a decay over k + 1 checkpoints: i/(k+1), (i-1)/k or i/k"""
+    regularization: float = 1e-8
+    """of rna"""
+    params: str | None = None
+    """as of extrapolate, and so are the next two"""
+    order: str | None = None
+    """what came first"""
+    skip_not_finite: bool = False
+    """leave out checkpoints with NaN or infinities, instead of refusing them"""
+    value_fn: str | None = None
+    """FILE.py:FUNCTION of the tree that would be written, a loss, for greedy and adaptive. The file is run"""
+    shard: str | None = None
+    """I/N writes part I of N of the result, in safetensors; several hosts write one part each"""
+    out: Path | None = None
+    """where to write; its ending says in which format; by default CHECKPOINTS/merged, as the checkpoints are"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +197,7 @@ class Data:
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 
 
-Command = List | Train | Compare | RunFile | Report | Extrapolate | Data
+Command = List | Train | Compare | RunFile | Report | Extrapolate | Merge | Data
 NAMES = {
     List: "list",
     Train: "train",
@@ -170,5 +205,6 @@ NAMES = {
     RunFile: "run",
     Report: "report",
     Extrapolate: "extrapolate",
+    Merge: "merge",
     Data: "data",
 }

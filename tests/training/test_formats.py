@@ -131,7 +131,10 @@ def test_folders_of_hugging_face_give_one_file_that_its_libraries_read(shards, t
     assert set(found) == set(weights(0))
     np.testing.assert_allclose(found["model.a.weight"], [[1.0, 1.0]], atol=1e-3)
     np.testing.assert_allclose(found["head.bias"], [2.0], atol=1e-3)
-    assert safetensors_files.metadata(done.path) == {"format": "pt"}
+    about = safetensors_files.metadata(done.path)
+    assert about.pop("format") == "pt"
+    assert json.loads(about.pop("optaxaccel"))["weights"] == done.weights
+    assert not about
     assert cli.run(["extrapolate", str(tmp_path / "checkpoint-5000")]) == 2
     assert "is itself one checkpoint" in capsys.readouterr().err
 

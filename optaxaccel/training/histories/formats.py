@@ -5,18 +5,30 @@ arrays, numbers and strings only, `.npz` files are read with `allow_pickle=False
 PyTorch's files are read by its `weights_only` reader.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from optaxaccel.training.histories import npz_files, safetensors_files, shards, torch_files
+from optaxaccel.training.histories import (
+    msgpack_files,
+    npz_files,
+    orbax_steps,
+    safetensors_files,
+    shards,
+    torch_files,
+)
 
 Tree = Any
+Kinds = Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+Stream = AbstractContextManager[tuple[list[str], Callable[[str, np.ndarray], None]]]
+
+
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Format(NamedTuple):
@@ -26,13 +38,18 @@ class Format(NamedTuple):
       name: for messages.
       endings: what a file's name may end with, the usual one first.
       read: (path) -> a tree of NumPy arrays.
-      write: (path, tree, like) writes a tree of NumPy arrays; `like` is a checkpoint whose other contents are kept.
+      write: (path, tree, like, about={}) writes a tree of NumPy arrays; `like` is a checkpoint whose other contents are
+        kept, `about` are texts for where there is room for some.
+      map: (path) -> a tree like that of `read`, of arrays in memory that is the file, or `Deferred` ones.
+      stream: (path, dtypes and shapes by name, like, about) -> what writes it piece by piece, where that can be done.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[Path], Tree]
-    write: Callable[[Path, Tree, Path], None]
+    write: Callable[..., None]
+    map: Callable[[Path], Tree]
+    stream: Callable[[Path, Kinds, Path, Mapping[str, str]], Stream] | None = None
 
     @property
     def ending(self) -> str:
@@ -48,7 +65,7 @@ def of(path: Path) -> Format | None:
         if "orbax-checkpoint-tmp" in path.name:
             return None
         inside = shards.weights_of(path)
-        return ORBAX if _items(path) else None if inside is None else of(inside)
+        return ORBAX if orbax_steps.items(path) else None if inside is None else of(inside)
     name = path.name.removesuffix(shards.INDEX)
     if re.fullmatch(r"checkpoint_\d+", name):  # Flax's name without an ending
         return MSGPACK
@@ -87,13 +104,27 @@ def _read_npz(path: Path) -> Tree:
         return npz_files.read(path)
 
 
-def _write_npz(path: Path, tree: Tree, like: Path) -> None:
+def _map_npz(path: Path) -> Tree:
+    with _reading(path, ".npz"):
+        return npz_files.mapped(path)
+
+
+def _write_npz(path: Path, tree: Tree, like: Path, about: Mapping[str, str] = NO_TEXTS) -> None:
     npz_files.write(path, tree)
+
+
+def _stream_npz(path: Path, kinds: Kinds, like: Path, about: Mapping[str, str]) -> Stream:
+    return npz_files.stream(path, kinds)
 
 
 def _read_safetensors(path: Path) -> Tree:
     with _reading(path, "safetensors"):
         return npz_files.nested(_whole(path, safetensors_files.read))
+
+
+def _map_safetensors(path: Path) -> Tree:
+    with _reading(path, "safetensors"):
+        return npz_files.nested(_whole(path, safetensors_files.mapped))
 
 
 def _whole(path: Path, read_one: Callable[[Path], Mapping[str, Any]]) -> Tree:
@@ -103,15 +134,21 @@ def _whole(path: Path, read_one: Callable[[Path], Mapping[str, Any]]) -> Tree:
     return shards.read(file, read_one) if file.name.endswith(shards.INDEX) else read_one(file)
 
 
-def _write_safetensors(path: Path, tree: Tree, like: Path) -> None:
+def _write_safetensors(path: Path, tree: Tree, like: Path, about: Mapping[str, str] = NO_TEXTS) -> None:
+    safetensors_files.write(path, npz_files.flat_arrays(tree), _texts(like, about))
+
+
+def _stream_safetensors(path: Path, kinds: Kinds, like: Path, about: Mapping[str, str]) -> Stream:
+    return safetensors_files.stream(path, kinds, _texts(like, about))
+
+
+def _texts(like: Path, about: Mapping[str, str]) -> dict[str, str]:
     """Keep the text entries of the newest checkpoint: Hugging Face's reader wants "format" to be there."""
     file = shards.weights_of(like) if like.is_dir() else like
-    about = {"format": "np"}
     if file is not None and file.name.endswith(shards.INDEX):
         file = next(iter(sorted(file.parent.glob(file.name.removesuffix(".safetensors" + shards.INDEX) + "-*-of-*"))))
-    if file is not None and file.suffix == ".safetensors":
-        about = safetensors_files.metadata(file) or about
-    safetensors_files.write(path, npz_files.flat_arrays(tree), about)
+    kept = safetensors_files.metadata(file) if file is not None and file.suffix == ".safetensors" else {}
+    return {**(kept or {"format": "np"}), **about}
 
 
 def _read_msgpack(path: Path) -> Tree:
@@ -121,7 +158,12 @@ def _read_msgpack(path: Path) -> Tree:
         return serialization.msgpack_restore(path.read_bytes())
 
 
-def _write_msgpack(path: Path, tree: Tree, like: Path) -> None:
+def _map_msgpack(path: Path) -> Tree:
+    with _reading(path, "Flax msgpack"):
+        return msgpack_files.mapped(path)
+
+
+def _write_msgpack(path: Path, tree: Tree, like: Path, about: Mapping[str, str] = NO_TEXTS) -> None:
     from flax import serialization
 
     path.write_bytes(serialization.msgpack_serialize(tree))
@@ -133,7 +175,13 @@ def _read_torch(path: Path) -> Tree:
         return _whole(path, torch_files.read)
 
 
-def _write_torch(path: Path, tree: Tree, like: Path) -> None:
+def _map_torch(path: Path) -> Tree:
+    torch_files.require(path)
+    with _reading(path, "PyTorch"):
+        return _whole(path, torch_files.mapped)
+
+
+def _write_torch(path: Path, tree: Tree, like: Path, about: Mapping[str, str] = NO_TEXTS) -> None:
     torch_files.write(path, tree)
 
 
@@ -148,54 +196,25 @@ def _is_zip(path: Path) -> bool:
 # --- orbax ------------------------------------------------------------------------------------------------------------
 
 
-def _items(step: Path) -> dict[str, Path]:
-    """Return the trees that a step folder holds by name; "" where the folder is itself one."""
-    if (step / "_METADATA").exists():
-        return {"": step}
-    return {path.name: path for path in sorted(step.iterdir()) if (path / "_METADATA").exists()}
-
-
 def _read_orbax(path: Path) -> Tree:
-    """Read a step; several items make one tree with their names as keys. Arrays come as NumPy, on no device."""
-    items = _items(path.absolute())
-    with _reading(path, "orbax"), _quiet():
-        if len(items) == 1:
-            return _restore(next(iter(items.values())))
-        return {name: _restore(item) for name, item in items.items()}
+    with _reading(path, "orbax"):
+        return orbax_steps.read(path)
 
 
-def _restore(path: Path) -> Tree:
-    import jax
-    import orbax.checkpoint as ocp
-
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        tree = reader.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+def _map_orbax(path: Path) -> Tree:
+    with _reading(path, "orbax"):
+        return orbax_steps.mapped(path)
 
 
-def _write_orbax(path: Path, tree: Tree, like: Path) -> None:
-    import orbax.checkpoint as ocp
-
-    with _quiet(), ocp.StandardCheckpointer() as writer:
-        writer.save(path.absolute(), tree)
+def _write_orbax(path: Path, tree: Tree, like: Path, about: Mapping[str, str] = NO_TEXTS) -> None:
+    orbax_steps.write(path, tree)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep orbax from warning that a single item lacks the metadata of a step."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-NPZ = Format(".npz", (".npz",), _read_npz, _write_npz)
-SAFETENSORS = Format("safetensors", (".safetensors",), _read_safetensors, _write_safetensors)
-MSGPACK = Format("Flax msgpack", (".msgpack",), _read_msgpack, _write_msgpack)
-TORCH = Format("PyTorch", (".pt", ".pth", ".ckpt", ".bin"), _read_torch, _write_torch)
+NPZ = Format(".npz", (".npz",), _read_npz, _write_npz, _map_npz, _stream_npz)
+SAFETENSORS = Format(
+    "safetensors", (".safetensors",), _read_safetensors, _write_safetensors, _map_safetensors, _stream_safetensors
+)
+MSGPACK = Format("Flax msgpack", (".msgpack",), _read_msgpack, _write_msgpack, _map_msgpack)
+TORCH = Format("PyTorch", (".pt", ".pth", ".ckpt", ".bin"), _read_torch, _write_torch, _map_torch)
 FILES = (NPZ, SAFETENSORS, MSGPACK, TORCH)
-ORBAX = Format("orbax", ("",), _read_orbax, _write_orbax)
+ORBAX = Format("orbax", ("",), _read_orbax, _write_orbax, _map_orbax)

@@ -1,29 +1,28 @@
 """RNA after training: extrapolate checkpoints that any training run has left in a folder.
 
 `order` says which files are checkpoints and which came first, `layout` which part of one is the parameters, `formats`
-how they are read and written. The result is written beside them, whole or not at all, and never over anything.
+how they are read and written, `writing` where the result goes. `merging` is the same for other weights.
 """
 
-import json
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 import optaxaccel
-from optaxaccel import methods
-from optaxaccel.methods import leaf_kinds
-from optaxaccel.training.histories import formats, layout, order, reading
+from optaxaccel.methods._merge_by_loss import number_of
+from optaxaccel.training.histories import writing
+from optaxaccel.training.histories.in_memory import InMemory, Point
 from optaxaccel.training.histories.order import Found, find
+from optaxaccel.training.histories.reading import Read
 
 __all__ = ["Candidate", "Extrapolated", "Found", "extrapolate_folder", "find"]
 
 Tree = Any
 CALM = 10.0  # sum of |c| up to which nobody is warned: it is how much of a checkpoint's noise is in the result
+PROGRAM = f"optaxaccel {optaxaccel.__version__} extrapolate"
 GRID = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)  # regularisations tried where a loss chooses
 
 
@@ -84,6 +83,9 @@ def extrapolate_folder(
     skip_not_finite: bool = False,
     value_fn: Callable[[Tree], Any] | None = None,
     out: Path | None = None,
+    shard: tuple[int, int] | None = None,
+    in_memory: int = writing.IN_MEMORY,
+    progress: writing.Progress | None = None,
 ) -> Extrapolated:
     """Extrapolate the last checkpoints of a folder and write the result beside them.
 
@@ -105,6 +107,11 @@ def extrapolate_folder(
         and the best is written.
       out: where to write; its ending says in which format. By default `extrapolated` in the folder, in the format of
         the checkpoints. A note of what was done lies beside it, as JSON.
+      shard: (i, n) writes part i of n, counted from 1, of a result in n safetensors files; part 1 writes their index,
+        too. Several hosts write one part each, each with weights of its own that are those of all.
+      in_memory: bytes of files up to which all checkpoints are read at once; larger ones stay in their files, which
+        are looked at block by block. There, lambda under 1e-12 is lost in the rounding of R'R in double precision.
+      progress: is called with numbers of bytes: read, and to be read.
 
     Returns:
       What was found, weighed and written.
@@ -118,61 +125,60 @@ def extrapolate_folder(
     if last < 3:
         raise ValueError(f"last={last} is under 3: with one difference its weight is 1, whatever it is. Pass last=11.")
     found = find(folder, order)
-    out, kind = _output(out, found, folder)
-    read = reading.read(found, last, params, skip_not_finite)
-    if len(read.paths) < 3:
-        names = ", ".join(path.name for path in read.paths)
-        raise ValueError(
-            f"{folder} holds {len(read.paths)} checkpoint(s) that can be used: {names}. An extrapolation needs "
-            "three or more, because one difference alone has the weight 1. Keep more of them while training."
-        )
+    to = writing.output(out, found, folder, "extrapolated", shard)
     options = {"relative": relative, "iterate": iterate}
-    history = [{"/".join(n): _wide(leaf) for n, leaf in tree.items() if n not in read.kept} for tree in read.history]
 
-    def result(strength: float | None) -> Tree:
-        combined = {} if strength is None else methods.extrapolate(history, regularization=strength, **options)
-        newest = read.history[-1]
-        tree = layout.mapped(read.newest, lambda n: _stored(combined.get("/".join(n), newest[n]), newest[n]))
-        return layout.without(tree, read.places[0][:-1])
+    def made(task: writing.Work) -> Extrapolated:
+        read, source = task.read, task.source
+        _refuse_unless_enough(read, folder)
 
-    tried = [] if value_fn is None else _tried(value_fn, result, {regularization, *GRID})
-    used = min(tried, key=lambda candidate: candidate.value).regularization if tried else regularization
-    weights, calmer = _weights(history, used, relative)
-    kinds = layout.kinds(read.history[-1])
-    inside = [n for n, kind in kinds.items() if kind in (leaf_kinds.STATISTIC, leaf_kinds.VARIANCE)]
-    beside = read.places[1:]
-    arrays = [leaf for n, leaf in read.history[-1].items() if n[: len(read.places[0])] == read.places[0]]
-    done = Extrapolated(
-        path=out,
-        names=[path.name for path in read.paths],
-        weights=weights,
-        where="/".join(read.places[0]),
-        arrays=len(arrays),
-        numbers=sum(np.size(leaf) for leaf in arrays),
-        statistics="/".join(beside[0]) if beside else "",
-        left_out=found.left_out,
-        inside=["/".join(n) for n in inside if not any(n[: len(place)] == place for place in beside)],
-        skipped=read.skipped,
-        kept=sorted("/".join(n) for n in read.history[-1] if n in read.kept or kinds[n] == leaf_kinds.NEWEST),
-        regularization=used,
-        calmer=calmer,
-        candidates=tried,
+        def point(strength: float | None) -> Point:
+            if strength is None:
+                return Point(np.eye(len(read.paths))[-1])
+            pad = (1, 0) if iterate == "tail" else (0, 1)
+            arguments = {"regularization": strength, **options}
+            in_memory = isinstance(source, InMemory)  # its weights are found where they are needed
+            weights = np.zeros(0) if in_memory else np.pad(source.extrapolation(strength, relative), pad)
+            return Point(weights, arguments)
+
+        grid = {regularization, *GRID}
+        tried = [] if value_fn is None else _tried(value_fn, lambda strength: source.tree(point(strength)), grid)
+        used = min(tried, key=lambda candidate: candidate.value).regularization if tried else regularization
+        weights, calmer = _weights(lambda strength: source.extrapolation(strength, relative), len(read.paths), used)
+        writing.write(task, to, point(used), PROGRAM, weights)
+        done = Extrapolated(
+            path=to.file,
+            weights=weights,
+            regularization=used,
+            calmer=calmer,
+            candidates=tried,
+            left_out=found.left_out,
+            **writing.about(read),
+        )
+        writing.publish(task, to, dict(_note(done)))
+        return done
+
+    how: Any = {"last": last, "params": params, "skip": skip_not_finite, "in_memory": in_memory, "progress": progress}
+    return writing.work(found, to, made, passes=2 if value_fn is None else 3 + len(GRID), **how)
+
+
+def _refuse_unless_enough(read: Read, folder: Path) -> None:
+    if len(read.paths) >= 3:
+        return
+    names = ", ".join(path.name for path in read.paths)
+    raise ValueError(
+        f"{folder} holds {len(read.paths)} checkpoint(s) that can be used: {names}. An extrapolation needs three or "
+        "more, because one difference alone has the weight 1. Keep more of them while training."
     )
-    _write(kind, out, result(used), read.paths[-1], done)
-    return done
 
 
 # --- Weighing ---------------------------------------------------------------------------------------------------------
 
 
-def _weights(history: list[Tree], strength: float | None, relative: bool) -> tuple[list[float], Any]:
+def _weights(weights: Callable[[float], np.ndarray], count: int, strength: float | None) -> tuple[list[float], Any]:
     """Return the weights, and a calmer regularisation where they are wild."""
     if strength is None:
-        return [0.0] * (len(history) - 2) + [1.0], None
-
-    def weights(strength: float) -> np.ndarray:
-        return np.asarray(methods.extrapolation_weights(history, regularization=strength, relative=relative), float)
-
+        return [0.0] * (count - 2) + [1.0], None
     found = weights(strength)
     if np.abs(found).sum() <= CALM:
         return found.tolist(), None
@@ -186,60 +192,14 @@ def _weights(history: list[Tree], strength: float | None, relative: bool) -> tup
 
 def _tried(value_fn: Callable[[Tree], Any], result: Callable[[Any], Tree], grid: set[float]) -> list[Candidate]:
     """Return the loss of the newest checkpoint and of every extrapolation."""
-    tried = []
-    for strength in (None, *sorted(grid)):
-        value = np.asarray(value_fn(result(strength)))
-        if value.size != 1 or not np.issubdtype(value.dtype, np.number) or np.iscomplexobj(value):
-            raise ValueError(
-                f"The loss returned {value.dtype} {value.shape}, but it chooses by one number. Return a float, lower "
-                "is better."
-            )
-        value = float(value.reshape(()))
-        tried.append(Candidate(strength, value if math.isfinite(value) else math.inf))
-    return tried
+    return [Candidate(strength, number_of(value_fn(result(strength)))) for strength in (None, *sorted(grid))]
 
 
-# --- Writing ----------------------------------------------------------------------------------------------------------
-
-
-def _output(out: Path | None, found: Found, folder: Path) -> tuple[Path, formats.Format]:
-    """Return where to write and how, and refuse what would be in the way of anything."""
-    kind = found.format if out is None else formats.for_writing(out, found.format)
-    out = folder / f"{order.RESULT}{found.format.ending}" if out is None else out
-    if out.exists():
-        raise FileExistsError(f"{out} exists already, and nothing is written over. Remove it, or pass another --out.")
-    if out.parent.resolve() == folder.resolve() and not out.name.startswith(order.RESULT):
-        raise ValueError(
-            f"{out} would lie among the checkpoints and be taken for one of them. Begin its name with "
-            f"{order.RESULT!r}, or write it elsewhere."
-        )
-    return out, kind
-
-
-def _wide(leaf: Any) -> Any:
-    """Return float8 as float32: JAX does not mix it with anything."""
-    return leaf.astype(np.float32) if leaf_kinds.is_inexact(leaf) and np.asarray(leaf).dtype.itemsize == 1 else leaf
-
-
-def _stored(leaf: Any, like: Any) -> Any:
-    """Return an array of NumPy for one of JAX, in the dtype of the newest checkpoint."""
-    return np.asarray(leaf).astype(like.dtype, copy=False) if isinstance(leaf, (jax.Array, np.generic)) else leaf
-
-
-def _write(kind: formats.Format, out: Path, tree: Tree, like: Path, done: Extrapolated) -> None:
-    """Write whole or not at all, and then a note of what was done."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{order.RESULT}-", dir=out.parent) as folder:
-        temporary = Path(folder) / out.name
-        kind.write(temporary, tree, like)
-        note = Path(folder) / "note"
-        note.write_text(json.dumps(dict(_note(done)), indent=1) + "\n")
-        temporary.rename(out)
-        note.rename(out.with_name(out.name + ".json"))
+# --- The note ---------------------------------------------------------------------------------------------------------
 
 
 def _note(done: Extrapolated) -> Iterator[tuple[str, Any]]:
-    yield "program", f"optaxaccel {optaxaccel.__version__} extrapolate"
+    yield "program", PROGRAM
     yield "checkpoints", done.names
     yield "weights", done.weights
     yield "regularization", done.regularization

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from optaxaccel.training.histories import formats
 
-RESULT = "extrapolated"  # what the names of results begin with, so that they are not taken for checkpoints
+RESULTS = ("extrapolated", "merged")  # what names of results begin with, so that they are not taken for checkpoints
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 _COUNTS = re.compile(
     r"(epoch|step|iter|iteration|update|batch|ckpt|checkpoint|round|(?<![a-z])(ep|it|s|e))s?[\W_]*$", re.IGNORECASE
@@ -60,7 +60,7 @@ def find(folder: Path, order: str | None = None) -> Found:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder. Pass the folder that holds the checkpoints.")
-    known = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", RESULT))]
+    known = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", *RESULTS))]
     kinds = {path: kind for path in known if (kind := formats.of(path)) is not None}
     names = {path: _taken_apart(_stem(path, kind)) for path, kind in kinds.items()}
     places = _places(names, order)

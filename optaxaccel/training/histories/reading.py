@@ -45,10 +45,7 @@ def read(found: Found, last: int, params: str | None, skip: bool) -> Read:
         other = history[-1] if history else _neighbour(found, places)
         trouble, fixed = _not_finite(leaves, other)
         if trouble and not skip:
-            raise ValueError(
-                f"{path}: {trouble}. The weights of all checkpoints would be NaN, or weigh noise. Move it elsewhere, "
-                "or pass --skip-not-finite to leave it out."
-            )
+            raise refused(path, trouble)
         if trouble:
             skipped[path.name] = trouble
             continue
@@ -59,6 +56,27 @@ def read(found: Found, last: int, params: str | None, skip: bool) -> Read:
     if history:
         _refuse_unlike(history, paths)
     return Read(paths, newest, history, places, kept, skipped)
+
+
+def mapped(found: Found, last: int, params: str | None, skipped: dict[str, str]) -> Read:
+    """Map the newest checkpoints but for those skipped; nothing is read yet, so they may not be finite."""
+    paths = [path for path in found.paths if path.name not in skipped][-last:]
+    trees = [found.format.map(path) for path in paths]
+    places = layout.locate(trees[-1], params, paths[-1]) if trees else [()]
+    trees = [layout.pruned(tree, places) for tree in trees]
+    history = [layout.leaves(tree) for tree in trees]
+    if history:
+        _refuse_unlike(history, paths)
+    kept = {names for names, leaf in (history or [{}])[-1].items() if not layout.is_array(leaf)}
+    return Read(paths, trees[-1] if trees else None, history, places, kept, skipped)
+
+
+def refused(path: Path, trouble: str) -> ValueError:
+    """Return the error for a checkpoint that is not finite."""
+    return ValueError(
+        f"{path}: {trouble}. The weights of all checkpoints would be NaN, or weigh noise. Move it elsewhere, or pass "
+        "--skip-not-finite to leave it out."
+    )
 
 
 def _neighbour(found: Found, places: list[Names]) -> Leaves:
@@ -91,7 +109,8 @@ def _refuse_unlike(trees: Sequence[Leaves], paths: Sequence[Path]) -> None:
             return "nothing"
         if kinds.get(names, leaf_kinds.NEWEST) == leaf_kinds.NEWEST:
             return "something"
-        return f"{np.asarray(tree[names]).dtype} {np.shape(tree[names])}"
+        leaf = tree[names]
+        return f"{leaf.dtype if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype} {np.shape(leaf)}"
 
     for tree, path in zip(trees, paths, strict=True):
         for names in {**newest, **tree}:

@@ -7,7 +7,9 @@ https://huggingface.co/docs/safetensors
 
 import json
 import math
-from collections.abc import Mapping
+import mmap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +49,27 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: _array(file, name, entry, start, size) for name, entry in entries.items()}
 
 
+def mapped(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by name, in memory that is the file: nothing is read before it is looked at.
+
+    Raises:
+      ValueError: see `read`.
+    """
+    with open(path, "rb") as file:
+        entries, start, size = _header(file)
+        places = {name: _place(name, entry, size) for name, entry in entries.items()}
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def array(dtype: np.dtype, shape: list[int], begin: int) -> np.ndarray:
+        count = math.prod(shape)
+        if not count:
+            return np.zeros(shape, dtype)
+        found = np.frombuffer(memory, dtype.newbyteorder("<"), count, start + begin)
+        return found.astype(dtype, copy=False).reshape(shape)
+
+    return {name: array(dtype, shape, begin) for name, (dtype, shape, begin, _) in places.items()}
+
+
 def metadata(path: Path) -> dict[str, str]:
     """Return the free text entries of a file: libraries say there what wrote it, and look for that when they read."""
     with open(path, "rb") as file:
@@ -59,24 +82,40 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
     Raises:
       ValueError: there is no such dtype in the format.
     """
+    kinds = {name: (np.asarray(array).dtype, np.shape(array)) for name, array in arrays.items()}
+    with stream(path, kinds, about) as (names, put):
+        for name in names:
+            put(name, np.asarray(arrays[name]))
+
+
+@contextmanager
+def stream(
+    path: Path, kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]], about: Mapping[str, str] | None = None
+) -> Iterator[tuple[list[str], Callable[[str, np.ndarray], None]]]:
+    """Write a file piece by piece: yield the order of the names, and what takes successive pieces of each in turn.
+
+    Raises:
+      ValueError: there is no such dtype in the format.
+    """
     header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
-    order = sorted(arrays, key=lambda name: (-np.asarray(arrays[name]).dtype.itemsize, name))
+    order = sorted(kinds, key=lambda name: (-kinds[name][0].itemsize, name))
     end = 0
     for name in order:
-        array = np.asarray(arrays[name])
-        dtype = array.dtype.newbyteorder("=")
+        dtype, shape = kinds[name][0].newbyteorder("="), kinds[name][1]
         if dtype not in _NAMES:
             raise ValueError(f"safetensors has no dtype {dtype}, which {name!r} has. Pass --out FILE.npz.")
-        places = [end, end + array.nbytes]
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(array.shape), "data_offsets": places}
+        places = [end, end + math.prod(shape) * dtype.itemsize]
+        header[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": places}
         end = places[1]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            array = np.asarray(arrays[name])
-            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes("C"))  # whatever its strides
+
+        def put(name: str, piece: np.ndarray) -> None:
+            file.write(piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes("C"))  # whatever its strides
+
+        yield order, put
 
 
 def _parsed(file: BinaryIO) -> tuple[dict[str, Any], int]:
@@ -119,7 +158,8 @@ def _offsets(name: str, entry: Any) -> tuple[int, int]:
     return offsets[0], offsets[1]
 
 
-def _array(file: BinaryIO, name: str, entry: dict[str, Any], start: int, size: int) -> np.ndarray:
+def _place(name: str, entry: dict[str, Any], size: int) -> tuple[np.dtype, list[int], int, int]:
+    """Return dtype, shape, and where the bytes of an array begin and end."""
     begin, end = _offsets(name, entry)
     shape, dtype = entry.get("shape"), _DTYPES.get(str(entry.get("dtype")))
     if dtype is None:
@@ -129,6 +169,11 @@ def _array(file: BinaryIO, name: str, entry: dict[str, Any], start: int, size: i
     dtype = np.dtype(dtype)
     if not 0 <= begin <= end <= size or end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name!r}, {dtype} {tuple(shape)}, does not fill bytes {begin} to {end}")
+    return dtype, shape, begin, end
+
+
+def _array(file: BinaryIO, name: str, entry: dict[str, Any], start: int, size: int) -> np.ndarray:
+    dtype, shape, begin, end = _place(name, entry, size)
     file.seek(start + begin)
     return (
         np.frombuffer(bytearray(file.read(end - begin)), dtype.newbyteorder("<"))

@@ -33,8 +33,8 @@ def require(path: Path) -> Any:
     return torch
 
 
-def read(path: Path) -> Tree:
-    """Return what a file holds, with NumPy arrays for tensors.
+def read(path: Path, *, in_place: bool = False) -> Tree:
+    """Return what a file holds, with NumPy arrays for tensors; `in_place`, in memory that is the file.
 
     Raises:
       ValueError: it holds more than dense tensors, numbers, texts and containers of them.
@@ -42,12 +42,18 @@ def read(path: Path) -> Tree:
     """
     torch = require(path)
     try:
-        return _to_numpy(torch, torch.load(path, map_location="cpu", weights_only=True))
+        return _to_numpy(torch, torch.load(path, map_location="cpu", weights_only=True, mmap=in_place))
     except pickle.UnpicklingError as error:
         raise ValueError(
             "it holds more than tensors, a whole module perhaps, and reading that would run whatever the file says. "
             "Save the weights alone: torch.save(model.state_dict(), path)"
         ) from error
+
+
+def mapped(path: Path) -> Tree:
+    """Return what a file holds, with arrays in memory that is the file, where it is of the kind that can be mapped."""
+    with open(path, "rb") as file:
+        return read(path, in_place=file.read(2) == b"PK")
 
 
 def write(path: Path, tree: Tree) -> None:

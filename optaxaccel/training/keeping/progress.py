@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 Told = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
 _TOLD = {*("epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"), "loss", "accuracy", "images_per_second"}
@@ -73,6 +82,30 @@ def counter(console: Console, title: str, total: int) -> Iterator[Callable[[str]
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, what="")
         yield lambda what: bar.update(task, advance=1, what=what)
+
+
+@contextlib.contextmanager
+def meter(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback of bytes done and of all bytes, which shows rate and time left."""
+    if not console.is_terminal:
+        started = shown = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= PLAIN_INTERVAL and done:
+                shown, rate = now, done / (now - started)
+                left = (total - done) / rate
+                console.print(
+                    f"{title} {done / 1e9:.1f} of {total / 1e9:.1f} GB  {rate / 1e6:,.0f} MB/s  {left:.0f} s left"
+                )
+
+        yield line
+        return
+    about = (DownloadColumn(), TransferSpeedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(TextColumn("{task.description}"), BarColumn(), *about, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def _plain(console: Console) -> Callable[..., None]:

@@ -1,0 +1,132 @@
+"""Sums over arrays that are too large for memory, a block of entries at a time.
+
+An array is one leaf of all checkpoints: flat rows, oldest first, in memory that is a file. The processor's cache holds
+all rows of a block, so every row is read once; sections of many blocks are spread over threads, since NumPy lets go of
+Python's lock while it computes.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from optaxaccel.methods import given_history
+
+ENTRIES = 10 << 13  # of all rows of a block; OpenBLAS begins threads of its own for more, which makes it much slower
+SECTION = 1 << 17  # entries of a row that a thread takes at once
+THREADS = 8  # at most
+_LOOK = 1 << 18  # entries looked at together where only one row counts
+
+Rows = Sequence[np.ndarray]
+
+
+def gram(rows: Rows, tick: Callable[[int], None] = lambda count: None) -> np.ndarray:
+    """Return the inner products of successive differences, in double precision; not finite where the rows are not.
+
+    Differences of single precision are taken in single precision, as everywhere else here, and are then exact factors.
+    `tick` takes the number of bytes that were read.
+    """
+    rows = [_real(row) for row in rows]
+    number, dtype = len(rows) - 1, _work(rows[-1].dtype)
+
+    def section(start: int, stop: int) -> np.ndarray:
+        block = _length(len(rows))
+        differences, products = np.empty((number, block), dtype), np.zeros((number, number))
+        factors = differences if dtype == np.float64 else np.empty((number, block))
+        with np.errstate(all="ignore"):
+            for begin in range(start, stop, block):
+                size = min(block, stop - begin)
+                blocks = [row[begin : begin + size].astype(dtype, copy=False) for row in rows]
+                for k in range(number):
+                    np.subtract(blocks[k + 1], blocks[k], out=differences[k, :size])
+                if factors is not differences:
+                    factors[:, :size] = differences[:, :size]
+                for k in range(number):  # the lower half
+                    products[k:, k] += factors[k:, :size] @ factors[k, :size]
+        return products
+
+    total = np.zeros((number, number))
+    for start, products in _spread(section, rows[-1].size):
+        total += products
+        tick(rows[-1][start : start + SECTION].nbytes * len(rows))
+    return total + np.tril(total, -1).T
+
+
+def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[np.ndarray]:
+    """Yield successive pieces of x_K + sum_k weights[k] (x_k - x_K), in the dtype of the rows, x_K being the last.
+
+    `bounded`, no entry leaves the range that it has in the rows.
+    """
+    kept, rows = rows[-1].dtype, [_real(row) for row in rows]
+    dtype = _work(rows[-1].dtype)
+    used = [k for k in range(len(rows) - 1) if weights[k] != 0]
+    factors = weights[used].astype(dtype)
+
+    def section(start: int, stop: int) -> np.ndarray:
+        block, found = _length(len(rows)), np.empty(stop - start, rows[-1].dtype)
+        differences = np.empty((len(used), block), dtype)
+        with np.errstate(all="ignore"):
+            for begin in range(start, stop, block):
+                place = slice(begin, min(begin + block, stop))
+                newest = rows[-1][place].astype(dtype, copy=False)
+                for row, k in enumerate(used):
+                    older = rows[k][place].astype(dtype, copy=False)
+                    np.subtract(older, newest, out=differences[row, : newest.size])
+                merged = factors @ differences[:, : newest.size] + newest if used else newest
+                if bounded:
+                    others = np.stack([row[place].astype(dtype, copy=False) for row in rows])
+                    merged = np.clip(merged, others.min(0), others.max(0))
+                found[begin - start : begin - start + newest.size] = merged
+        return found.view(kept)
+
+    for _, found in _spread(section, rows[-1].size):
+        yield found
+
+
+def not_finite(row: np.ndarray) -> str:
+    """Say what is not finite in a row, or too large; "" where nothing is."""
+    return next(filter(None, map(given_history.not_finite, pieces(row))), "")
+
+
+def equal(row: np.ndarray, other: np.ndarray) -> bool:
+    """Tell whether two rows are the same."""
+    return all(map(np.array_equal, pieces(row), pieces(other)))
+
+
+def pieces(row: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield a row piece by piece."""
+    yield from (row[start : start + _LOOK] for start in range(0, row.size, _LOOK))
+
+
+def _spread(section: Callable[[int, int], Any], size: int) -> Iterator[tuple[int, Any]]:
+    """Yield what a function makes of successive sections, in their order; threads are a few sections ahead."""
+    if size <= SECTION:
+        if size:
+            yield 0, section(0, size)
+        return
+    count = min(THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    ahead: deque[tuple[int, Any]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        for start in range(0, size, SECTION):
+            ahead.append((start, pool.submit(section, start, min(start + SECTION, size))))
+            if len(ahead) > 2 * count:
+                begin, made = ahead.popleft()
+                yield begin, made.result()
+        for begin, made in ahead:
+            yield begin, made.result()
+
+
+def _length(rows: int) -> int:
+    """Return the number of entries of a block."""
+    return max(256, ENTRIES // max(1, rows - 1) // 256 * 256)
+
+
+def _real(row: np.ndarray) -> np.ndarray:
+    return row.view(f"f{row.dtype.itemsize // 2}") if row.dtype.kind == "c" else row
+
+
+def _work(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
