@@ -1,10 +1,6 @@
 """`optaxaccel merge`, and checkpoints that stay in their files: every format, against sums in NumPy."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 
 import flax.serialization
 import ml_dtypes
@@ -12,7 +8,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-import optaxaccel
 from optaxaccel import cli
 from optaxaccel.training.histories import formats, npz_files, safetensors_files
 from optaxaccel.training.histories.merging import merge_folder
@@ -255,65 +250,3 @@ def test_what_cannot_be_merged_is_refused(arguments, message, tmp_path, capsys, 
     assert cli.run(["merge", str(folder), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 3
-
-
-# --- At size ----------------------------------------------------------------------------------------------------------
-
-LIMITED = """
-import resource, sys
-from pathlib import Path
-import optaxaccel
-from optaxaccel.training.histories.merging import merge_folder
-from optaxaccel.training.histories.offline import extrapolate_folder
-folder, size = Path(sys.argv[1]), int(sys.argv[2])
-merge_folder(folder / "small", "rna", in_memory=0)  # everything is imported, threads have their buffers
-held = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")][0] * 1024
-resource.setrlimit(resource.RLIMIT_DATA, (held + size, held + size))
-merge_folder(folder / "large", "mean")
-extrapolate_folder(folder / "large")
-"""
-
-
-def test_memory_is_less_than_one_checkpoint_of_fifty_megabytes(tmp_path):
-    size = 50_000_000
-    base = np.random.default_rng(0).normal(size=size // 8).astype(np.float32)
-    large, small = tmp_path / "large", tmp_path / "small"
-    large.mkdir()
-    small.mkdir()
-    for k in range(4):
-        halves = {"a": base + np.float32(0.5**k), "b": base * np.float32(1 + 0.7**k)}
-        safetensors_files.write(large / f"{k}.safetensors", halves)
-        safetensors_files.write(small / f"{k}.safetensors", {"a": base[:600_000] * np.float32(1 + 0.5**k)})
-    subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path), str(size)], check=True, timeout=100)
-    found = safetensors_files.mapped(large / "merged.safetensors")
-    mean = np.mean([0.7**k for k in range(4)])
-    np.testing.assert_allclose(found["b"][::1000], base[::1000] * (1 + mean), rtol=1e-5, atol=1e-6)
-    assert (large / "extrapolated.safetensors").stat().st_size > size
-
-
-SLOW = """
-import sys, time
-from optaxaccel.training.histories import blocked
-from optaxaccel import cli
-whole = blocked.combine
-def slow(*arguments):
-    for block in whole(*arguments):
-        print("block", flush=True)
-        time.sleep(0.05)
-        yield block
-blocked.SECTION = 1000
-blocked.combine = slow
-sys.exit(cli.run(["merge", sys.argv[1], "--shard", "1/1"]))
-"""
-
-
-@pytest.mark.parametrize("number", [2, 15])
-def test_interrupted_nothing_half_written_is_left(number, tmp_path):
-    folder = saved(tmp_path / "run", write_safetensors)
-    with subprocess.Popen([sys.executable, "-c", SLOW, str(folder)], stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout.readline() == "block\n"
-        time.sleep(0.05)
-        os.kill(running.pid, number)
-        assert running.wait(60) == 128 + number
-    assert sorted(path.name for path in folder.iterdir()) == [f"{k}.safetensors" for k in range(COUNT)]
-    assert optaxaccel.__version__
