@@ -214,7 +214,7 @@ SADDLES = "a zero gradient; Carmon et al. 2018; Yu et al. 2017"
 LEAVES = {f"excess, {name}": Expect(0.0, 1e-3, SADDLES) for name in ("GOSE", "ANCM")} | {
     "worst excess, heavy ball": Expect(0.5, 1.0, SADDLES)
 }
-PANELS = {"calls": Panel("what is reached, geometric mean over starts", "oracle calls", "excess loss / first", log="y")}
+PANELS = {"calls": Panel("reached, geometric mean over starts", "oracle calls", "excess loss / first", log="y")}
 
 
 def runs(

@@ -261,7 +261,10 @@ def figure_of(
         below = 0.0
         if legend and handles:
             across = min(6, 2 * columns, len(handles))
-            below = (0.12 + 0.22 * -(-len(handles) // across)) / figure.get_figheight()
+            lines = -(-len(handles) // across)
+            room = 0.12 + (0.22 if lines <= 3 else 0.18) * lines  # inches
+            figure.set_figheight(figure.get_figheight() + (room if lines > 3 else 0.0))  # a long one is added
+            below = room / figure.get_figheight()
             figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=across, frameon=False, fontsize=8)
         if title:
             figure.suptitle(title, fontsize=10)
