@@ -94,7 +94,7 @@ RUNS = {
     "small": Study(measure, SMALL, EXPECTED),
     "paper": Study(measure, {**SMALL, "train": 50_000, "pool": 1, "width": 1.0, "batch": 128, "epochs": 6}, EXPECTED),
 }
-PANELS = {"loss": Panel("mean, lowest and highest of the seeds", "rate", "training loss (nats), cut at 10", log="x")}
+PANELS = {"loss": Panel("mean and range of the seeds", "rate", "training loss (nats), cut at 10", log="x")}
 
 if __name__ == "__main__":
     run_definition(__file__)

@@ -100,7 +100,7 @@ RUNS = {
     ),
 }
 PANELS = {
-    "accuracy": Panel("mean, lowest and highest of the seeds", "epochs", "test accuracy (%)"),
+    "accuracy": Panel("mean and range of the seeds", "epochs", "test accuracy (%)"),
     "seeds": Panel("after the last epoch", "seeds, from worst to best", "test accuracy (%)"),
 }
 

@@ -90,8 +90,18 @@ RUNS = {
         measure, {**SMALL, "data": "mnist", "train": 60_000, "width": 1.0, "batch": 128, "epochs": 6}, EXPECTED
     ),
 }
-PANELS = {
-    name: Panel(f"{name}: mean, lowest and highest of the seeds", "rate", "test error (%)", log="x") for name in METHODS
+PANELS = {name: Panel(f"{name}: mean and range", "rate", "test error (%)", log="x") for name in METHODS}
+
+VERDICT = {
+    "small": (
+        "reproduced",
+        "As the scaled claim: with squared error Adam fails at the rate 0.1 with all five seeds, and at 0.0001 "
+        "with two, which have hardly begun (73 % error after eight epochs). At 0.001 and 0.01 it works, and "
+        "better than with cross entropy (6.8 against 8.7 % error at 0.01). With cross entropy Adam fails at 0.1 "
+        "as well, with two seeds of five, and at 0.0001 with two: so it is the rate that fails, squared error "
+        "makes it somewhat worse. Momentum bears a larger rate with squared error (9.6 % at 1, where cross "
+        "entropy fails with all seeds) and is too slow at 0.001 with both.",
+    )
 }
 
 if __name__ == "__main__":
