@@ -87,7 +87,7 @@ EXPECTED = {
     **{f"length that is convex (%), {n}, to {ENDS[0]}": Expect(50.0, 100.0, PAPER) for n in NETWORKS},
     **{f"lines that are parabolas (%), {n}, to {ENDS[0]}": Expect(10.0, 100.0, PAPER) for n in NETWORKS},
 }
-SMALL = {"data": "mnist", "images": 100, "lines": 30, "count": 31, "width": 0.25, "networks": list(NETWORKS)}
+SMALL = {"data": "mnist", "images": 50, "lines": 20, "count": 31, "width": 0.25, "networks": list(NETWORKS)}
 RUNS = {
     "smoke": Study(
         measure, {**SMALL, "data": "digits", "images": 16, "lines": 2, "count": 5, "networks": ["perceptron"]}

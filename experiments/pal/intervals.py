@@ -2,8 +2,8 @@
 
 Claim:    section 5 of the paper: "we suggest to use PAL with the following parameter intervals: mu = [0.1, 0.01],
           alpha = {0, 0.6}, lambda = [0.4, 0.6], s_max = [0.1, 1] and d = [0.85, 0.95]".
-Protocol: a perceptron (64 units) on the digits, batch 64, 20 epochs. 60 settings are drawn from the intervals (mu and
-          s_max log-uniform; alpha from 0 to 0.6, as its text has an interval, where a set is printed), and 60 from
+Protocol: a perceptron (64 units) on the digits, batch 64, 20 epochs. 40 settings are drawn from the intervals (mu and
+          s_max log-uniform; alpha from 0 to 0.6, as its text has an interval, where a set is printed), and 40 from
           their surroundings: the same, but one of the five, each in turn, lies outside, within the paper's grid or a
           factor of ten beyond (mu in [0.001, 0.01] or [0.1, 1], alpha in [0.6, 0.95], lambda in [0.2, 0.4] or [0.6,
           1.2], s_max in [0.01, 0.1] or [1, 10], d in [0.7, 0.85] or [0.95, 1]). Every setting with five seeds;
@@ -91,7 +91,7 @@ def _draw(random: np.random.Generator, intervals: dict[str, tuple[float, float]]
 EXPECTED = {
     "pairs in which inside has the lower training loss (%), outside": Expect(50.0, 100.0, "paper, section 5"),
 }
-SMALL = {"data": "digits", "train": 1437, "hidden": 64, "batch": 64, "epochs": 20, "seeds": 5, "draws": 60}
+SMALL = {"data": "digits", "train": 1437, "hidden": 64, "batch": 64, "epochs": 20, "seeds": 5, "draws": 40}
 RUNS = {
     "smoke": Study(measure, {**SMALL, "train": 64, "hidden": 8, "batch": 32, "epochs": 1, "seeds": 2, "draws": 2}),
     "small": Study(measure, SMALL, EXPECTED),
