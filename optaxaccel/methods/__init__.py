@@ -13,6 +13,7 @@ from optaxaccel.methods._agd import *
 from optaxaccel.methods._ancm import *
 from optaxaccel.methods._anderson import *
 from optaxaccel.methods._averaging import *
+from optaxaccel.methods._cdat import *
 from optaxaccel.methods._combined import *
 from optaxaccel.methods._extrapolation import *
 from optaxaccel.methods._full_batch import *

@@ -1,6 +1,6 @@
 """What comes in parts, put together so that a run can name it, as `optax.sgd` names SGD.
 
-Two of optax's baselines, and PAL's line search along the directions of Adam and INDIAN.
+Two of optax's baselines, PAL's line search along the directions of Adam and INDIAN, and three that choose their rate.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import optax
 from optax import contrib
 
 from optaxaccel import methods
+from optaxaccel.training.run.self_tuned_baselines import SELF_TUNED
 
 
 def backtracking_sgd(
@@ -106,4 +107,5 @@ BASELINES = {
     "schedule_free_sgd": schedule_free_sgd,
     "parabola_adam": parabola_adam,
     "parabola_indian": parabola_indian,
+    **SELF_TUNED,
 }

@@ -1,0 +1,218 @@
+"""Baselines that choose their own rate and that optax lacks: NGN, PoNoS and SaLSA, written from their formulas.
+
+They are what methods without tuning are compared with, not methods of the package; a run names them like
+`baseline.ngn`. All need `value` and `value_fn`, as the training loop passes them.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from optaxaccel.methods import contract
+from optaxaccel.numerics import trees
+
+MOST_TRIALS = 100
+
+
+class SearchInfo(NamedTuple):
+    """What a search along a line tells about itself, as optax's backtracking does: the losses of its last step."""
+
+    num_linesearch_steps: jax.Array
+
+
+def ngn(learning_rate: optax.ScalarOrSchedule = 1.0) -> optax.GradientTransformationExtraArgs:
+    r"""Run SGD with the non-negative Gauss-Newton rate :math:`\sigma / (1 + \sigma |g|^2 / (2 f))`.
+
+    Orvieto and Xiao, "An Adaptive Stochastic Gradient Method with Non-negative Gauss-Newton Stepsizes", 2024. The loss
+    must not be negative. A step whose loss is not finite moves nothing.
+
+    Args:
+      learning_rate: the rate :math:`\sigma` where the gradient is small, > 0, or a schedule of it.
+    """
+
+    def update(updates, state, params=None, *, value=None, **extra):
+        del params, extra
+        contract.require_extra("ngn", "value", value)
+        sigma = jnp.asarray(contract.at_step(learning_rate, state), trees.accumulation_dtype())
+        twice, square = 2.0 * jnp.asarray(value, sigma.dtype), trees.vdot(updates, updates)
+        below = twice + sigma * square
+        rate = sigma * twice / jnp.where(below > 0, below, 1.0)
+        moves = jnp.isfinite(rate) & (below > 0)
+        return _scaled(-jnp.where(moves, rate, 0.0), updates), optax.safe_increment(state)
+
+    return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((), jnp.int32), update)
+
+
+class PonosState(NamedTuple):
+    """State of `ponos`: the reference loss and its weight, by how much the first trial is cut, and the last search."""
+
+    reference: jax.Array
+    weight: jax.Array
+    cuts: jax.Array
+    info: SearchInfo
+
+
+def ponos(
+    max_learning_rate: float = 10.0,
+    *,
+    c: float = 0.5,
+    c_p: float = 0.1,
+    delta: float = 0.5,
+    xi: float = 1.0,
+    min_learning_rate: float = 1e-6,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Run SGD with Polyak's step, cut until a loss is low enough beside a mean of past ones (PoNoS).
+
+    Galli, Rauhut and Schmidt, "Don't be so Monotone: Relaxing Stochastic Line Search in Over-Parameterized Models",
+    2023. The first trial is :math:`f / (c_p |g|^2)` times `delta` to the number of cuts that the step before needed
+    but one; a trial is accepted where :math:`f(x - \eta g) \le \max(C, f) - c\, \eta |g|^2`.
+
+    Args:
+      max_learning_rate: the largest trial.
+      c: share of the decrease that is asked for.
+      c_p: Polyak's constant.
+      delta: by what a trial that is refused is multiplied.
+      xi: how much old losses count in the mean C.
+      min_learning_rate: the smallest first trial, and the step where no trial is accepted.
+    """
+
+    def init(params):
+        del params
+        zeros = [jnp.zeros((), trees.accumulation_dtype()) for _ in range(2)]
+        return PonosState(*zeros, jnp.zeros((), jnp.int32), SearchInfo(jnp.zeros((), jnp.int32)))  # pyright: ignore
+
+    def update(updates, state, params=None, *, value=None, value_fn=None, **extra):
+        contract.require_extra("ponos", "value", value)
+        loss = contract.bind_value_fn("ponos", value_fn, extra)
+        here, square = jnp.asarray(value, trees.accumulation_dtype()), trees.vdot(updates, updates)
+        weight = xi * state.weight + 1.0
+        reference = (xi * state.weight * state.reference + here) / weight
+        polyak = here / (c_p * square + 1e-8) * delta ** state.cuts.astype(here.dtype)
+        first = jnp.clip(polyak, min_learning_rate, max_learning_rate)
+        allowed = jnp.maximum(reference, here)
+
+        def measured(rate):
+            return loss(_moved(params, updates, -rate)).astype(here.dtype)
+
+        def accepted(rate, there):
+            return there <= allowed - c * rate * square
+
+        searches = (square >= 1e-16) & (here != 0) & jnp.isfinite(here) & jnp.isfinite(square)
+        rate, trials, found, _ = _backtrack(measured, accepted, first, delta, searches)
+        rate = jnp.where(searches, jnp.where(found, rate, 1e-6), 0.0)
+        cuts = jnp.where(searches, jnp.maximum(state.cuts + trials - 2, 0), state.cuts)  # of n trials n - 1 cut
+        good = jnp.isfinite(here)
+        kept = [jnp.where(good, new, old) for new, old in ((reference, state.reference), (weight, state.weight))]
+        return _scaled(-rate, updates), PonosState(kept[0], kept[1], cuts, SearchInfo(trials))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class SalsaState(NamedTuple):
+    """State of `salsa`: Adam's moments, the two running means of Armijo's rule, the rate, and the last search."""
+
+    count: jax.Array
+    mean: Any
+    square: Any
+    decrease: jax.Array
+    slope: jax.Array
+    rate: jax.Array
+    info: SearchInfo
+
+
+def salsa(
+    init_learning_rate: float = 1.0,
+    *,
+    c: float = 0.5,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    b3: float = 0.9,
+    decrease_factor: float = 0.8,
+    increase_factor: float = 1.1,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Run Adam with a line search whose rule compares running means of decrease and slope (SaLSA).
+
+    Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing SALSA - Stable Armijo Line Search
+    Adaptation", 2024. Defaults and the index of Adam's bias, which is one step ahead, are those of the authors' code.
+
+    Args:
+      init_learning_rate: the rate before the first step.
+      c: share of the decrease that is asked for.
+      b1: decay of Adam's mean gradient.
+      b2: decay of Adam's mean square.
+      b3: decay of the means in the rule.
+      decrease_factor: by what a trial that is refused is multiplied.
+      increase_factor: by what the last rate is multiplied for the first trial.
+    """
+
+    def init(params):
+        real = [jnp.full((), start, trees.accumulation_dtype()) for start in (0.0, 0.0, init_learning_rate)]
+        count, trials = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        return SalsaState(count, trees.zeros_like(params), trees.zeros_like(params), *real, SearchInfo(trials))  # pyright: ignore
+
+    def update(updates, state, params=None, *, value=None, value_fn=None, **extra):
+        contract.require_extra("salsa", "value", value)
+        loss = contract.bind_value_fn("salsa", value_fn, extra)
+        here = jnp.asarray(value, trees.accumulation_dtype())
+        good = jnp.isfinite(here) & jnp.isfinite(trees.norm(updates))
+        mean = jax.tree.map(lambda m, g: (b1 * m + (1 - b1) * g).astype(m.dtype), state.mean, updates)
+        square = jax.tree.map(lambda v, g: (b2 * v + (1 - b2) * g * g).astype(v.dtype), state.square, updates)
+        bias = [1.0 - jnp.asarray(b, here.dtype) ** (state.count + 2.0) for b in (b1, b2)]
+        direction = jax.tree.map(lambda m, v: m / bias[0] / (jnp.sqrt(v / bias[1]) + 1e-8), mean, square)
+        slope = b3 * state.slope + (1 - b3) * trees.vdot(updates, direction)
+
+        def measured(rate):
+            return here - loss(_moved(params, direction, -rate)).astype(here.dtype)
+
+        def accepted(rate, fell):
+            return (b3 * state.decrease + (1 - b3) * fell >= rate * c * slope) | (fell == 0)
+
+        searches = good & (here != 0) & (slope >= 1e-8)
+        first = state.rate * increase_factor
+        rate, trials, found, fell = _backtrack(measured, accepted, first, decrease_factor, searches)
+        keep = found & (fell != 0)
+        updates = _scaled(-jnp.where(searches, rate, 0.0), direction)
+        new = SalsaState(
+            count=state.count + 1,
+            mean=mean,
+            square=square,
+            decrease=jnp.where(keep, b3 * state.decrease + (1 - b3) * fell, state.decrease),
+            slope=slope,
+            rate=jnp.where(searches, rate, state.rate * increase_factor),
+            info=SearchInfo(trials),
+        )
+        return trees.cast_like(updates, params), trees.where(good, new, state)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _backtrack(measured: Callable, accepted: Callable, first: jax.Array, factor: float, searches: jax.Array):
+    """Return the first rate that is accepted, the number of trials, whether there was one, and what it measured."""
+
+    def again(carry):
+        _, trials, found, _ = carry
+        return searches & ~found & (trials < MOST_TRIALS)
+
+    def trial(carry):
+        rate, trials, _, _ = carry
+        seen = measured(rate)
+        found = accepted(rate, seen)
+        return jnp.where(found, rate, rate * factor), trials + 1, found, seen
+
+    start = (first, jnp.zeros((), jnp.int32), jnp.zeros((), bool), jnp.zeros_like(first))
+    return lax.while_loop(again, trial, start)
+
+
+def _moved(params: Any, direction: Any, factor: jax.Array) -> Any:
+    return jax.tree.map(lambda p, d: (p + factor * d).astype(p.dtype), params, direction)
+
+
+def _scaled(factor: jax.Array, tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.where(factor == 0, 0.0, factor * x).astype(x.dtype), tree)
+
+
+SELF_TUNED = {"ngn": ngn, "ponos": ponos, "salsa": salsa}
