@@ -176,6 +176,9 @@ def test_several_hosts_write_one_part_each(tmp_path):
     found = npz_files.flat(formats.SAFETENSORS.read(index))
     assert set(found) == set(tree(0))
     check(found, np.full(COUNT, 1 / COUNT))
+    (tmp_path / "y" / parts[0]).unlink()
+    with pytest.raises(FileExistsError, match=r"index.json exists already"):
+        merge_folder(folder, shard=(1, 3), out=tmp_path / "y" / "model.safetensors")
     with pytest.raises(ValueError, match="only safetensors"):
         merge_folder(folder, shard=(1, 2), out=tmp_path / "y.npz")
 

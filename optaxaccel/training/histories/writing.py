@@ -51,8 +51,9 @@ def output(out: Path | None, found: Found, folder: Path, name: str, shard: Shard
             f"Part {shard[0]} of {shard[1]} cannot be written as {kind.name}: only safetensors come in parts, which "
             "count from 1. Pass --out FILE.safetensors and --shard 1/4."
         )
-    path = found_at.file
-    if path.exists():
+    path, index = found_at.file, _index(found_at)
+    if path.exists() or (index is not None and index.exists()):
+        path = path if path.exists() else index
         raise FileExistsError(f"{path} exists already, and nothing is written over. Remove it, or pass another --out.")
     if path.parent.resolve() == folder.resolve() and not path.name.startswith(order.RESULTS):
         raise ValueError(
@@ -60,6 +61,12 @@ def output(out: Path | None, found: Found, folder: Path, name: str, shard: Shard
             f"{name!r}, or write it elsewhere."
         )
     return found_at
+
+
+def _index(to: Output) -> Path | None:
+    """Return where the index of several files goes; the first part brings it."""
+    first = to.shard is not None and to.shard[0] == 1
+    return to.path.with_name(to.path.name + ".index.json") if first else None
 
 
 class Work(NamedTuple):
@@ -128,9 +135,9 @@ def publish(task: Work, to: Output, note: Mapping[str, Any]) -> None:
         raise FileExistsError(f"{to.file} exists already, and nothing is written over. Remove it.")
     (task.place / to.file.name).rename(to.file)
     text.rename(to.file.with_name(to.file.name + ".json"))
-    index = task.place / "index"
-    if index.exists():
-        index.rename(to.path.with_name(to.path.name + ".index.json"))
+    index = _index(to)
+    if index is not None:
+        (task.place / "index").rename(index)
 
 
 def _stream(
