@@ -178,7 +178,7 @@ REFUSED = [
         "'fast' of optax.sgd is not a number",
     ),
     (["train", "--method-args", "momentum=0.1,momentum=0.2"], "each K once"),
-    ([], "list, train, compare, run, report, extrapolate, merge, data"),
+    ([], "list, train, compare, run, report, evaluate, extrapolate, merge, data"),
 ]
 ALL_IN_ONE_PROCESS = """
 import contextlib, io, json, sys

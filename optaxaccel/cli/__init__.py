@@ -1,4 +1,4 @@
-"""The command line: `optaxaccel list | train | compare | run | report | extrapolate | merge | data`.
+"""The command line: `optaxaccel list | train | compare | run | report | evaluate | extrapolate | merge | data`.
 
 Everything heavy is imported by the command that needs it, so that `--help` and refusals are quick.
 Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad input (before any work), 3 diverged,
@@ -20,8 +20,20 @@ except ModuleNotFoundError:  # installed without extras: there are the methods o
     sys.exit(2)
 
 import optaxaccel
-from optaxaccel.cli import checkpoints, compare, experiments, failures, registries, train
-from optaxaccel.cli.commands import NAMES, Command, Compare, Data, Extrapolate, List, Merge, Report, RunFile, Train
+from optaxaccel.cli import checkpoints, compare, evaluate, experiments, failures, registries, train
+from optaxaccel.cli.commands import (
+    NAMES,
+    Command,
+    Compare,
+    Data,
+    Evaluate,
+    Extrapolate,
+    List,
+    Merge,
+    Report,
+    RunFile,
+    Train,
+)
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
 from optaxaccel.training.run.arguments import parse_arguments
 
@@ -75,6 +87,8 @@ def execute(command: Command) -> int:
             return experiments.run_file(command)
         case Report():
             return experiments.report(command)
+        case Evaluate():
+            return evaluate.evaluate(command)
         case Extrapolate():
             return checkpoints.extrapolate(command)
         case Merge():

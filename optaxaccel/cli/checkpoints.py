@@ -1,6 +1,7 @@
 """`optaxaccel extrapolate` and `optaxaccel merge`: the checkpoints of any training run."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import re
 import signal
@@ -15,6 +16,10 @@ def extrapolate(command: Extrapolate) -> int:
     """Extrapolate a folder of checkpoints, and return the exit status."""
     from optaxaccel.training.histories import offline
 
+    kept = command.folder / "checkpoints" / "kept"  # where the folder is a run's own
+    if kept.is_dir():
+        out = command.folder / "extrapolated" if command.out is None else command.out
+        command = dataclasses.replace(command, folder=kept, out=out)
     with _told(command, "extrapolating") as told:
         done = offline.extrapolate_folder(
             command.folder,

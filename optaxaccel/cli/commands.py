@@ -36,6 +36,10 @@ class Train:
     """go on with the last checkpoint in the folder; without one the run starts anew; of a grid, skip finished runs"""
     save_seconds: float = 30.0
     """seconds between two checkpoints; 0 writes one whenever metrics are read"""
+    keep: int | None = None
+    """how many of the checkpoints that --keep-every writes stay, the newest; by default all of them"""
+    keep_every: str | None = None
+    """steps between two checkpoints that stay, or 1epoch; with --keep alone 1epoch. They lie in checkpoints/kept"""
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """further places that get every row"""
     profile: str | None = None
@@ -121,11 +125,24 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure what a run has trained on its test data, and write its parameters for other programs."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the folder of a run"""
+    which: str = "best"
+    """best, last, or the step of a checkpoint that was kept"""
+    export: Path | None = None
+    """a file for the parameters and the network's state; its ending says in which format: .safetensors or .npz"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Extrapolate:
     """Extrapolate the checkpoints of any training run (RNA): print the weights, write the result beside them."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """holds orbax steps (100/), safetensors (files, or folders of Hugging Face), Flax files (checkpoint_100,
+    """the folder of a run with --keep, or one that holds orbax steps (100/), safetensors (files, or folders of Hugging
+    Face), Flax files (checkpoint_100,
     *.msgpack), .npz files, or PyTorch files where PyTorch is installed; the number that counts in
     their names is their order"""
     last: int = 11
@@ -197,13 +214,14 @@ class Data:
     """folder of prepared TFDS data; by default $TFDS_DATA_DIR"""
 
 
-Command = List | Train | Compare | RunFile | Report | Extrapolate | Merge | Data
+Command = List | Train | Compare | RunFile | Report | Evaluate | Extrapolate | Merge | Data
 NAMES = {
     List: "list",
     Train: "train",
     Compare: "compare",
     RunFile: "run",
     Report: "report",
+    Evaluate: "evaluate",
     Extrapolate: "extrapolate",
     Merge: "merge",
     Data: "data",

@@ -6,6 +6,7 @@ from typing import Any
 
 from optaxaccel.cli.commands import Train
 from optaxaccel.cli.terminal import DIVERGED, DONE, FAILED, console, say, start_jax
+from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.spec import Run, differences
 
 
@@ -32,7 +33,10 @@ def train(command: Train) -> int:
 
     if run.task and command.profile is not None:
         raise ValueError("--profile is for images. Leave it out, or use jax.profiler.trace around training.loop.train.")
-    options: dict[str, Any] = {"keep": keep.Keep(out, command.resume, command.save_seconds), "devices": command.devices}
+    options: dict[str, Any] = {
+        "keep": keep.Keep(out, command.resume, command.save_seconds, command.keep, _interval(command)),
+        "devices": command.devices,
+    }
     if command.profile is not None:
         options["trace"] = trace.parse(command.profile, out / "profile")
     if not parallel.is_main_process():
@@ -60,6 +64,22 @@ def train(command: Train) -> int:
         say(f"{told}, {last['seconds']:.1f} s of training")
         say(f"record: {path}\nnext: optaxaccel report {out}")
     return _status(outcome)
+
+
+def _interval(command: Train) -> int | str:
+    """Return the steps between two checkpoints that stay, or "1epoch", or 0.
+
+    Raises:
+      ValueError: it is neither, or they are to be none.
+    """
+    if command.keep is not None and command.keep < 1:
+        raise ValueError(f"--keep {command.keep} keeps none. Pass --keep 1 or more, or leave it out.")
+    text = command.keep_every or ("1epoch" if command.keep is not None else "0")
+    interval = int(text) if text.isdigit() else text
+    steps = steps_from(interval, 1000)
+    if not isinstance(steps, int) or (command.keep_every is not None and steps < 1):
+        raise ValueError(f"--keep-every {command.keep_every} is no interval. Pass a number of steps, or 1epoch.")
+    return interval
 
 
 def _short(task: str) -> str:
@@ -119,9 +139,9 @@ def _train_many(command: Train) -> int:
     from optaxaccel.training.keeping import interrupt, progress
     from optaxaccel.training.many import sweep
 
-    for name in ("log", "profile", "devices", "distributed"):
+    for name in ("log", "profile", "devices", "distributed", "keep", "keep_every"):
         if getattr(command, name):
-            raise ValueError(f"--{name} is for one run. Leave out --grid and --seeds, or --{name}.")
+            raise ValueError(f"--{name.replace('_', '-')} is for one run. Leave out --grid and --seeds, or --{name}.")
     runs = sweep.grid(command.run, seeds=command.seeds, **sweep.axes(command.grid))
     run = command.run
     out = command.out or Path("runs") / f"{run.method}-{run.model}-{Path(run.data).stem}-grid"

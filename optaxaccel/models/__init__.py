@@ -9,18 +9,54 @@ Importing this package loads neither JAX nor Flax; `make` imports the family tha
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from optaxaccel.models import overrides as _overrides
+from optaxaccel.models import own as _own
 from optaxaccel.models.model import Model, ModelCard
 from optaxaccel.models.zoo import CARDS
 from optaxaccel.registry import lookup, unknown
 
-__all__ = ["MODELS", "Model", "ModelCard", "check", "make", "overrides_of"]
+__all__ = ["MODELS", "Model", "ModelCard", "card_of", "check", "make", "overrides_of", "register"]
 
-MODELS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in CARDS})
+_CARDS = {card.name: card for card in CARDS}
+_OWN: dict[str, Callable[..., Any]] = {}
+MODELS: Mapping[str, ModelCard] = MappingProxyType(_CARDS)
+
+
+def register(name: str, maker: Callable[..., Any], *, paper: str = "", note: str = "", **defaults: Any) -> None:
+    """Make a network of your own known by name, in this process.
+
+    Args:
+      name: the new key of MODELS.
+      maker: a class of Linen, NNX or Equinox modules, or a function that returns one or a `Model`; it may take
+        `classes`, `input_shape` and overrides.
+      paper: its source, for tables.
+      note: what a reader should know.
+      **defaults: arguments that it is given, unless they are overridden.
+
+    Raises:
+      ValueError: the name is taken by another network.
+    """
+    if name in _CARDS and _OWN.get(name) is not maker:
+        raise ValueError(f"a model {name!r} is there already. Choose another name: models.register('my_{name}', ...).")
+    _OWN[name] = maker
+    _CARDS[name] = ModelCard(name, "", paper, (1, 1, 1), 1, 0, note=note, defaults=defaults)
+
+
+def card_of(name: str) -> ModelCard:
+    """Return the card of a model, also of one that is named by its place, "my_module:Network" or "my_file.py:Network".
+
+    Raises:
+      ValueError: the name is unknown, or nothing is at that place; FileNotFoundError: there is no such file.
+    """
+    if ":" in str(name):
+        if name not in _OWN:
+            _OWN[name] = _own.found(name)
+        return ModelCard(name, name, "", (1, 1, 1), 1, 0)
+    return lookup("model", name, MODELS)
 
 
 def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, **overrides: Any) -> Model:
@@ -48,11 +84,14 @@ def make(name: str, *, classes: int, input_shape: Sequence[int] | None = None, *
       310
     """
     check(name, overrides)
-    card = MODELS[name]
+    card = card_of(name)
     if not _overrides.natural(classes):
         raise ValueError(f"classes={classes!r} is no number of outputs; pass an integer, classes=1 or more.")
     if input_shape is not None:
         _check_images(card, input_shape)
+    if name in _OWN:
+        arguments = {**card.defaults, **overrides}
+        return _own.model_of(_OWN[name], classes=classes, input_shape=input_shape, **arguments)
     model = _maker(card)(classes=classes, **{**card.defaults, **overrides})
 
     def init(key, x):
@@ -70,7 +109,9 @@ def check(name: str, overrides: Mapping[str, Any]) -> None:
       Traceback (most recent call last):
       ValueError: hidden=8 of model 'mlp' is not a tuple of integers >= 1. Pass hidden=(128,), say.
     """
-    card = lookup("model", name, MODELS)
+    card = card_of(name)
+    if name in _OWN:
+        return
     known = overrides_of(name)
     for override in overrides:
         if override not in known:
@@ -81,7 +122,9 @@ def check(name: str, overrides: Mapping[str, Any]) -> None:
 
 def overrides_of(name: str) -> dict[str, Any]:
     """Return the overrides that `make(name, ...)` takes, with their defaults for this model."""
-    card = lookup("model", name, MODELS)
+    card = card_of(name)
+    if name in _OWN:
+        return dict(card.defaults)
     parameters = inspect.signature(_maker(card)).parameters
     return {**{key: p.default for key, p in parameters.items() if key != "classes"}, **card.defaults}
 

@@ -29,7 +29,10 @@ def autoencoder(*, hidden: Sequence[int] = (32, 16), code: int = 8, batch_size: 
 
     def loss(params, net_state, batch, *, key, train):
         x = batch["x"].astype(jnp.float32) / 255.0
-        made = networks.forward(params["up"], networks.forward(params["down"], x, jnp.tanh), jnp.tanh)
-        return jnp.mean((made - x) ** 2), (net_state, {})
+        return jnp.mean((again(params, net_state, x) - x) ** 2), (net_state, {})
 
-    return Task(init, loss, train=train, test=test, batch_size=batch_size, steps=steps, note=digits.note)
+    def again(params, net_state, x):
+        return networks.forward(params["up"], networks.forward(params["down"], x, jnp.tanh), jnp.tanh)
+
+    own = {"batch_size": batch_size, "steps": steps, "note": digits.note}
+    return Task(init, loss, train=train, test=test, predict=again, **own)

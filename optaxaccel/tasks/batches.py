@@ -28,7 +28,7 @@ def steps_per_epoch(task: Task) -> int:
 def first_order(task: Task) -> jax.Array:
     """Return what `take` carries from step to step, before the first one."""
     cut = task.batch_size is not None and not callable(task.train)
-    return jnp.zeros(examples(task.train) if cut else 0, jnp.int32)
+    return jnp.zeros(examples(task.train) if cut else 1, jnp.int32)  # one, since checkpoints hold no empty arrays
 
 
 def take(task: Task, data: Tree, order: jax.Array, key: jax.Array, step: jax.Array) -> tuple[Tree, jax.Array]:

@@ -19,6 +19,8 @@ def images(
     normalise: str = "channel",
     augment: str = "none",
     steps: int = 1000,
+    train_split: str = "train",
+    test_split: str = "test",
     data_dir: str | None = None,
     **model_args: Any,
 ) -> Task:
@@ -31,10 +33,12 @@ def images(
       normalise: what becomes of pixels, see `optaxaccel.data.normalisation`.
       augment: see `optaxaccel.data.prepare`.
       steps: updates of a run.
+      train_split: the images to train on, in TFDS notation.
+      test_split: the images to measure on, likewise.
       data_dir: folder of prepared TFDS data.
       **model_args: overrides of the model.
     """
-    loaded = data.load(dataset, data_dir=data_dir)
+    loaded = data.load(dataset, train_split=train_split, test_split=test_split, data_dir=data_dir)
     mean, std = data.normalisation(loaded, normalise)
     shape = loaded.train.image.shape[1:]
     network = model
@@ -53,6 +57,9 @@ def images(
         right = jnp.mean((jnp.argmax(logits, -1) == batch["label"]).astype(jnp.float32))
         return jnp.mean(told), (net_state, {"accuracy": right})
 
+    def predict(params, net_state, image):
+        return network.apply(params, net_state, data.prepare(jnp.asarray(image), mean=mean, std=std))[0]
+
     parts = {name: _plain(part) for name, part in (("train", loaded.train), ("test", loaded.test))}
     arrays: dict[str, Any] = parts
     return Task(
@@ -61,6 +68,7 @@ def images(
         **arrays,
         batch_size=batch_size,
         score="accuracy",
+        predict=predict,
         higher_is_better=True,
         steps=steps,
         note=loaded.note,

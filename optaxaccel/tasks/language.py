@@ -79,6 +79,7 @@ def language(
         batch_size=batch_size,
         eval_batch_size=4 * batch_size,
         score="perplexity",
+        predict=lambda params, net_state, tokens: model.apply(params, net_state, tokens)[0],
         finish=lambda means: {"perplexity": jnp.exp(means["loss"])},
         steps=steps,
         note=f"{classes} different {unit}s",

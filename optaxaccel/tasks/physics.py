@@ -61,6 +61,7 @@ def informed(equation: Equation, *, width: int, layers: int, points: int, resamp
         train=sample if resample else {"points": fixed},
         test={"points": fixed},
         score="relative_l2",
+        predict=lambda params, net_state, points: jax.vmap(lambda x: equation.solution(params, x))(jnp.asarray(points)),
         precision="float64",
         steps=steps,
     )

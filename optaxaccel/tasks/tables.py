@@ -75,6 +75,7 @@ def table(
         batch_size=batch_size,
         steps=steps,
         higher_is_better=True,
+        predict=lambda params, net_state, x: networks.forward(params, x, jax.nn.relu),
         note=note,
         **score,
     )

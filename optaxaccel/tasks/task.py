@@ -53,6 +53,7 @@ class Task:
       score: the metric that counts, of an evaluation; "loss" is always there.
       higher_is_better: whether more of it is better.
       finish: further metrics from the means over all examples, such as a perplexity from the mean loss.
+      predict: `predict(params, net_state, inputs)`, what a trained network says, for those who load one; None for none.
       precision: "float64" computes in double precision.
       steps: updates that a run takes unless told otherwise.
       name: what records and tables call it.
@@ -80,6 +81,7 @@ class Task:
     score: str = "loss"
     higher_is_better: bool = False
     finish: Callable[[Metrics], Metrics] | None = None
+    predict: Callable[[Tree, Tree, Any], Any] | None = None
     precision: Literal["float32", "float64"] = "float32"
     steps: int = 1000
     name: str = "task"

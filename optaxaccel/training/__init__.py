@@ -8,17 +8,19 @@
     many/       many runs: together, in grids, compared, as an experiment
     allocation  how the process holds memory
 
-Imports point from the last to the first. `compare` is here by name, and imported when it is first used.
+Imports point from the last to the first. `compare` and `load` are here by name, and imported when
+they are first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compare"]
+__all__ = ["compare", "load"]
 
-_LATE = {"compare": "optaxaccel.training.many.comparing"}
+_LATE = {"compare": "optaxaccel.training.many.comparing", "load": "optaxaccel.training.loading"}
 
 if TYPE_CHECKING:
+    from optaxaccel.training.loading import load
     from optaxaccel.training.many.comparing import compare
 else:
 

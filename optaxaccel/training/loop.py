@@ -152,6 +152,9 @@ class _Running:
             journal.tick()
             self.measure(step + 1, compiled.collect(self.held), evaluates, pushes)
             journal.start_clock()
+        stays = self.keeper.interval(journal.epoch)
+        if stays and (step + 1) % stays == 0:
+            self.keeper.save_kept(step + 1, {"state": compiled.collect(self.held)})
         if (reads or evaluates or pushes) and self.keeper.due():
             self.keeper.save(step + 1, self.kept(), journal.memory(compiled.collect))
 

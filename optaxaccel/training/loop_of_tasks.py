@@ -80,7 +80,7 @@ def train(
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         made = Running(run, task, total)
-        found = keeper.restore({"member": made.member})
+        found = keeper.restore({"member": made.one})
         offset = found.memory["offset"] if found else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             made.open(writer, keeper, progress)
@@ -102,6 +102,7 @@ class Running:
         began = time.perf_counter()
         self.run, self.task, self.total = run, _penalised(task, run.weight_decay), total
         self.epoch = batches.steps_per_epoch(task)
+        self.log_every = run.log_every or max(1, (self.epoch if self.epoch > 1 else total) // 10)
         self.recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=self.epoch)
         self.data = members.data_of(task)
         self.program, _ = members.program(self.task, self.recipe, self.data, 1)
@@ -139,7 +140,9 @@ class Running:
 
     def recall(self, found: Any) -> None:
         """Go on from a checkpoint."""
-        self.step, self.member = found.step, found.tree["member"]
+        one = found.tree["member"]
+        self.step = found.step
+        self.member = [one] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[None], one)
         for name in ("seconds", "best", "last"):
             setattr(self, name, found.memory[name])
         self.best = float(self.best)
@@ -153,12 +156,15 @@ class Running:
             if self.step < due:
                 break
             evaluates = self.step == self.total or self.step == self.next_evaluation(due - 1)
-            if fault := self.look(self.step, evaluates):
+            if (evaluates or self.step % self.log_every == 0) and (fault := self.look(self.step, evaluates)):
                 self.end("diverged", fault[0], what=fault[1])
                 return Outcome("diverged", fault[0], self.state, self.last)
+            stays = self.keeper.interval(self.epoch)
+            if stays and self.step % stays == 0:
+                self.keeper.save_kept(self.step, {"state": self.state})
             if self.keeper.due():
-                self.keeper.save(self.step, {"member": self.member}, self.memory())
-        self.keeper.save(self.step, {"member": self.member}, self.memory(), wait=True)
+                self.keeper.save(self.step, {"member": self.one}, self.memory())
+        self.keeper.save(self.step, {"member": self.one}, self.memory(), wait=True)
         if self.step < self.total:
             return Outcome("stopped", self.step, self.state, self.last, self.keeper.stopped_by)
         self.end("done", self.step, **counts(self.state))
@@ -187,8 +193,9 @@ class Running:
 
     def next_look(self, step: int) -> int:
         """Return the first step after `step` at which a row is due."""
-        every = self.run.log_every or max(1, (self.epoch if self.epoch > 1 else self.total) // 10)
-        return min(self.total, self.next_evaluation(step), (step // every + 1) * every)
+        due = min(self.total, self.next_evaluation(step), (step // self.log_every + 1) * self.log_every)
+        stays = self.keeper.interval(self.epoch)
+        return min(due, (step // stays + 1) * stays) if stays else due
 
     def look(self, step: int, evaluates: bool) -> tuple[int, str] | None:
         """Write what is due, and return the fault that ends the run, if there is one."""
@@ -210,7 +217,7 @@ class Running:
         self.write("eval", self.last)
         worth = -metrics[self.task.score] if self.task.higher_is_better else metrics[self.task.score]
         if worth < self.best and step:
-            self.keeper.save_best(step, {"member": self.member}, self.last)
+            self.keeper.save_best(step, {"state": self.state}, self.last)
         self.best = min(self.best, worth)
         return None
 
@@ -236,11 +243,14 @@ class Running:
         return {"offset": self.writer.tell(), "seconds": self.seconds, "best": str(self.best), "last": dict(self.last)}
 
     @property
+    def one(self) -> members.Member:
+        """Return the member alone."""
+        return self.member[0] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[0], self.member)
+
+    @property
     def state(self) -> TrainState:
         """Return the state of the run alone."""
-        if isinstance(self.member, list):
-            return self.member[0].state
-        return jax.tree.map(lambda leaf: leaf[0], self.member.state)
+        return self.one.state
 
 
 def _whole(given: Any, rounded: Any) -> Any:

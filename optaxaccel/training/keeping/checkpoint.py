@@ -8,7 +8,7 @@ beside them; a checkpoint that does not read back to it is passed over.
 import errno
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from jax import lax
 from optaxaccel.training.run.spec import Run, differences
 
 Tree = Any
+_FOLDERS = ("last", "best", "kept")
 
 
 class Restored(NamedTuple):
@@ -31,28 +32,40 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints in one folder: the last two of `last`, and the one of `best`."""
+    """The checkpoints in one folder: the last two of `last`, the one of `best`, and those of `kept` that stay."""
 
-    def __init__(self, folder: Path, run: Run, *, say: Any = logging.getLogger(__name__).warning):
+    def __init__(
+        self, folder: Path, run: Run, *, kept: int | None = None, say: Any = logging.getLogger(__name__).warning
+    ):
         """Open a folder, which is made, and clear away what a killed process left half-written."""
         _told_by_us(True)
         folder = folder.absolute()
         self.folder, self.run, self.say = folder, run, say
-        self._newest = {False: -1, True: -1}  # what the manager says of it differs between processes for a while
-        self._last = ocp.CheckpointManager(folder / "last", options=_options(2))
-        self._best = ocp.CheckpointManager(folder / "best", options=_options(1))
+        self._newest: dict[str, int] = dict.fromkeys(
+            _FOLDERS, -1
+        )  # what a manager says of it differs between processes for a while
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._numbers: dict[str, int | None] = {"last": 2, "best": 1, "kept": kept}
+        self._last, _ = self._manager("last"), self._manager("best")
+        if (folder / "kept").exists():
+            self._manager("kept")
 
-    def save(self, step: int, tree: Tree, memory: Mapping[str, Any], *, best: bool = False) -> None:
+    def _manager(self, name: str) -> Any:
+        if name not in self._managers:
+            self._managers[name] = ocp.CheckpointManager(self.folder / name, options=_options(self._numbers[name]))
+        return self._managers[name]
+
+    def save(self, step: int, tree: Tree, memory: Mapping[str, Any], *, folder: str = "last") -> None:
         """Write a checkpoint in the background; `tree` may be donated as soon as this returns.
 
         Raises:
           OSError: this or the save before it could not be written; the message names the folder.
         """
-        manager = self._best if best else self._last
+        manager = self._manager(folder)
         with self._writing():
-            if step == self._newest[best]:  # a signal came, or the run ended, right after it was saved
+            if step == self._newest[folder]:  # a signal came, or the run ended, right after it was saved
                 return
-            self._newest[best] = step
+            self._newest[folder] = step
             if jax.process_count() > 1:  # two saves at once would wait at each other's barriers, for ever
                 self.wait()
             rest = {"spec": self.run.as_dict(), "checksum": int(_checksum(tree)), "x64": _x64(), **memory}
@@ -64,7 +77,7 @@ class Checkpoints:
 
     def clear(self, above: int = -1) -> None:
         """Remove what a run that goes on from `above` updates will write again; all of it by default."""
-        for manager in (self._last, self._best):
+        for manager in self._managers.values():
             for step in [s for s in manager.all_steps() if s > above]:
                 manager.delete(step)
 
@@ -75,8 +88,8 @@ class Checkpoints:
           OSError: see `save`.
         """
         with self._writing():
-            self._last.check_for_errors()
-            self._best.check_for_errors()
+            for manager in self._managers.values():
+                manager.check_for_errors()
 
     def wait(self) -> None:
         """Wait until everything is on disk.
@@ -85,8 +98,8 @@ class Checkpoints:
           OSError: see `save`.
         """
         with self._writing():
-            self._last.wait_until_finished()
-            self._best.wait_until_finished()
+            for manager in self._managers.values():
+                manager.wait_until_finished()
 
     def close(self) -> None:
         """Give the folder up.
@@ -94,11 +107,9 @@ class Checkpoints:
         Raises:
           OSError: see `save`; what was being written could not be.
         """
-        with self._writing():
-            try:
-                self._last.close()
-            finally:
-                self._best.close()
+        with self._writing(), ExitStack() as closing:
+            for manager in self._managers.values():
+                closing.callback(manager.close)
         _told_by_us(False)  # not where that failed: threads that are left over complain until the process ends
 
     def steps(self) -> list[int]:
@@ -141,6 +152,26 @@ class Checkpoints:
             )
         return None
 
+    def read(self, folder: str, step: int | None, like: Tree) -> Restored:
+        """Return a checkpoint of a folder by its step, the newest by default, on the devices of `like`.
+
+        Raises:
+          FileNotFoundError: there is none; the message says which there are.
+        """
+        manager = self._manager(folder) if (self.folder / folder).exists() else self._last
+        steps = sorted(manager.all_steps())
+        if not steps or (step is not None and step not in steps):
+            told = f"after steps {', '.join(map(str, steps))}" if steps else "none"
+            raise FileNotFoundError(
+                f"{self.folder}/{folder} has no checkpoint"
+                + (f" of step {step}" if step is not None else "")
+                + f"; there are: {told}. Keep some while training: --keep 10 --keep-every 1epoch."
+            )
+        chosen = steps[-1] if step is None else step
+        memory = manager.restore(chosen, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
+        args = ocp.args.Composite(tree=ocp.args.StandardRestore(like))
+        return Restored(chosen, manager.restore(chosen, args=args)["tree"], memory)
+
     def _refuse_other(self, spec: Mapping[str, Any]) -> None:
         differing = differences(self.run.as_dict(), spec)
         if differing:
@@ -169,7 +200,7 @@ class OtherRunError(ValueError):
     """A folder belongs to another specification."""
 
 
-def _options(keep: int) -> ocp.CheckpointManagerOptions:
+def _options(keep: int | None) -> ocp.CheckpointManagerOptions:
     return ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
 
 

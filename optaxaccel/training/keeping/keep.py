@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from optaxaccel.training.keeping import interrupt
+from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import parallel
 
@@ -24,11 +25,15 @@ class Keep(NamedTuple):
       folder: the run's folder; the checkpoints are in `checkpoints` below it.
       resume: whether to go on with the last checkpoint; without one the run starts anew.
       seconds: time between two checkpoints, which are written when metrics are read; 0 writes one at every such moment.
+      number: how many checkpoints of `every` so many steps stay, the newest ones, in `checkpoints/kept`; None for all.
+      every: steps between two of these, or "1epoch"; 0 for none.
     """
 
     folder: Path
     resume: bool = False
     seconds: float = 30.0
+    number: int | None = None
+    every: int | str = 0
 
 
 class Keeper:
@@ -83,7 +88,7 @@ class Keeper:
         if self.keep is not None:
             from optaxaccel.training.keeping.checkpoint import Checkpoints  # loads orbax
 
-            self._checkpoints = Checkpoints(self.keep.folder / "checkpoints", self.run)
+            self._checkpoints = Checkpoints(self.keep.folder / "checkpoints", self.run, kept=self.keep.number)
             if self.keep.resume:
                 found = self._checkpoints.restore(like)
             else:
@@ -127,6 +132,19 @@ class Keeper:
             self._checkpoints.wait()
         self._saved = time.monotonic()
 
+    def interval(self, steps_per_epoch: int) -> int:
+        """Return the steps between two checkpoints that stay; 0 for none."""
+        return 0 if self.keep is None else int(steps_from(self.keep.every, steps_per_epoch))
+
+    def save_kept(self, step: int, tree: Tree) -> None:
+        """Save a state that stays, in the background.
+
+        Raises:
+          OSError: a checkpoint could not be written.
+        """
+        if self._checkpoints is not None:
+            self._checkpoints.save(step, tree, {}, folder="kept")
+
     def save_best(self, step: int, tree: Tree, row: Mapping[str, Any]) -> None:
         """Save the state with the best evaluation so far, in the background.
 
@@ -134,4 +152,4 @@ class Keeper:
           OSError: a checkpoint could not be written.
         """
         if self._checkpoints is not None:
-            self._checkpoints.save(step, tree, row, best=True)
+            self._checkpoints.save(step, tree, row, folder="best")

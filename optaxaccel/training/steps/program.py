@@ -100,7 +100,7 @@ def blueprint(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Blueprint
     return Blueprint(
         recipe=recipe._replace(numbers={}),
         decay=_DECAYS[run.decay] if run.weight_decay else "",
-        network=models.MODELS[run.model],
+        network=models.card_of(run.model),
         model_args=_overrides(run, layout),
         classes=feed.classes,
         shape=feed.shape,

@@ -1,0 +1,32 @@
+"""`optaxaccel evaluate`: measure and export what a run has trained."""
+
+from typing import Any
+
+from optaxaccel.cli.commands import Evaluate
+from optaxaccel.cli.terminal import DONE, say, start_jax
+
+
+def evaluate(command: Evaluate) -> int:
+    """Measure a trained network, export it where that is asked for, and return the exit status."""
+    out = command.export
+    if out is not None and out.suffix not in (".safetensors", ".npz"):
+        raise ValueError(f"--export {out}: pass a name that ends with .safetensors or .npz.")
+    if out is not None and out.exists():
+        raise FileExistsError(f"{out} is there already. Pass another name, or remove it.")
+    start_jax()
+    from optaxaccel.training import loading
+
+    which: Any = int(command.which) if command.which.isdigit() else command.which
+    found = loading.load(command.run, which)
+    told = "  ".join(f"{name} {value:.6g}" for name, value in found.evaluate().items())
+    say(f"{found.task.name}, {command.which}, after step {found.step}: {told}")
+    if out is not None:
+        import jax
+
+        from optaxaccel.training.histories import formats
+
+        tree = jax.device_get({"params": found.params, "net_state": found.net_state})
+        kind = formats.for_writing(out, formats.NPZ)
+        kind.write(out, tree, command.run)
+        say(f"written: {out}")
+    return DONE

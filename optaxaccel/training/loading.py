@@ -1,0 +1,156 @@
+"""Load what a run has trained: its parameters to evaluate, its network, and what it was a run of."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from optaxaccel import methods, tasks
+from optaxaccel.tasks import batches
+from optaxaccel.tasks.images import images
+from optaxaccel.tasks.task import Task
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.checkpoint import Checkpoints
+from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import members
+from optaxaccel.training.steps.state import TrainState
+
+Tree = Any
+
+
+class Loaded(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      run: the specification that it was trained with.
+      task: the task, with its data, loss and metrics.
+      params: the parameters to evaluate: the iterate that the method wants evaluated.
+      net_state: what the network carries beside them, such as batch statistics.
+      step: the number of updates.
+      predict: inputs -> what the network says: logits of images uint8, of tokens, of rows; values at points.
+      evaluate: () -> the metrics on the task's test data.
+      state: the whole state of training.
+    """
+
+    run: Run
+    task: Task
+    params: Tree
+    net_state: Tree
+    step: int
+    predict: Callable[[Any], jax.Array]
+    evaluate: Callable[[], dict[str, float]]
+    state: TrainState
+
+
+def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> Loaded:
+    """Load a run from its folder.
+
+    Args:
+      folder: of the run: it holds `record.jsonl` and `checkpoints`.
+      which: "best" by the score of the evaluations, "last", or the step of a checkpoint that was kept.
+
+    Raises:
+      FileNotFoundError: there is no run, or no such checkpoint; ValueError: `which` is something else, or the run's
+        task is not what it was.
+
+    Example:
+      ```
+      trained = optaxaccel.training.load("runs/pal-cnn-mnist-1a2b3c4d5e6f")
+      logits = trained.predict(images)  # uint8 [batch, height, width, channels]
+      ```
+    """
+    place = Path(folder)
+    if not (place / "record.jsonl").is_file():
+        raise FileNotFoundError(f"{place} is no folder of a run: it has no record.jsonl. Pass the --out of a training.")
+    if not (place / "checkpoints").is_dir():
+        raise FileNotFoundError(
+            f"{place} has no checkpoints. Train with optaxaccel train, or training.loop with keep=."
+        )
+    step = which if isinstance(which, int) and not isinstance(which, bool) else None
+    if step is None and which not in ("best", "last"):
+        raise ValueError(f"which={which!r} is unknown. Pass 'best', 'last', or the step of a checkpoint that was kept.")
+    run = run_of(records.read(place / "record.jsonl").start["spec"])
+    task = task_of(run)
+    with jax.enable_x64(task.precision == "float64"):
+        state, at = _restored(place, run, task, "kept" if step is not None else str(which), step)
+        params = methods.eval_params(state.opt_state, state.params)
+
+    def within(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with jax.enable_x64(task.precision == "float64"):
+                return function(*arguments)
+
+        return call
+
+    def predict(inputs: Any) -> jax.Array:
+        if task.predict is None:
+            raise ValueError(
+                f"{task.name} says no prediction. Give it one: Task(..., predict=lambda params, net_state, x: ...)."
+            )
+        return task.predict(params, state.net_state, inputs)
+
+    def evaluate() -> dict[str, float]:
+        source = task.train if task.test is None else task.test
+        drawn = source if callable(source) else None
+        arrays = members.data_of(task).test
+        measured = jax.jit(lambda p, s, d: batches.measure(task, p, s, d if drawn is None else drawn))
+        return {name: float(value) for name, value in measured(params, state.net_state, arrays).items()}
+
+    return Loaded(run, task, params, state.net_state, at, within(predict), within(evaluate), state)
+
+
+def run_of(spec: Mapping[str, Any]) -> Run:
+    """Return the run of a record's specification."""
+    known = Run().__dataclass_fields__
+    return Run(**{name: value for name, value in spec.items() if name in known})
+
+
+def task_of(run: Run) -> Task:
+    """Return the task of a run; of images too, measured on the test images of the run.
+
+    Raises:
+      ValueError: the images are streamed.
+    """
+    if run.task:
+        arguments = dict(run.task_args)
+        return tasks.make(run.task, size=arguments.pop("size", "small"), **arguments)
+    more = {"train_split": run.train_split, "test_split": run.test_split, "data_dir": run.data_dir}
+    half = {} if run.precision == "float32" else {"dtype": run.precision}
+    made = images(
+        model=run.model,
+        dataset=run.data,
+        batch_size=run.batch_size,
+        normalise=run.normalise,
+        augment=run.augment,
+        **more,
+        **{**run.model_args, **half},
+    )
+    return made.replace(name=f"{run.model} on {run.data}")
+
+
+def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) -> tuple[TrainState, int]:
+    """Return the state of a checkpoint and its step."""
+    recipe = optimizer.recipe(run, total_steps=max(1, run.steps or 1), steps_per_epoch=batches.steps_per_epoch(task))
+    data = members.data_of(task)
+    numbers = {name: np.asarray(value, np.float32) for name, value in recipe.numbers.items()}
+    like = jax.eval_shape(members.functions(task, recipe).begin, data, np.uint32(run.seed), numbers)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
+    if which == "last":
+        tree: Any = {"member": like} if run.task else {"state": like.state, "histories": ()}
+        if run.extrapolate:
+            raise ValueError(
+                "The last checkpoint of a run with --extrapolate holds its histories too. Load which='best'."
+            )
+    else:
+        tree = {"state": like.state}
+    checkpoints = Checkpoints(folder / "checkpoints", run)
+    try:
+        found = checkpoints.read(which, step, tree)
+    finally:
+        checkpoints.close()
+    made = found.tree
+    return (made["member"].state if "member" in made else made["state"]), found.step

@@ -1,0 +1,83 @@
+"""What a run has trained is loaded, measured, exported and extrapolated from its folder."""
+
+import jax
+import numpy as np
+import pytest
+
+from optaxaccel import cli, data, training
+from optaxaccel.training import loop
+from optaxaccel.training.histories import npz_files, safetensors_files
+from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.keep import Keep
+from optaxaccel.training.run.spec import Run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of images whose best evaluation is not the last, by a schedule that ends far too high."""
+    folder = tmp_path_factory.mktemp("run")
+    wild = {"learning_rate": {"name": "piecewise_constant_schedule", "boundaries_and_scales": {"3epochs": 1000.0}}}
+    run = Run(
+        method="nesterov", method_args={"learning_rate": 0.05}, schedule=wild, epochs=4, model_args={"hidden": (8,)}
+    )
+    loop.train(run, folder / "record.jsonl", keep=Keep(folder, number=3, every="1epoch"))
+    return folder
+
+
+def test_the_best_and_the_last_are_what_the_record_says(trained):
+    rows = [row for row in records.read(trained / "record.jsonl").rows if row["kind"] == "eval"][1:]
+    best = max(rows, key=lambda row: row["accuracy"])
+    assert best["step"] < rows[-1]["step"]
+    test = data.load("digits").test
+    for which, row in {"best": best, "last": rows[-1], rows[1]["step"]: rows[1]}.items():
+        found = training.load(trained, which)
+        assert found.step == row["step"]
+        assert found.evaluate()["accuracy"] == pytest.approx(row["accuracy"], abs=1e-6)
+        assert found.evaluate()["loss"] == pytest.approx(row["loss"], rel=1e-4)
+        right = np.mean(np.argmax(found.predict(test.image), 1) == test.label)
+        assert right == pytest.approx(row["accuracy"], abs=1e-6)
+
+
+def test_as_many_stay_as_were_asked_for_and_they_are_extrapolated(trained, capsys):
+    steps = sorted(int(path.name) for path in (trained / "checkpoints" / "kept").iterdir())
+    assert steps == [22, 33, 44]
+    assert cli.run(["extrapolate", str(trained)]) == 0
+    assert (trained / "extrapolated").is_dir()
+    assert [line for line in capsys.readouterr().out.splitlines() if "44" in line]
+
+
+@pytest.mark.parametrize(("ending", "read"), [(".safetensors", safetensors_files.read), (".npz", npz_files.read)])
+def test_the_command_measures_and_exports(trained, tmp_path, capsys, ending, read):
+    out = tmp_path / f"net{ending}"
+    assert cli.run(["evaluate", str(trained), "--export", str(out)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    flat = npz_files.flat_arrays(read(out)) if ending == ".npz" else read(out)
+    params = npz_files.flat_arrays(jax.device_get({"params": training.load(trained).params}))
+    assert set(params) <= set(flat)
+    for name, array in params.items():
+        np.testing.assert_array_equal(flat[name], array)
+    assert cli.run(["evaluate", str(trained), "--export", str(out)]) == 2
+    assert "there already" in capsys.readouterr().err
+
+
+def test_a_run_of_a_task_is_loaded_in_its_precision(tmp_path):
+    run = Run(task="poisson_1d", task_args={"size": "smoke", "width": 4}, method="nesterov", steps=6)
+    run = run.replace(method_args={"learning_rate": 1e-5})
+    loop.train(run, tmp_path / "record.jsonl", keep=Keep(tmp_path, every=2))
+    row = records.read(tmp_path / "record.jsonl").last("eval")
+    found = training.load(tmp_path, "last")
+    assert found.evaluate()["relative_l2"] == pytest.approx(row["relative_l2"], rel=1e-12)
+    assert np.asarray(found.predict(np.array([[0.0], [1.0]]))).tolist() == [0.0, 0.0]  # the boundary is built in
+    assert training.load(tmp_path, 4).step == 4
+    with pytest.raises(FileNotFoundError, match="after steps 2, 4, 6"):
+        training.load(tmp_path, 3)
+
+
+def test_what_is_no_run_is_refused(tmp_path, trained):
+    with pytest.raises(FileNotFoundError, match=r"no record\.jsonl"):
+        training.load(tmp_path)
+    with pytest.raises(ValueError, match="'best', 'last'"):
+        training.load(trained, "beste")  # pyright: ignore[reportArgumentType]
+    for words, said in {("--keep", "0"): "keeps none", ("--keep-every", "often"): "is no interval"}.items():
+        with pytest.raises(ValueError, match=said):
+            cli.execute(cli._parse(["train", *words]))
