@@ -16,10 +16,7 @@ def extrapolate(command: Extrapolate) -> int:
     """Extrapolate a folder of checkpoints, and return the exit status."""
     from optaxaccel.training.histories import offline
 
-    kept = command.folder / "checkpoints" / "kept"  # where the folder is a run's own
-    if kept.is_dir():
-        out = command.folder / "extrapolated" if command.out is None else command.out
-        command = dataclasses.replace(command, folder=kept, out=out)
+    command = _of_a_run(command, "extrapolated")
     with _told(command, "extrapolating") as told:
         done = offline.extrapolate_folder(
             command.folder,
@@ -54,6 +51,7 @@ def merge(command: Merge) -> int:
     from optaxaccel.training.histories import merging
 
     given = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
+    command = _of_a_run(command, "merged")
     with _told(command, "merging") as told:
         done = merging.merge_folder(
             command.folder,
@@ -73,6 +71,16 @@ def merge(command: Merge) -> int:
     _say_what_else(done)
     say(f"written: {done.path}, and what was done: {done.path}.json")
     return DONE
+
+
+def _of_a_run(command: Any, result: str) -> Any:
+    """Return a command for the checkpoints that stayed, where its folder is that of a run of ours."""
+    kept = command.folder / "checkpoints" / "kept"
+    if not kept.is_dir():
+        return command
+    return dataclasses.replace(
+        command, folder=kept, out=command.folder / result if command.out is None else command.out
+    )
 
 
 def _numbers(text: str) -> list[float]:
