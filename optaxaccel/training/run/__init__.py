@@ -4,4 +4,5 @@ spec       `Run`, its fields and their checks; the standard library alone, since
 arguments  arguments and lengths as text
 optimizer  `recipe(run)`: the transformation, its numbers (traced) and its oracle calls
 baselines  what a method is compared with that optax does not have in this form
+self_tuned_baselines  those of them that choose their own rate
 """
