@@ -99,8 +99,8 @@ RUNS = {
     "paper": Study(measure, {**SMALL, "train": 60_000, "test": 10_000, "hidden": 128, "epochs": 300}, EXPECTED),
 }
 PANELS = {
-    "outlier": Panel("largest outlier, mean over seeds", "lambda", "points above the network's error", log="x"),
-    "curve": Panel("mean over seeds", "epochs", "points above the network's error"),
+    "outlier": Panel("largest outlier, mean over seeds", "lambda", "above the network (points)", log="x"),
+    "curve": Panel("mean over seeds", "epochs", "above the network (points)"),
 }
 
 VERDICT = {

@@ -83,7 +83,20 @@ RUNS = {
     "small": Study(measure, SMALL, EXPECTED),
     "paper": Study(measure, {**SMALL, "train": 60_000, "test": 10_000, "hidden": 128, "epochs": 300}, EXPECTED),
 }
-PANELS = {base: Panel(f"{base}, seed 1", "epochs", "test error (%)", log="y") for base in BASES}
+PANELS = {base: Panel(f"{base}, seed 1", "epochs", "test error (%)") for base in BASES}
+
+VERDICT = {
+    "small": (
+        "partly reproduced",
+        "Smoother it is, with all four methods: before the first drop the error of the extrapolated network "
+        "changes from epoch to epoch 0.50 (Nesterov) to 0.87 times (momentum, which the paper uses) as much as "
+        "the network's. A lower error it is not: the lowest one differs by +0.10 ± 0.11 (SGD), -0.08 ± 0.05 "
+        "(momentum), +0.02 ± 0.07 (Nesterov) and -0.06 ± 0.04 points (Adam), paired over five seeds. The plain "
+        "mean of the same ten iterates smooths nearly as much with SGD, Nesterov and Adam (0.66 to 0.69), not "
+        "with momentum (1.15). After the drop the errors change by less than one of the 1,000 test images, so "
+        "the ratios there say nothing.",
+    )
+}
 
 if __name__ == "__main__":
     run_definition(__file__)
