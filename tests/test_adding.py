@@ -1,6 +1,7 @@
 """What CONTRIBUTING says of adding things, done with toys in a copy of the tree: one file and one line each."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ FILES = {  # the toy: its file
     "method.py": "optaxaccel/methods/_toy.py",
     "model.py": "optaxaccel/models/toy.py",
     "data.py": "optaxaccel/data/toy.py",
+    "task.py": "optaxaccel/tasks/toy.py",
     "experiment.py": "experiments/arena/toy.py",
 }
 LINES = {  # its line: the file it goes into, and the line that it follows
@@ -27,9 +29,19 @@ LINES = {  # its line: the file it goes into, and the line that it follows
     ),
     '    DataCard("toy", "made by hand", "none needed", "embedded", (2, 2, 1), 2, {"train": 64, "test": 32}, "test", '
     '(0.4,), (0.4,), maker="optaxaccel.data.toy:split"),': ("optaxaccel/data/sets.py", "_CARDS = ("),
+    '    TaskCard("toy", "optaxaccel.tasks.toy:parabola", "a parabola", "loss"),': (
+        "optaxaccel/tasks/cards.py",
+        "CARDS: tuple[TaskCard, ...] = (",
+    ),
+    "<!-- begin toy-small -->\n<!-- end toy-small -->": (
+        "experiments/arena/README.md",
+        "<!-- end digits-small -->",
+    ),
 }
+WRITTEN = ["README.md", "docs/methods/toy.md", "experiments/README.md", "experiments/arena/README.md"]
 CARDS = "test_what_follows_from_the_cards_is_there"
 SKIPPED = shutil.ignore_patterns("__pycache__", "_build", "generated")
+PAGES = ["tests/docs/test_pages.py", "tests/test_layers.py", "-k", "test_pages or surface or hides or header or longer"]
 
 
 class Tree:
@@ -38,9 +50,7 @@ class Tree:
     def __init__(self, folder: Path):
         self.folder = folder
         for name in ("optaxaccel", "tests", "docs", "experiments"):
-            shutil.copytree(
-                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build", "generated")
-            )
+            shutil.copytree(ROOT / name, folder / name, ignore=SKIPPED)
         for path in ROOT.glob("*.*"):
             if path.is_file() and path.suffix in (".md", ".toml", ".cff"):
                 shutil.copyfile(path, folder / path.name)
@@ -78,28 +88,26 @@ def tree(tmp_path_factory):
     return Tree(tmp_path_factory.mktemp("copy"))
 
 
-def test_one_message_says_what_to_run_for_a_method(tree):
-    failed, text = tree.failures("tests/docs/test_pages.py", "tests/test_readme.py")
+def test_one_message_says_what_to_run_for_a_method_and_that_is_all_there_is(tree):
+    failed, text = tree.failures(*PAGES)
     assert set(failed) == {CARDS}, text
     assert "Run `make pages`, which writes README.md, docs/methods/toy.md;" in text
     assert "Run `make figures`, which draws toy into rosenbrock.png, kinked_valley.png, saddle.png." in text
-
-
-def test_what_it_says_is_all_there_is_to_run(tree):
     status, text = tree.python("docs/follow.py")
-    assert (status, text) == (0, "README.md\ndocs/methods/toy.md\nexperiments/README.md\n")
-    failed, text = tree.failures("tests/docs/test_pages.py", "tests/test_readme.py", "tests/test_layers.py")
+    assert (status, text.split()) == (0, WRITTEN)
+    failed, text = tree.failures(*PAGES)
     assert set(failed) == {CARDS}, text
     assert "make pages" not in text, text
 
 
 def test_the_suites_take_the_toys_up(tree):
-    suites = [
-        "tests/contract",
-        "tests/models/test_model_registry.py",
-        "tests/data/test_images.py",
-        "tests/data/test_catalogue.py",
-    ]
+    """All of the contract's items are there for the method; those of two files are run."""
+    status, text = tree.python("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/contract")
+    assert status == 0, text
+    items = {card: len(re.findall(rf"\[(.*-)?{card}\b.*\]$", text, re.MULTILINE)) for card in ("agd", "toy")}
+    assert items["toy"] == items["agd"] > 50
+    suites = [f"tests/contract/{name}.py" for name in ("test_card", "test_convergence")]
+    suites += ["tests/models/test_model_registry.py", "tests/data/test_images.py", "tests/data/test_catalogue.py"]
     suites += ["tests/test_experiments.py", *FILES.values()]
     failed, text = tree.failures(*suites, "-k", "toy or every_card or defaults_pass or pages_agree")
     assert not failed, text
@@ -108,7 +116,16 @@ def test_the_suites_take_the_toys_up(tree):
 def test_the_command_line_knows_the_toys(tree):
     status, text = tree.python("-m", "optaxaccel", "list")
     assert status == 0
-    assert text.count(" toy ") == 3
-    status, text = tree.python("-m", "optaxaccel", "run", FILES["experiment.py"], "--scale", "smoke")
+    assert text.count(" toy ") == 4
+    status, text = tree.python("-m", "optaxaccel", "compare", "--task", "toy", "--methods", "toy(learning_rate=0.25)")
     assert status == 0, text
-    assert "100" in text
+    assert "9.095e-13" in text  # 2^-40: halved twenty times, and squared
+
+
+def test_an_experiment_is_published_between_its_markers(tree):
+    status, text = tree.python("-m", "optaxaccel", "run", FILES["experiment.py"], "--scale", "small", "--publish")
+    assert status == 0, text
+    page = (tree.folder / "experiments" / "arena" / "README.md").read_text()
+    section = page.partition("<!-- begin toy-small -->")[2].partition("<!-- end toy-small -->")[0]
+    assert "Does gradient descent tell bright from dark?" in section
+    assert "| toy | 100" in section
