@@ -38,10 +38,9 @@ LINES = {  # its line: the file it goes into, and the line that it follows
         "<!-- end digits-small -->",
     ),
 }
-WRITTEN = ["README.md", "docs/methods/toy.md", "experiments/README.md", "experiments/arena/README.md"]
+WRITTEN = {"README.md", "docs/methods/toy.md", "experiments/README.md", "experiments/arena/README.md"}
 CARDS = "test_what_follows_from_the_cards_is_there"
 SKIPPED = shutil.ignore_patterns("__pycache__", "_build", "generated")
-PAGES = ["tests/docs/test_pages.py", "tests/test_layers.py", "-k", "test_pages or surface or hides or header or longer"]
 
 
 class Tree:
@@ -70,7 +69,7 @@ class Tree:
             text=True,
             cwd=self.folder,
             env=environment,
-            timeout=240,
+            timeout=900,
             check=False,
         )
         return run.returncode, run.stdout + run.stderr
@@ -89,13 +88,14 @@ def tree(tmp_path_factory):
 
 
 def test_one_message_says_what_to_run_for_a_method_and_that_is_all_there_is(tree):
-    failed, text = tree.failures(*PAGES)
+    failed, text = tree.failures("tests/docs/test_pages.py")
     assert set(failed) == {CARDS}, text
     assert "Run `make pages`, which writes README.md, docs/methods/toy.md;" in text
     assert "Run `make figures`, which draws toy into rosenbrock.png, kinked_valley.png, saddle.png." in text
     status, text = tree.python("docs/follow.py")
-    assert (status, text.split()) == (0, WRITTEN)
-    failed, text = tree.failures(*PAGES)
+    assert status == 0, text
+    assert set(text.split()) >= WRITTEN
+    failed, text = tree.failures("tests/docs/test_pages.py")
     assert set(failed) == {CARDS}, text
     assert "make pages" not in text, text
 

@@ -68,3 +68,10 @@ def test_the_first_hour_has_a_time_for_every_step():
 def test_the_citation_names_the_version():
     version = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
     assert optaxaccel.__version__.split(".dev")[0] == version
+
+
+def test_every_fast_form_names_the_tests_that_hold_it_to_its_plain_twin():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGES[ROOT / "docs" / "reproducing.md"])
+    assert len(named) >= 15
+    missing = [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (ROOT / file).read_text()]
+    assert not missing

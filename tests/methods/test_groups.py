@@ -1,5 +1,6 @@
 """Masks and groups: a method on some leaves does what it does alone on the loss of these leaves."""
 
+import functools
 import inspect
 
 import jax
@@ -53,10 +54,11 @@ def run(tx, params, value_fn, steps=4, still=()):
     return params, optaxaccel.eval_params(state, params)
 
 
-def alone(tx):
+@functools.cache
+def alone(name):
     """The method on its own leaves, the loss closed over the others."""
     own = {"own": PARAMS["own"]}
-    return run(tx, own, lambda p, *, shift: loss({**p, "other": PARAMS["other"]}, shift=shift))
+    return run(LOSS_AWARE[name](), own, lambda p, *, shift: loss({**p, "other": PARAMS["other"]}, shift=shift))
 
 
 def assert_close(got, want):
@@ -66,7 +68,7 @@ def assert_close(got, want):
 @pytest.mark.parametrize("name", LOSS_AWARE)
 def test_a_masked_method_does_what_it_does_alone(name):
     got = run(optaxaccel.masked(LOSS_AWARE[name](), MASK), PARAMS, loss, still=("other",))
-    for tree, want in zip(got, alone(LOSS_AWARE[name]()), strict=True):
+    for tree, want in zip(got, alone(name), strict=True):
         assert_close(tree["own"], want["own"])
         np.testing.assert_array_equal(tree["other"], PARAMS["other"])
 
@@ -76,7 +78,7 @@ def test_a_group_does_what_it_does_alone_while_the_others_stay(name):
     groups = {"move": LOSS_AWARE[name](), "stay": optax.set_to_zero()}
     for labels in ({"own": "move", "other": "stay"}, lambda p: {"own": {"w": "move", "b": "move"}, "other": "stay"}):
         got = run(optaxaccel.partition(groups, labels), PARAMS, loss)
-        for tree, want in zip(got, alone(LOSS_AWARE[name]()), strict=True):
+        for tree, want in zip(got, alone(name), strict=True):
             assert_close(tree, {**want, "other": PARAMS["other"]})
 
 
@@ -121,7 +123,7 @@ def test_a_loss_that_fills_hidden_leaves_in_itself_is_taken(name):
 
     tx = optax.masked(LOSS_AWARE[name](), MASK)
     got, _ = run(tx, PARAMS, filling, still=("other",))
-    assert_close(got["own"], alone(LOSS_AWARE[name]())[0]["own"])
+    assert_close(got["own"], alone(name)[0]["own"])
 
 
 @pytest.mark.parametrize("name", ["pal", "scale_by_parabola", "gose", "ancm", "descent"])
