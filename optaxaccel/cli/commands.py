@@ -44,6 +44,8 @@ class Train:
     """further places that get every row"""
     profile: str | None = None
     """N:M profiles the steps from N up to M; the trace lies beside the record"""
+    probe: tuple[Literal["sharpness", "smallest_eigenvalue"], ...] = ()
+    """eigenvalues of the Hessian on one training batch, measured whenever the run is evaluated"""
     devices: int | None = None
     """devices to use; by default all of them (a CPU counts a device a core, and one for small batches)"""
     distributed: bool = False

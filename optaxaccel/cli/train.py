@@ -36,6 +36,7 @@ def train(command: Train) -> int:
     options: dict[str, Any] = {
         "keep": keep.Keep(out, command.resume, command.save_seconds, command.keep, _interval(command)),
         "devices": command.devices,
+        "probe": command.probe,
     }
     if command.profile is not None:
         options["trace"] = trace.parse(command.profile, out / "profile")
@@ -139,7 +140,7 @@ def _train_many(command: Train) -> int:
     from optaxaccel.training.keeping import interrupt, progress
     from optaxaccel.training.many import sweep
 
-    for name in ("log", "profile", "devices", "distributed", "keep", "keep_every"):
+    for name in ("log", "profile", "probe", "devices", "distributed", "keep", "keep_every"):
         if getattr(command, name):
             raise ValueError(f"--{name.replace('_', '-')} is for one run. Leave out --grid and --seeds, or --{name}.")
     runs = sweep.grid(command.run, seeds=command.seeds, **sweep.axes(command.grid))

@@ -122,9 +122,10 @@ def scale_by_cdat(
         contract.require_params("scale_by_cdat", params)
         contract.require_extra("scale_by_cdat", "grad", grad)
         loss = contract.bind_value_fn("scale_by_cdat", value_fn, extra)
-        finite = contract.step_is_finite(grad, value) & jnp.isfinite(trees.norm(updates))
+        gradient: Any = grad
+        finite = contract.step_is_finite(gradient, value) & jnp.isfinite(trees.norm(updates))
         distance = contract.at_step(measuring_step_size, state.count)
-        seen = _look(loss, params, updates, grad, value, curvature, distance)
+        seen = _look(loss, params, updates, gradient, value, curvature, distance)
         factor, state = _advance(state, seen, finite, ema_decay, sigma, max_learning_rate)
         return _scaled(factor, updates, params), state
 

@@ -14,7 +14,7 @@ from optaxaccel.training import loop_of_tasks
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
-from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping import probes, records
 from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper
 from optaxaccel.training.keeping.trace import Trace
@@ -46,6 +46,7 @@ def train(
     keep: Keep | None = None,
     trace: Trace | None = None,
     also: Sequence[records.Sink] = (),
+    probe: Sequence[str] = (),
 ) -> Outcome:
     """Train one run and write its record.
 
@@ -59,11 +60,16 @@ def train(
       keep: checkpoints, and whether to begin with the last one; None keeps nothing and leaves signals alone.
       trace: which steps to profile.
       also: further takers of rows, see `optaxaccel.training.keeping.sinks`.
+      probe: names of probes of curvature, "sharpness" and "smallest_eigenvalue", measured on one batch of the training
+        images whenever the run is evaluated; see `optaxaccel.training.keeping.probes`.
 
     Raises:
       ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
     """
+    probes.check(probe)
     if run.task:
+        if probe:
+            raise ValueError(f"probe={tuple(probe)!r} is for images; of a task call probes.sharpness(loss, params).")
         more = {"progress": progress, "keep": keep, "also": also}
         return loop_of_tasks.train(run, path, label=label, phase=phase, **more)
     check(run)
@@ -81,7 +87,7 @@ def train(
         offset = found.memory["offset"] if found else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
-            running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace())
+            running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)
             if found:
                 journal.recall(found.memory)
                 return _to_end(running, found.step, found.tree)
@@ -101,9 +107,9 @@ def _to_end(running: "_Running", step: int, tree: Mapping[str, Any]) -> Outcome:
 class _Running:
     """One run in progress."""
 
-    def __init__(self, run, feed, compiled, numbers, journal, keeper, beside, trace):
+    def __init__(self, run, feed, compiled, numbers, journal, keeper, beside, trace, probe):
         self.run, self.feed, self.compiled, self.numbers = run, feed, compiled, numbers
-        self.journal, self.keeper, self.beside, self.trace = journal, keeper, beside, trace
+        self.journal, self.keeper, self.beside, self.trace, self.probe = journal, keeper, beside, trace, probe
 
     def to_end(self, step: int, state: TrainState, histories: Any) -> Outcome:
         """Train from `step` updates on; `state` is replicated."""
@@ -176,6 +182,8 @@ class _Running:
             self.journal.trained(step, *self.evaluate(state, self.feed.trained(), self.feed.trained_size))
             if self.journal.evaluated(step, split, loss, accuracy) and step:
                 self.keeper.save_best(step, {"state": state}, self.journal.last_eval)
+            if self.probe:
+                self.probe_curvature(step, state)
         if self.beside is None or not pushes:
             return
         self.histories = self.beside.push(self.histories, state)
@@ -184,6 +192,15 @@ class _Running:
             loss, accuracy = self.evaluate(point, self.feed.held_out(), self.feed.held_out_size)
             row = {"split": split, "loss": loss, "accuracy": accuracy}
             self.journal.write("extrapolation", {**self.journal.position(step), **row})
+
+    def probe_curvature(self, step: int, state: TrainState) -> None:
+        """Write what the probes find on the first batch of the sample of training images, in the mode of training."""
+        images, labels, _ = next(iter(self.feed.trained()))
+        rate = probes.rate_at(step, self.numbers["method"], state.opt_state)
+        data = {"net_state": state.net_state, "images": images[None], "labels": labels[None]}
+        key = jax.random.wrap_key_data(state.key)
+        found = probes.measure(self.probe, self.compiled.value, state.params, rate, key=key, **data)
+        self.journal.write("probe", {**self.journal.position(step), **found})
 
     def evaluate(self, state: TrainState, batches: Iterator[Any], size: int) -> tuple[float, float]:
         """Return loss in nats and accuracy over the `size` images of some batches."""

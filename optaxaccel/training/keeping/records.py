@@ -1,8 +1,9 @@
 """Records: one JSONL file a run, provenance first, every row whole or absent.
 
 Kinds of rows: "start" (specification and provenance), "train" (means over minibatches), "eval" (over held-out images),
-"train_eval" (over a fixed sample of the training images) and "extrapolation" (measurements), "end" (how
-the run ended, and how many searches for negative curvature and jumps were made where the method has them).
+"train_eval" (over a fixed sample of the training images) and "extrapolation" (measurements), "probe" (of curvature, see
+`probed`), "end" (how the run ended, and how many searches for negative curvature and jumps were made where the method
+has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 
@@ -55,6 +56,11 @@ class Record(NamedTuple):
     def last(self, kind: str) -> Row:
         """Return the last row of a kind, or an empty dictionary."""
         return next((row for row in reversed(self.rows) if row["kind"] == kind), {})
+
+
+def probed(path: Path) -> list[Row]:
+    """Return the rows of a record that probes of curvature wrote; tables and figures of runs do not look at them."""
+    return [row for row in _whole_rows(path) if row["kind"] == "probe"]
 
 
 class Writer:

@@ -1,0 +1,101 @@
+"""Probes of curvature beside training: the largest and the smallest eigenvalue of the Hessian, by Lanczos.
+
+A probe is called after evaluations with the loss on one fixed batch; what it returns becomes a row of the record. The
+two functions serve loops of one's own, too.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optaxaccel import registry
+from optaxaccel.numerics import curvature, trees
+
+Loss = Callable[[Any], jax.Array]
+
+
+@functools.partial(jax.jit, static_argnames=("loss", "num_steps", "seed"))
+def _extremes(loss: Callable[..., jax.Array], params: Any, data: Any, num_steps: int, seed: int) -> jax.Array:
+    """Return the largest and the smallest eigenvalue that Lanczos sees in as many products each."""
+    product = curvature.hessian_product(lambda p: loss(p, **data), params, {})
+    start = curvature.random_unit(jax.random.key(seed), params)
+    highest = curvature.lanczos(lambda vector: trees.scale(-1.0, product(vector)), start, num_steps)
+    lowest = curvature.lanczos(product, start, num_steps)
+    return jnp.stack([-highest.eigenvalue, lowest.eigenvalue])
+
+
+def sharpness(
+    loss: Callable[..., jax.Array], params: Any, *, num_steps: int = 20, seed: int = 0, **data: Any
+) -> jax.Array:
+    """Return the largest eigenvalue of the Hessian of a loss, from below.
+
+    Gradient descent at a rate r is stable on a quadratic while r times it is below 2.
+
+    Args:
+      loss: `loss(params, **data)`, a scalar.
+      params: where.
+      num_steps: products with the Hessian, 20 by default; networks' largest eigenvalues stand apart and need few.
+      seed: of the first vector.
+      **data: what else the loss takes, arrays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> round(float(sharpness(lambda w: jnp.sum(jnp.array([1.0, 3.0]) * w**2), jnp.ones(2))), 4)
+      6.0
+    """
+    return _extremes(loss, params, data, num_steps, seed)[0]
+
+
+def smallest_eigenvalue(
+    loss: Callable[..., jax.Array], params: Any, *, num_steps: int = 20, seed: int = 0, **data: Any
+) -> jax.Array:
+    """Return the smallest eigenvalue of the Hessian of a loss, from above; it is negative at a saddle.
+
+    Args:
+      loss: as `sharpness`.
+      params: as `sharpness`.
+      num_steps: as `sharpness`; the lower end of a network's spectrum is dense, so more may be needed.
+      seed: as `sharpness`.
+      **data: as `sharpness`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> round(float(smallest_eigenvalue(lambda w: w[0] ** 2 - 3 * w[1] ** 2, jnp.ones(2))), 4)
+      -6.0
+    """
+    return _extremes(loss, params, data, num_steps, seed)[1]
+
+
+PROBES = {"sharpness": sharpness, "smallest_eigenvalue": smallest_eigenvalue}
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuse names of no probe."""
+    for name in names:
+        registry.lookup("probe", name, PROBES)
+
+
+def measure(names: Sequence[str], loss: Callable[..., jax.Array], params: Any, rate: float | None, **data: Any) -> Any:
+    """Return what the probes of these names find; with `sharpness` also the rate times it, where a rate is known."""
+    found = {name: float(PROBES[name](loss, params, **data)) for name in names}
+    if rate is not None and "sharpness" in found:
+        found["rate_times_sharpness"] = rate * found["sharpness"]
+    return found
+
+
+def rate_at(step: int, numbers: Mapping[str, Any], opt_state: Any) -> float | None:
+    """Return the rate at a step: of the method's state where it tells one, or its learning rate, or None."""
+    told = [
+        node.rate
+        for node in jax.tree.leaves(opt_state, is_leaf=lambda node: "rate" in getattr(type(node), "_fields", ()))
+        if "rate" in getattr(type(node), "_fields", ())
+    ]
+    if told:
+        return float(told[0])
+    given = numbers.get("learning_rate")
+    if given is None:
+        return None
+    return float(given if jnp.ndim(given) == 0 else given[min(step, len(given) - 1)])
