@@ -1,13 +1,16 @@
 """Probes of curvature against eigenvalues that NumPy finds, by themselves and in a record."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 import optaxaccel
 from optaxaccel.training import loop
-from optaxaccel.training.keeping import probes, records
+from optaxaccel.training.keeping import probes, progress, records
 from optaxaccel.training.run.spec import Run
 
 RUN = Run(
@@ -38,7 +41,8 @@ def test_both_ends_of_a_spectrum_are_found_on_trees_and_with_data():
 def test_a_record_holds_them_and_the_rate_times_sharpness(tmp_path):
     """The run itself is the one without probes."""
     names = ("sharpness", "smallest_eigenvalue")
-    got = loop.train(RUN, tmp_path / "probed.jsonl", probe=names)
+    with progress.reporter(Console(file=io.StringIO()), "a run") as report:
+        got = loop.train(RUN, tmp_path / "probed.jsonl", probe=names, progress=report)
     plain = loop.train(RUN, tmp_path / "plain.jsonl")
     jax.tree.map(np.testing.assert_array_equal, got.state.params, plain.state.params)
     rows = records.probed(tmp_path / "probed.jsonl")

@@ -24,6 +24,9 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
 
 def describe(row: Mapping[str, Any]) -> str:
     """Return a row as `train loss 0.123  accuracy 95.0 %  12,345 images/s`."""
+    if row["kind"] == "probe":
+        names = ("sharpness", "smallest_eigenvalue", "rate_times_sharpness")
+        return "  ".join(f"{name.replace('_', ' ')} {row[name]:.4g}" for name in names if name in row)
     name = "train" if row["kind"] == "train" else row["split"]
     text = f"{name} loss {row['loss']:.4g}" if "accuracy" not in row else f"{name} loss {row['loss']:.4f}"
     text += f"  accuracy {100 * row['accuracy']:.2f} %" if "accuracy" in row else ""
