@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optaxaccel.data import array_records, cache, prepared, splits, synthetic
+from optaxaccel.data import array_records, cache, folders, prepared, splits, synthetic
 from optaxaccel.data.sets import DATASETS, DataCard
 from optaxaccel.registry import unknown
 
@@ -70,7 +70,8 @@ def load(
 
     Args:
       name: a key of DATASETS, the name of any other image-classification set that TFDS has prepared (`name`,
-        `name/config`, `name:version`), or the path of an .npz file with x_train, y_train, x_test and y_test.
+        `name/config`, `name:version`), the path of an .npz file with x_train, y_train, x_test and y_test, or of a
+        folder of PNG or JPEG images whose sub-folders are classes.
       train_split: the images to train on, in TFDS notation, such as "train[:45000]".
       test_split: the images that measure accuracy, likewise. For tuning pass a part of the training images, such as
         "train[45000:]": what was tuned on the test split cannot be measured on it.
@@ -145,6 +146,8 @@ def contents_key(name: str, data_dir: str | os.PathLike[str] | None = None) -> t
         path = Path(name).expanduser().resolve()
         stat = path.stat()
         return (str(path), f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
+    if _is_folder(name):
+        return (name, folders.contents(Path(name).expanduser()))
     if _reader(name, data_dir).card.kind != "tfds":
         return (name,)
     found = prepared.find(name, directory=data_dir)
@@ -173,6 +176,9 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
     """Find out who reads a set."""
     if name.endswith(".npz"):
         return _npz_reader(Path(name).expanduser())
+    if _is_folder(name):
+        folder = Path(name).expanduser()
+        return _Reader(folders.card(folder), lambda split: (Images(*folders.read(folder, split)), ""))
     base = name.partition(":")[0]
     card = DATASETS.get(base)
     if card and card.maker:
@@ -189,9 +195,13 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
             raise
         raise ValueError(
             f"{unknown('data set', base, DATASETS)} A set of TFDS that is not listed must be prepared first; the path "
-            "of an .npz file works too."
+            "of an .npz file, or of a folder of images whose sub-folders are classes, works too."
         ) from error
     return _Reader(_describe(card, found), lambda split: _read_cached(found, split))
+
+
+def _is_folder(name: str) -> bool:
+    return name.partition(":")[0] not in DATASETS and Path(name).expanduser().is_dir()
 
 
 def _describe(card: DataCard | None, found: prepared.Prepared) -> DataCard:

@@ -30,12 +30,15 @@ class TaskCard(NamedTuple):
 
 _SHORT = {"steps": 30}
 _ADAM = "optax.adam(learning_rate={})"
+_TEXT = {"characters": 60_000, "length": 32, "layers": 1, "width": 32, "steps": 300}
 
 
-def _card(place: str, about: str, score: str, rate: float, smoke: Mapping[str, Any] = {}, name: str = "") -> TaskCard:
+def _card(
+    place: str, about: str, score: str, rate: float, smoke: Mapping[str, Any] = {}, small: Mapping[str, Any] = {}
+) -> TaskCard:
     """Return the card of a maker of this package, tried first with Adam at a rate."""
-    own = name or place.partition(":")[2]
-    return TaskCard(own, f"optaxaccel.tasks.{place}", about, score, {**_SHORT, **smoke}, first_try=_ADAM.format(rate))
+    own, first_try = place.partition(":")[2], _ADAM.format(rate)
+    return TaskCard(own, f"optaxaccel.tasks.{place}", about, score, {**_SHORT, **smoke}, small, first_try=first_try)
 
 
 CARDS: tuple[TaskCard, ...] = (
@@ -52,6 +55,7 @@ CARDS: tuple[TaskCard, ...] = (
             "width": 16,
             "batch_size": 16,
         },
+        _TEXT,
     ),
     TaskCard(
         "words",
@@ -68,7 +72,7 @@ CARDS: tuple[TaskCard, ...] = (
             "width": 16,
             "batch_size": 16,
         },
-        {"unit": "word"},
+        {**_TEXT, "unit": "word", "batch_size": 8},
         first_try=_ADAM.format(0.003),
     ),
     _card(

@@ -1,5 +1,6 @@
 """Image classification as a task: any model of the zoo on any data set that is held in memory."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optaxaccel import data, models
+from optaxaccel.data.arrays import from_arrays
 from optaxaccel.models import Model
 from optaxaccel.tasks.task import Task
 
@@ -14,7 +16,7 @@ from optaxaccel.tasks.task import Task
 def images(
     *,
     model: Any = "mlp",
-    dataset: str = "digits",
+    dataset: Any = "digits",
     batch_size: int = 128,
     normalise: str = "channel",
     augment: str = "none",
@@ -28,7 +30,8 @@ def images(
 
     Args:
       model: a name of MODELS, or a `Model`: two pure functions.
-      dataset: a data set's name, or the path of an .npz file; one that is held in memory.
+      dataset: a data set's name, the path of an .npz file or of an image folder, or a dictionary of arrays, see
+        `optaxaccel.data.arrays.from_arrays`; one that is held in memory.
       batch_size: images a step.
       normalise: what becomes of pixels, see `optaxaccel.data.normalisation`.
       augment: see `optaxaccel.data.prepare`.
@@ -38,7 +41,10 @@ def images(
       data_dir: folder of prepared TFDS data.
       **model_args: overrides of the model.
     """
-    loaded = data.load(dataset, train_split=train_split, test_split=test_split, data_dir=data_dir)
+    if isinstance(dataset, Mapping):
+        loaded = from_arrays(dataset)
+    else:
+        loaded = data.load(dataset, train_split=train_split, test_split=test_split, data_dir=data_dir)
     mean, std = data.normalisation(loaded, normalise)
     shape = loaded.train.image.shape[1:]
     network = model

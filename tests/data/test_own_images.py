@@ -1,0 +1,75 @@
+"""Images of your own: folders whose sub-folders are classes, and dictionaries of arrays in either order."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from optaxaccel import data, tasks
+from optaxaccel.data.arrays import from_arrays
+
+RNG = np.random.default_rng(0)
+
+
+def fill(folder, count, shape=(8, 8)):
+    folder.mkdir(parents=True)
+    made = RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
+    for k, pixels in enumerate(made):
+        Image.fromarray(pixels).save(folder / f"{k}.png")
+    return made
+
+
+def test_classes_are_sub_folders_and_a_fifth_is_measured_on(tmp_path):
+    cats, dogs = fill(tmp_path / "cats", 6), fill(tmp_path / "dogs", 4)
+    found = data.load(str(tmp_path))
+    assert (found.classes, len(found.train.label), len(found.test.label)) == (2, 8, 2)
+    whole = np.concatenate([found.train.image, found.test.image])[..., 0]
+    assert {i.tobytes() for i in whole} == {i.tobytes() for i in [*cats, *dogs]}
+    labels = dict(zip((i.tobytes() for i in found.train.image), found.train.label, strict=True))
+    assert all(labels.get(i.tobytes(), 0) == 0 for i in cats)
+    assert all(labels.get(i.tobytes(), 1) == 1 for i in dogs)
+
+
+def test_parts_colour_and_other_sizes(tmp_path):
+    fill(tmp_path / "train" / "a", 2, (8, 8, 3))
+    fill(tmp_path / "train" / "b", 1, (4, 4))
+    kept = fill(tmp_path / "val" / "b", 3, (8, 8, 3))
+    before = data.contents_key(str(tmp_path))
+    found = data.load(str(tmp_path))
+    assert found.train.image.shape == (3, 8, 8, 3)
+    np.testing.assert_array_equal(found.test.image, kept)
+    assert found.test.label.tolist() == [1, 1, 1]
+    fill(tmp_path / "train" / "c", 1, (8, 8, 3))
+    assert data.contents_key(str(tmp_path)) != before
+    assert data.load(str(tmp_path)).classes == 3
+
+
+def test_what_is_no_image_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"cats/1\.png"):
+        data.load(str(tmp_path))
+    fill(tmp_path / "a", 2), fill(tmp_path / "b", 2)
+    (tmp_path / "b" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b/0\.png is damaged"):
+        data.load(str(tmp_path))
+
+
+def test_arrays_in_either_order_and_kind_are_the_same_images():
+    x = RNG.integers(0, 256, (6, 8, 9, 3), dtype=np.uint8)
+    y = np.array([0, 1, 2, 0, 1, 2])
+
+    def made(x):
+        return from_arrays({"x_train": x, "y_train": y, "x_test": x[:2], "y_test": y[:2]})
+
+    for other in (x, x.transpose(0, 3, 1, 2), (x / 255.0).astype(np.float32), x.astype(float)):
+        np.testing.assert_array_equal(made(other).train.image, x)
+    task = tasks.make("images", dataset={"x_train": x, "y_train": y, "x_test": x, "y_test": y}, batch_size=2)
+    assert task.train["image"].shape == (6, 8, 9, 3)
+    whole = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    for name, array, said in (
+        ("x_train", x - 300.0, "floating images are in"),
+        ("y_train", y + 0.5, "labels are 6 integers"),
+        ("x_test", x[:, :4], "x_test"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            from_arrays({**whole, name: array})
+    with pytest.raises(ValueError, match="has no y_test"):
+        from_arrays({"x_train": x, "y_train": y, "x_test": x})
