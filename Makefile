@@ -13,6 +13,7 @@ help:            ## list the verbs
 demo: $(VENV)/train.stamp  ## compare five methods on handwritten digits: a table and a figure in under a minute
 	@rm -rf runs/demo
 	@$(BIN)/optaxaccel run experiments/arena/digits.py --scale small --out runs/demo
+	@$(BIN)/python experiments/self_tuning/demo.py
 	@echo "next:    optaxaccel list                     (all methods, models, data sets; it lives in $(BIN))"
 	@echo "         optaxaccel train --method indian --method-args learning_rate=0.1 --data digits --epochs 20"
 	@echo "         README.md shows the use in your own optax loop and training on MNIST"

@@ -1,0 +1,32 @@
+"""What `tuning_free()` reaches, with nothing tuned, on the digits of the demo: the line that ends `make demo`.
+
+The same network, data, batches, epochs and number of seeds as experiments/arena/digits.py at its small scale, whose
+contenders choose among four settings each; here there is none to choose.
+"""
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from optaxaccel.training import loop
+from optaxaccel.training.run.spec import Run
+
+RUN = Run(method="tuning_free", model="mlp", data="digits", batch_size=64, epochs=30)
+
+
+def accuracies(seeds: int, run: Run = RUN) -> list[float]:
+    """Return the test accuracy at the end of training, in percent, for seeds 1, 2, ..."""
+    with tempfile.TemporaryDirectory() as folder:
+        ends = [loop.train(run.replace(seed=1 + k), Path(folder) / f"{k}.jsonl") for k in range(seeds)]
+    return [100.0 * float(end.last["accuracy"]) for end in ends]
+
+
+def line(found: list[float]) -> str:
+    """Return the mean and its standard error in words."""
+    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
+    return f"untuned: tuning_free() reaches {statistics.mean(found):.2f} ± {error:.2f} % with no setting to choose"
+
+
+if __name__ == "__main__":
+    print(line(accuracies(int(sys.argv[1]) if len(sys.argv) > 1 else 5)))

@@ -1,0 +1,134 @@
+"""Score the self-tuning track from its records: `python experiments/self_tuning/score.py [records.jsonl]`."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+REFERENCE = ("Adam", "momentum SGD")
+BUDGETS = ("quarter", "whole")
+LOW, HIGH, WITHIN = 1e-6, 10.0, 1.05
+Row = dict[str, Any]
+Setting = tuple[float, bool]
+
+
+def read(path: Path) -> list[Row]:
+    """Return the records of a file."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
+
+
+def key(row: Row) -> tuple:
+    """Return what makes a record different from others."""
+    return tuple(row[name] for name in ("task", "contender", "phase", "number", "cosine", "steps"))
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the geometric mean."""
+    values = list(values)
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: int = 0) -> dict[Any, float]:
+    """Return {(contender, number, cosine): excess} of a task after a budget, clipped, geometric means over seeds.
+
+    Args:
+      rows: the records.
+      task: its name.
+      phase: "trial" or "final".
+      budget: 0 for a quarter of the steps, 1 for all.
+      measured: 0 for the excess training loss, 1 for that of the test data.
+    """
+    chosen = [row for row in rows if row["task"] == task and row["phase"] == phase]
+    whole = max((row["steps"] for row in chosen), default=0)
+    found = {}
+    for row in chosen:
+        short = row["steps"] < whole
+        if row["cosine"] and short != (budget == 0):
+            continue  # a cosine ends with its own budget
+        at = 1 if row["cosine"] else budget
+        low, high = LOW * row["start"], HIGH * row["start"]
+        values = [each[at][measured] for each in row["found"]]
+        values = [min(max(v, low), high) if v is not None and math.isfinite(v) else high for v in values]
+        found[row["contender"], row["number"], row["cosine"]] = mean(values)
+    return found
+
+
+def trials(rows: Iterable[Row], task: str, label: str, budget: int) -> dict[Setting, float]:
+    """Return {setting: excess} of a contender's trials on a task."""
+    found = excesses(rows, task, "trial", budget)
+    return {(number, cosine): e for (contender, number, cosine), e in found.items() if contender == label}
+
+
+def tuned(rows: Iterable[Row], task: str, label: str, budget: int) -> Setting | None:
+    """Return the setting that was best in the trials on the task itself."""
+    found = trials(rows, task, label, budget)
+    return min(found, key=lambda s: (found[s], s)) if found else None
+
+
+def calibrated(rows: Iterable[Row], task: str, label: str, budget: int) -> Setting | None:
+    """Return the setting with the best score in the trials on all other tasks."""
+    rows = list(rows)
+    found: dict[Setting, list[float]] = {}
+    for other in sorted({row["task"] for row in rows} - {task}):
+        here = trials(rows, other, label, budget)
+        best = min(excesses(rows, other, "trial", budget).values(), default=0.0)
+        for setting, e in here.items():
+            found.setdefault(setting, []).append(max(1.0, e / best))
+    return min(found, key=lambda s: (mean(found[s]), s)) if found else None
+
+
+def cells(rows: list[Row], defaults: dict[str, float], measured: int = 0) -> dict[tuple[str, str], dict[Any, float]]:
+    """Return {(contender, column): {(task, budget): ratio to the reference}}."""
+    table: dict[tuple[str, str], dict[Any, float]] = {}
+    for task in dict.fromkeys(row["task"] for row in rows):
+        for budget, name in enumerate(BUDGETS):
+            final = excesses(rows, task, "final", budget, measured)
+            best = [final.get((label, *(tuned(rows, task, label, budget) or (0, False)))) for label in REFERENCE]
+            reference = min((e for e in best if e is not None), default=None)
+            if reference is None:
+                continue
+            for label, default in defaults.items():
+                chosen = {"default": (default, False)}
+                if any(row["contender"] == label and row["phase"] == "trial" for row in rows):
+                    chosen["calibrated"] = calibrated(rows, task, label, budget)
+                    chosen["tuned"] = tuned(rows, task, label, budget)
+                for column, setting in chosen.items():
+                    if setting is not None and (label, *setting) in final:
+                        table.setdefault((label, column), {})[task, name] = final[label, *setting] / reference
+    return table
+
+
+def summary(ratios: Iterable[float]) -> tuple[float, float, float]:
+    """Return the geometric mean of max(1, r), the worst r, and the share of cells within 5 %."""
+    ratios = list(ratios)
+    return mean(max(1.0, r) for r in ratios), max(ratios), sum(r <= WITHIN for r in ratios) / len(ratios)
+
+
+def tables(rows: list[Row], defaults: dict[str, float]) -> str:
+    """Return both tables in Markdown: scores, and the cells of all defaults."""
+    train, test = cells(rows, defaults), cells(rows, defaults, measured=1)
+    order = sorted(train, key=lambda line: summary(train[line].values())[0])
+    lines = ["| contender | setting | training loss | worst | within 5 % | cells | held-out loss |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for line in order:
+        score, worst, share = summary(train[line].values())
+        held = summary(test[line].values())[0]
+        lines += [
+            f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(train[line])} | {held:.2f} |"
+        ]
+    places = list(dict.fromkeys(place for line in order for place in train[line]))
+    lines += ["", "| task | budget | " + " | ".join(label for label, column in order if column == "default") + " |"]
+    lines += ["| --- | --- |" + " ---: |" * sum(column == "default" for _, column in order)]
+    for place in places:
+        row = [train[line].get(place) for line in order if line[1] == "default"]
+        lines += [f"| {place[0]} | {place[1]} | " + " | ".join("-" if r is None else f"{r:.3g}" for r in row) + " |"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    from contenders import CONTENDERS
+
+    where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("records.jsonl")
+    print(tables(read(where), {label: contender.default for label, contender in CONTENDERS.items()}))
