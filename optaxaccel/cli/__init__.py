@@ -34,7 +34,7 @@ from optaxaccel.cli.commands import (
     RunFile,
     Train,
 )
-from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, say
+from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, leave_the_others, say
 from optaxaccel.training.run.arguments import parse_arguments
 
 BROKEN_PIPE = 13  # SIGPIPE, which Windows lacks
@@ -45,7 +45,10 @@ __all__ = ["BAD_INPUT", "DIVERGED", "DONE", "FAILED", "execute", "main", "run", 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status."""
     sys.unraisablehook = failures.quiet_about_closed_loops
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    status = run(sys.argv[1:] if arguments is None else list(arguments))
+    if status == FAILED:
+        leave_the_others()
+    sys.exit(status)
 
 
 def run_definition(file: str) -> None:

@@ -27,6 +27,10 @@ STARTED = []
 @pytest.fixture(autouse=True)
 def nothing_left_running():
     yield
+    end_all()
+
+
+def end_all():
     for process in STARTED:
         process.kill()
         process.wait()
@@ -176,3 +180,21 @@ def test_when_one_of_two_processes_dies_the_other_ends_with_an_error_within_a_mi
     processes[1].kill()
     processes[1].wait()
     assert processes[0].wait(60) != 0
+
+
+@pytest.mark.slow
+def test_without_inodes_both_processes_end_at_once(tmp_path):
+    """Both waited minutes for each other, for folders that could not be made."""
+    disk = tmp_path / "out"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=60", "tmpfs", str(disk)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be made here: mount is not allowed")
+    try:
+        processes = start_two(tmp_path, "--steps", 200_000, "--save-seconds", 0, "--log-every", 3)
+        assert [process.wait(240) for process in processes] == [1, 1], logs(tmp_path)
+    finally:
+        end_all()
+        subprocess.run(["umount", str(disk)], check=True)
+    assert "optaxaccel: No space left on the disk" in logs(tmp_path)
+    assert "Traceback" not in logs(tmp_path)

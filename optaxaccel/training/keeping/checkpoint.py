@@ -201,7 +201,11 @@ class OtherRunError(ValueError):
 
 
 def _options(keep: int | None) -> ocp.CheckpointManagerOptions:
-    return ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+    """In the background, a write that fails in one of several processes is waited for by all of them for minutes."""
+    alone = jax.process_count() == 1
+    return ocp.CheckpointManagerOptions(
+        max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=alone
+    )
 
 
 def _told_by_us(whether: bool) -> None:

@@ -71,7 +71,12 @@ class Keeper:
                     self._close(failed=error[0] is not None)
 
     def _close(self, failed: bool) -> None:
-        """Close the checkpoints; where the run failed already, that is the error to tell, and not what follows it."""
+        """Close the checkpoints; where the run failed already, that is the error to tell, and not what follows it.
+
+        Among several processes a save that failed is never finished, and closing would wait for it.
+        """
+        if failed and jax.process_count() > 1:
+            return
         try:
             self._checkpoints.close()
         except OSError:
