@@ -118,7 +118,7 @@ def scale_by_cdat(
         contract.check_params("scale_by_cdat", params)
         return _start(())
 
-    def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
+    def update(updates, state, params=None, *, value=None, grad: Any = None, value_fn=None, **extra):
         contract.require_params("scale_by_cdat", params)
         contract.require_extra("scale_by_cdat", "grad", grad)
         loss = contract.bind_value_fn("scale_by_cdat", value_fn, extra)
@@ -186,7 +186,7 @@ def cdat(
         contract.check_params("cdat", params)
         return _start(trees.zeros_like(params))
 
-    def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
+    def update(updates, state, params=None, *, value=None, grad: Any = None, value_fn=None, **extra):
         del grad  # the incoming updates are the gradient
         contract.require_params("cdat", params)
         loss = contract.bind_value_fn("cdat", value_fn, extra)
