@@ -6,6 +6,7 @@ from typing import Any
 
 from optaxaccel.cli.commands import Train
 from optaxaccel.cli.terminal import DIVERGED, DONE, FAILED, console, say, start_jax
+from optaxaccel.training.run import longer
 from optaxaccel.training.run.arguments import steps_from
 from optaxaccel.training.run.spec import Run, differences
 
@@ -180,10 +181,14 @@ def _earlier(path: Path, run: Run, resume: bool) -> Any:
         earlier = records.read(path)
     except ValueError:  # killed before its first row was whole
         return None
-    differing = differences(run.as_dict(), earlier.start["spec"])
+    spec = earlier.start["spec"]
+    differing = differences(run.as_dict(), spec)
+    if differing and resume and longer.goes_on(run.as_dict(), spec) and earlier.status in ("done", "unfinished"):
+        return earlier._replace(end={})
     if differing:
         raise FileExistsError(
-            f"{path} is the record of another run, which differs in: {'; '.join(differing)}. Pass another --out."
+            f"{path} is the record of another run, which differs in: {'; '.join(differing)}. Pass another --out, or "
+            f"with --resume the same run with more epochs or steps.{longer.why_not(run.as_dict(), spec)}"
         )
     if earlier.status == "unfinished" and not resume and any((path.parent / "checkpoints" / "last").glob("*")):
         raise FileExistsError(

@@ -84,7 +84,11 @@ def train(
         state = compiled.init(np.uint32(run.seed), numbers)
         histories = beside.begin(state) if beside else ()
         found = keeper.restore({"state": state, "histories": histories})
-        offset = found.memory["offset"] if found else 0
+        if found and found.step > total:
+            raise ValueError(
+                f"the run has made {found.step:,} updates already, and {total:,} are asked for. Pass more."
+            )
+        offset = records.going_on(path, found.memory["offset"], run) if found else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
             running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)

@@ -81,7 +81,11 @@ def train(
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         made = Running(run, task, total)
         found = keeper.restore({"member": made.one})
-        offset = found.memory["offset"] if found else 0
+        if found and found.step > total:
+            raise ValueError(
+                f"the run has made {found.step:,} updates already, and {total:,} are asked for. Pass more."
+            )
+        offset = records.going_on(path, found.memory["offset"], run) if found else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             made.open(writer, keeper, progress)
             if found:

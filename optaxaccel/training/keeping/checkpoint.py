@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax import lax
 
+from optaxaccel.training.run import longer
 from optaxaccel.training.run.spec import Run, differences
 
 Tree = Any
@@ -174,7 +175,7 @@ class Checkpoints:
 
     def _refuse_other(self, spec: Mapping[str, Any]) -> None:
         differing = differences(self.run.as_dict(), spec)
-        if differing:
+        if differing and not longer.goes_on(self.run.as_dict(), spec):
             raise OtherRunError(
                 f"{self.folder} holds checkpoints of another run, which differs in: {'; '.join(differing)}. Pass "
                 "another --out, or the specification that is there."

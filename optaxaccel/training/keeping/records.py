@@ -126,6 +126,25 @@ def _naming(path: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, path) from error
 
 
+def going_on(path: Path, offset: int, run: Run) -> int:
+    """Return the length of a record from which a run goes on; its first row then says what the run is now.
+
+    A run that goes on longer has another specification than its record began with; that of before stays beside it.
+    """
+    row = next(_whole_rows(path), None) if path.exists() else None
+    if not isinstance(row, dict) or row.get("digest") == run.digest():
+        return offset
+    text = path.read_bytes()
+    before = [*row.get("went_on_from", []), row["digest"]]
+    row = {**row, "spec": run.as_dict(), "digest": run.digest(), "went_on_from": before}
+    first = (json.dumps(row, allow_nan=False) + "\n").encode()
+    rest = text[text.index(b"\n") + 1 : offset]
+    written = path.with_suffix(".new")
+    written.write_bytes(first + rest)
+    written.replace(path)
+    return len(first) + len(rest)
+
+
 def read(path: Path) -> Record:
     """Read one record.
 
