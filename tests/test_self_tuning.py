@@ -93,3 +93,14 @@ def test_a_few_steps_and_none_twice(modules, tmp_path):
     assert only["start"] == pytest.approx(24.2)
     assert only["found"][0][1][0] < only["start"]
     assert only["found"][0] == only["found"][1]  # everybody begins at the same point, and there is no noise
+
+
+def test_the_line_of_the_demo_has_a_mean_and_its_error():
+    sys.path.insert(0, str(FOLDER))
+    try:
+        import demo
+    finally:
+        sys.path.remove(str(FOLDER))
+    assert "reaches 92.00 ± 1.00 % with" in demo.line([91.0, 93.0])
+    assert "reaches 92.00 % with" in demo.line([92.0])
+    assert demo.RUN.method_args == {}

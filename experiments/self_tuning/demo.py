@@ -24,8 +24,8 @@ def accuracies(seeds: int, run: Run = RUN) -> list[float]:
 
 def line(found: list[float]) -> str:
     """Return the mean and its standard error in words."""
-    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
-    return f"untuned: tuning_free() reaches {statistics.mean(found):.2f} ± {error:.2f} % with no setting to choose"
+    error = f" ± {statistics.stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    return f"untuned: tuning_free() reaches {statistics.mean(found):.2f}{error} % with no setting to choose"
 
 
 if __name__ == "__main__":

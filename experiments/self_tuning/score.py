@@ -90,7 +90,7 @@ def cells(rows: list[Row], defaults: dict[str, float], measured: int = 0) -> dic
             if reference is None:
                 continue
             for label, default in defaults.items():
-                chosen = {"default": (default, False)}
+                chosen: dict[str, Setting | None] = {"default": (default, False)}
                 if any(row["contender"] == label and row["phase"] == "trial" for row in rows):
                     chosen["calibrated"] = calibrated(rows, task, label, budget)
                     chosen["tuned"] = tuned(rows, task, label, budget)
