@@ -67,8 +67,8 @@ def scale_by_hindsight(
         a \leftarrow a + \frac{(c - s)/\eta - a}{W}, \quad
         b \leftarrow b + \frac{c/\eta^2 - b}{W}, \\
         \log \eta &\leftarrow \log \eta
-        + \operatorname{clip}\Bigl(0.3 \log \frac{\kappa \max(a, 0)}{b\, \eta},\; -0.3,\;
-        \min\bigl(0.3, \tfrac{10}{t + 1}\bigr)\Bigr), \qquad
+        + \operatorname{clip}\Big(0.3 \log \frac{\kappa \max(a, 0)}{b\, \eta},\; -0.3,\;
+        \min(0.3,\, 10 / (t + 1))\Big), \qquad
         \theta_{t+1} = \theta_t - \eta\, d_t
 
     with f = `value_fn` and :math:`f(\theta_t)` = `value` on the batch of step t, counted from 0; :math:`\nabla f` =
