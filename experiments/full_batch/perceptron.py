@@ -18,5 +18,16 @@ from optaxaccel.cli import run_definition
 
 RUNS = runs("perceptron", {"images": 1437, "hidden": 32}, {"images": 50, "hidden": 4}, BELOW, tuning=1)
 
+VERDICT = {
+    "small": (
+        "reproduced",
+        "PAL with momentum ends at 5e-11 of the first loss, four orders below tuned heavy ball (1.6e-6) at "
+        "equal calls, and ahead of Adam (2.5e-9): first of all without a line search that repeats itself. "
+        "L-BFGS takes 49 to 55 calls to 1e-8 where PAL takes 219. Plain extrapolation is a factor of 5 to 7 "
+        "below heavy ball; the safeguarded mean gains nothing from two starts of five. No held-out images are "
+        "looked at: these are minima of the training loss.",
+    )
+}
+
 if __name__ == "__main__":
     run_definition(__file__)
