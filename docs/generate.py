@@ -169,7 +169,7 @@ def arena() -> str:
     parts = [intro.split("\n", 1)[1].split("What stands between the markers")[0].strip()]
     if missing:
         parts.append(f"**{NOT_MEASURED}:** {', '.join(missing)}.")
-    return _without_links("\n\n".join([*parts, *(f"### {section.strip()}" for section in done)]))
+    return _without_links("\n\n".join([*parts, *(f"## {section.strip()}" for section in done)]))
 
 
 def overview() -> str:

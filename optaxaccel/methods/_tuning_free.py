@@ -31,8 +31,8 @@ class TuningFreeState(NamedTuple):
       previous: the parameters from which the last step was made, a tree like the parameters.
       mean: decaying mean of the gradient, in float32 at least.
       square: decaying mean of its squared modulus, in float32 at least.
-      lead: running mean of (f(average) - f(parameters)) / (|f(average)| + |f(parameters)|); positive where the
-        parameters are the better ones.
+      lead: running mean of f(average) - f(parameters) over the sum of their moduli; positive where the parameters are
+        the better ones.
       average: weighted mean of all parameters before the last step, in float32 at least.
     """
 
