@@ -156,7 +156,7 @@ def test_a_jump_from_outside_begins_the_average_anew():
         (optaxaccel.outer_nesterov, {"momentum": 1.0}),
         (optaxaccel.outer_nesterov, {"step_size": -1.0}),
     ],
-    ids=str,
+    ids=lambda case: getattr(case, "__name__", str(case)),
 )
 def test_bad_hyperparameters_are_refused(make, bad):
     name, value = next(iter(bad.items()))
