@@ -56,11 +56,11 @@ def logits_of(layer: Layer, params, images):
     return z @ params["V"] + params["c"], maps
 
 
-def start(seed: int):
+def start(seed: int, pixels: int):
     """Return parameters."""
     keys = jax.random.split(jax.random.key(seed), 3)
     return {
-        "U": jax.random.normal(keys[0], (784, UNITS)) / 28,
+        "U": jax.random.normal(keys[0], (pixels, UNITS)) / pixels**0.5,
         "W": jax.random.orthogonal(keys[1], UNITS),
         "V": jax.random.normal(keys[2], (UNITS, 10)) / UNITS**0.5,
         "b": jnp.zeros(UNITS),
@@ -68,9 +68,9 @@ def start(seed: int):
     }
 
 
-def measure(epochs: int, seeds: int, contenders: int, steps: int) -> Measured:
+def measure(epochs: int, seeds: int, contenders: int, steps: int, images: str) -> Measured:
     """Train every contender; means over seeds."""
-    train, test = data.load("mnist").train, data.load("mnist").test
+    train, test = data.load(images).train, data.load(images).test
     prepared = [(np.float32(s.image.reshape(len(s.label), -1)) / 255, np.asarray(s.label)) for s in (train, test)]
     points: list[dict[str, Any]] = []
     values: dict[str, float] = {}
@@ -108,7 +108,7 @@ def _train(layer: Layer, prepared, epochs: int, steps: int, seed: int):
         return optax.apply_updates(params, updates), state, maps
 
     right = jax.jit(lambda params, x, y: jnp.sum(jnp.argmax(logits_of(layer, params, x)[0], 1) == y))
-    params, accuracies, seconds, maps = start(seed), [], [], []
+    params, accuracies, seconds, maps = start(seed, images.shape[1]), [], [], []
     state, rng = tx.init(params), np.random.default_rng(seed)
     for _ in range(epochs):
         order, taken = rng.permutation(len(labels))[: steps * BATCH], []
@@ -130,9 +130,9 @@ EXPECTED = {
 }
 PANELS = {"accuracy": Panel("MNIST", "epochs", "test accuracy, %")}
 RUNS = {
-    "smoke": Study(measure, {"epochs": 1, "seeds": 1, "contenders": 1, "steps": 3}, EXPECTED),
-    "small": Study(measure, {"epochs": 2, "seeds": 3, "contenders": 4, "steps": 600}, EXPECTED),
-    "paper": Study(measure, {"epochs": 10, "seeds": 5, "contenders": 4, "steps": 600}, EXPECTED),
+    "smoke": Study(measure, {"epochs": 1, "seeds": 1, "contenders": 1, "steps": 3, "images": "digits"}, EXPECTED),
+    "small": Study(measure, {"epochs": 2, "seeds": 3, "contenders": 4, "steps": 600, "images": "mnist"}, EXPECTED),
+    "paper": Study(measure, {"epochs": 10, "seeds": 5, "contenders": 4, "steps": 600, "images": "mnist"}, EXPECTED),
 }
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
 
 
 def _is_folder(name: str) -> bool:
-    return name.partition(":")[0] not in DATASETS and Path(name).expanduser().is_dir()
+    return name.partition(":")[0] not in ("", ".", "..", *DATASETS) and Path(name).expanduser().is_dir()
 
 
 def _describe(card: DataCard | None, found: prepared.Prepared) -> DataCard:

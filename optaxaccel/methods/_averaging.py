@@ -65,7 +65,7 @@ class PrimalState(NamedTuple):
 
     def eval_params(self, params: optax.Params) -> optax.Params:
         """Return the average x that belongs to the parameters y."""
-        return jax.tree.map(lambda y, z: (z + (y - z) / self.mu_y).astype(y.dtype), params, self.primal)
+        return jax.tree.map(lambda y, z: (z + trees.difference(y, z) / self.mu_y).astype(y.dtype), params, self.primal)
 
     def restart(self, params: optax.Params) -> "PrimalState":
         """Return the state whose average begins at `params`."""
@@ -109,7 +109,7 @@ def averaged(
         if keeps_primal:
             primal = state.primal
         else:
-            primal = jax.tree.map(lambda y, x: y + ahead * (y - x), params, state.eval_params)
+            primal = jax.tree.map(lambda y, x: y + ahead * trees.difference(y, x), params, state.eval_params)
         seen = trees.cast_like(primal, params) if base_at == "z" and mu_y > 0 else params
         if seen is not params:
             value_fn = _seen_from(value_fn, seen, params)
@@ -138,14 +138,16 @@ def _by_average(moves, average, params, share, mu_y: float, finite):
     ahead = mu_y / (1.0 - mu_y)
 
     def step(d, y, x):
-        move = whole * d + ahead * share * (y - x) if mu_y > 0 else d
+        move = whole * d + ahead * share * trees.difference(y, x) if mu_y > 0 else d
         return jnp.where(finite, move, 0.0).astype(y.dtype)
 
     updates = jax.tree.map(step, moves, params, average)
     moved = after_updates(params, updates)
 
     def follow(x, y):
-        return compiler.after(jnp.where(finite, x + share / whole * (y - x), x).astype(x.dtype), jnp.real(y))
+        return compiler.after(
+            jnp.where(finite, x + share / whole * trees.difference(y, x), x).astype(x.dtype), jnp.real(y)
+        )
 
     return updates, moved, jax.tree.map(follow, average, moved)
 
@@ -155,7 +157,7 @@ def _by_primal(moves, primal, params, share, mu_y: float, finite):
     kept = jax.tree.map(lambda z, d: jnp.where(finite, z + d, z).astype(z.dtype), primal, moves)
 
     def step(d, y, z):
-        move = share * (z - y) + (1.0 - share) * (1.0 - mu_y) * d
+        move = share * trees.difference(z, y) + (1.0 - share) * (1.0 - mu_y) * d
         return jnp.where(finite, move, 0.0).astype(y.dtype)
 
     updates = jax.tree.map(step, moves, params, kept)
@@ -174,7 +176,11 @@ def _seen_from(value_fn: Any, seen: optax.Params, params: optax.Params) -> Any:
 
     @functools.wraps(value_fn)  # shows the same names of data
     def moved(point, *args, **data):
-        return value_fn(jax.tree.map(lambda p, y, z: (p + (y - z)).astype(p.dtype), point, params, seen), *args, **data)
+        return value_fn(
+            jax.tree.map(lambda p, y, z: (p + trees.difference(y, z)).astype(p.dtype), point, params, seen),
+            *args,
+            **data,
+        )
 
     return moved
 

@@ -132,10 +132,10 @@ def outer_nesterov(
 def _outer_step(carry, params, step_size, momentum):
     """Return the updates that lead to the new outer weights, those weights, and their velocity."""
     updates, slow, velocity = carry
-    moved = jax.tree.map(lambda w, p, u: w - (p + u), slow, params, updates)
+    moved = jax.tree.map(lambda w, p, u: trees.difference(w, p + u), slow, params, updates)
     velocity = jax.tree.map(lambda b, s: (momentum * b + s).astype(b.dtype), velocity, moved)
     slow = jax.tree.map(lambda w, b, s: (w - step_size * (momentum * b + s)).astype(w.dtype), slow, velocity, moved)
-    return jax.tree.map(lambda u, w, p: (w - p).astype(u.dtype), updates, slow, params), slow, velocity
+    return jax.tree.map(lambda u, w, p: trees.difference(w, p).astype(u.dtype), updates, slow, params), slow, velocity
 
 
 def snoo_adamw(

