@@ -65,3 +65,20 @@ def tables(text):
                 cells = re.split(r"(?<!\\)\|", row.strip("|"))
                 rows.append(dict(zip(head, (cell.strip().replace("\\|", "|") for cell in cells), strict=True)))
             yield rows
+
+
+def grid_of(path):
+    """Return (the lines of every setting by label, what a line came to: smaller is better); no lines if it is no grid."""
+    runs, settings = Runs(path), {}
+    for label, _, line, _, _ in runs.of_phase("grid") if runs.kind == "runs" else ():
+        settings.setdefault(label, {}).setdefault(runs.setting(line), []).append(line)
+    error = bool(settings) and ": error of every setting" in block(path, path.stem)
+
+    def outcome(line):
+        if line["end"]["status"] != "done":
+            return math.inf
+        if error:
+            return 1.0 - last(line, "eval", "accuracy")
+        return last(line, "train_eval" if "train_eval" in line else "train", "loss")
+
+    return settings, outcome

@@ -10,7 +10,7 @@ import re
 import statistics
 
 import pytest
-from read_again import EXPERIMENTS, FILES, Runs, block, last, shown, tables
+from read_again import EXPERIMENTS, FILES, Runs, block, grid_of, last, shown, tables
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
@@ -47,22 +47,10 @@ def test_the_table_of_contenders(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
 def test_the_table_of_a_grid(path):
-    runs = Runs(path)
-    settings = {}
-    for label, _, line, _, _ in runs.of_phase("grid") if runs.kind == "runs" else ():
-        settings.setdefault(label, {}).setdefault(runs.setting(line), []).append(line)
+    settings, outcome = grid_of(path)
     if not settings:
         return
-    text = block(path, path.stem)
-    (table, *_) = tables(text)
-    error = ": error of every setting" in text
-
-    def outcome(line):
-        if line["end"]["status"] != "done":
-            return math.inf
-        if error:
-            return 1.0 - last(line, "eval", "accuracy")
-        return last(line, "train_eval" if "train_eval" in line else "train", "loss")
+    (table, *_) = tables(block(path, path.stem))
 
     for row in table:
         found = settings[row["method"]]

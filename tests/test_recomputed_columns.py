@@ -10,7 +10,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from read_again import EXPERIMENTS, FILES, Runs, block, last, shown, tables
+from read_again import EXPERIMENTS, FILES, Runs, block, grid_of, last, shown, tables
 
 PAPER = sorted(EXPERIMENTS.glob("*/results/*-paper-first-steps.jsonl"))
 by_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
@@ -118,22 +118,10 @@ def test_the_table_of_training_times(path):
 
 @by_file
 def test_the_distribution_over_a_grid(path):
-    runs = Runs(path)
-    settings = {}
-    for label, _, line, _, _ in runs.of_phase("grid") if runs.kind == "runs" else ():
-        settings.setdefault(label, {}).setdefault(runs.setting(line), []).append(line)
+    settings, outcome = grid_of(path)
     if not settings:
         return
-    text = block(path, path.stem)
-    (table, *_) = tables(text)
-    error = ": error of every setting" in text
-
-    def outcome(line):
-        if line["end"]["status"] != "done":
-            return math.inf
-        if error:
-            return 1.0 - last(line, "eval", "accuracy")
-        return last(line, "train_eval" if "train_eval" in line else "train", "loss")
+    (table, *_) = tables(block(path, path.stem))
 
     def mean(lines):
         return sum(map(outcome, lines)) / len(lines)
