@@ -68,7 +68,7 @@ def tables(text):
 
 
 def grid_of(path):
-    """Return (the lines of every setting by label, what a line came to: smaller is better); no lines if it is no grid."""
+    """Return the lines of every setting by label, and what a line came to, smaller is better; none if it is no grid."""
     runs, settings = Runs(path), {}
     for label, _, line, _, _ in runs.of_phase("grid") if runs.kind == "runs" else ():
         settings.setdefault(label, {}).setdefault(runs.setting(line), []).append(line)
