@@ -140,8 +140,8 @@ VERDICT = {
         "reproduced",
         "All four end within 0.3 points of each other: implicit 95.7 %, plain iteration 95.7, phantom 95.9, explicit "
         "96.0. So the cheaper derivative trains as well, and at half of Anderson's time a step (1.7 against 3.4 ms). "
-        "Nothing speaks for the solver here: to a tolerance of 1e-3 at a gain of 0.9 Anderson saves 3 % of the evaluations "
-        "and takes twice the time of plain iteration, and three explicit layers are the quickest of all.",
+        "Nothing speaks for the solver here: to a tolerance of 1e-3 at a gain of 0.9 Anderson saves 3 % of the "
+        "evaluations and takes twice the time of plain iteration, and three explicit layers are the quickest of all.",
     ),
 }
 
