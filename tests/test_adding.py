@@ -69,7 +69,7 @@ class Tree:
             text=True,
             cwd=self.folder,
             env=environment,
-            timeout=900,
+            timeout=240,
             check=False,
         )
         return run.returncode, run.stdout + run.stderr
