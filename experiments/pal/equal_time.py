@@ -19,16 +19,13 @@ from optaxaccel.training.many.experiment import SMOKE, Reported
 from optaxaccel.training.run.spec import Run
 
 NET = {"blocks": (1, 1, 1), "width": 0.5}
-SMALL = Run(
-    model="resnet20_cifar", model_args=NET, data="cifar10", train_split="train[:10000]", batch_size=100, epochs=200
-)
+SMALL = Run(model="resnet20_cifar", model_args=NET, data="cifar10", train_split="train[:10000]", batch_size=100)
 PAPER = Run(
     model="resnet32_v2_cifar",
     data="cifar10",
     train_split="train[:45000]",
     batch_size=100,
     normalise="pixel",
-    epochs=400,
 )
 RUNS = {
     "smoke": equal_time(Run(**SMOKE), None, seeds=1, count=1),

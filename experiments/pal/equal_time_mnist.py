@@ -17,8 +17,8 @@ from optaxaccel.cli import run_definition
 from optaxaccel.training.many.experiment import SMOKE
 from optaxaccel.training.run.spec import Run
 
-SMALL = Run(model="cnn", model_args={"width": 0.25}, data="mnist", batch_size=100, epochs=100)
-PAPER = Run(model="cnn", data="mnist", batch_size=100, epochs=400)
+SMALL = Run(model="cnn", model_args={"width": 0.25}, data="mnist", batch_size=100)
+PAPER = Run(model="cnn", data="mnist", batch_size=100)
 RUNS = {
     "smoke": equal_time(Run(**SMOKE), None, seeds=1, count=1),
     "small": equal_time(SMALL, 20, seeds=5),

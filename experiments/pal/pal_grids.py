@@ -10,6 +10,7 @@ from optaxaccel.training.run.spec import Run
 MU, ALPHA, LAMBDA, S_MAX, RATE = (0.1, 0.01), (0.0, 0.4, 0.6), (0.4, 0.6, 0.8), (0.1, 1.0), (0.85, 0.9, 0.95)
 RATES = (0.8, 0.85, 0.9, 0.95, 1.0)
 LEARNING_RATES = (0.1, 0.01, 0.001, 0.0001)
+ENDLESS = 10_000  # epochs that no run at equal time makes: only the clock ends one
 
 
 def pal(base: Run, mu: float, alpha: float, loose: float, s_max: float, rate: float) -> Run:
@@ -57,13 +58,13 @@ def equal_time(
 
     Args:
       base: the network and its data.
-      seconds: the budget; None keeps the steps of `base`.
+      seconds: the budget; None keeps the steps of `base`. Nothing else ends a run.
       seeds: of the final runs.
       count: how many settings near the paper's best on ResNet-32 each contender has; None is all.
       of_paper: the paper's best numbers on this network (Table 3), tried by every contender beside the others:
         (rate, momentum, decay) of SGD, (rate, decay) of Adam and RMSProp, and PAL's five.
     """
-    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs)
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=ENDLESS)
 
     def sgd(rate, momentum, decay):
         return decayed(base, "optax.sgd", decay, learning_rate=rate, momentum=momentum)
@@ -86,7 +87,7 @@ def equal_time(
     }
     contenders = []
     for label, (make, near) in found.items():
-        numbers = near[:count] + ((of_paper[label],) if of_paper else ())
+        numbers = dict.fromkeys(near[:count] + ((of_paper[label],) if of_paper else ()))
         settings = tuple(make(*each) for each in numbers)
         contenders.append(Contender(label, settings))
     return Plan(tuple(contenders), seeds, by="train loss")
@@ -94,7 +95,7 @@ def equal_time(
 
 def best_on_imagenet(base: Run, seconds: float | None, seeds: int) -> Plan:
     """The paper's best settings on ImageNet, for a number of seconds."""
-    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs)
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=ENDLESS)
     found = {
         "SGD": decayed(base, "optax.sgd", 0.95, learning_rate=0.01, momentum=0.95),
         "PAL": pal(base, 0.1, 0.2, 0.8, 1.0, 0.9),
