@@ -50,7 +50,7 @@ def equal_time(
     base: Run,
     seconds: float | None,
     seeds: int,
-    count: int | None = 2,
+    count: int = 2,
     *,
     of_paper: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
 ) -> Plan:
@@ -60,9 +60,10 @@ def equal_time(
       base: the network and its data.
       seconds: the budget; None keeps the steps of `base`. Nothing else ends a run.
       seeds: of the final runs.
-      count: how many settings near the paper's best on ResNet-32 each contender has; None is all.
-      of_paper: the paper's best numbers on this network (Table 3), tried by every contender beside the others:
-        (rate, momentum, decay) of SGD, (rate, decay) of Adam and RMSProp, and PAL's five.
+      count: how many settings each contender has, three at most: the paper's best on this network, if given, then its
+        best on ResNet-32 and their neighbours.
+      of_paper: the paper's best numbers on this network (Table 3): (rate, momentum, decay) of SGD, (rate, decay) of
+        Adam and RMSProp, and PAL's five.
     """
     base = base if seconds is None else base.replace(seconds=seconds, epochs=ENDLESS)
 
@@ -79,16 +80,16 @@ def equal_time(
         return pal(base, *numbers)
 
     found = {
-        "PAL": (search, ((0.1, 0.4, 0.8, 1.0, 0.95), (0.1, 0.6, 0.6, 1.0, 0.95))),
-        "PAL without momentum": (search, ((0.1, 0.0, 0.8, 1.0, 0.95), (0.1, 0.0, 0.4, 1.0, 0.95))),
-        "SGD": (sgd, ((0.1, 0.95, 1.0), (0.01, 0.95, 1.0))),
-        "Adam": (adam, ((0.01, 0.95), (0.001, 0.95))),
-        "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95))),
+        "PAL": (search, ((0.1, 0.4, 0.8, 1.0, 0.95), (0.1, 0.6, 0.6, 1.0, 0.95), (0.1, 0.6, 0.8, 1.0, 0.95))),
+        "PAL without momentum": (search, tuple((0.1, 0.0, loose, 1.0, 0.95) for loose in (0.8, 0.4, 0.6))),
+        "SGD": (sgd, ((0.1, 0.95, 1.0), (0.01, 0.95, 1.0), (0.1, 0.9, 1.0))),
+        "Adam": (adam, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95))),
+        "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95))),
     }
     contenders = []
     for label, (make, near) in found.items():
-        numbers = dict.fromkeys(near[:count] + ((of_paper[label],) if of_paper else ()))
-        settings = tuple(make(*each) for each in numbers)
+        numbers = tuple(dict.fromkeys(((of_paper[label],) if of_paper else ()) + near))
+        settings = tuple(make(*each) for each in numbers[:count])
         contenders.append(Contender(label, settings))
     return Plan(tuple(contenders), seeds, by="train loss")
 
