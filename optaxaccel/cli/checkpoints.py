@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import importlib.util
+import math
 import re
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from optaxaccel.cli.commands import Extrapolate, Merge
-from optaxaccel.cli.terminal import DONE, console, say, table
+from optaxaccel.cli.terminal import DONE, console, say, start_jax, table
 
 
 def extrapolate(command: Extrapolate) -> int:
@@ -39,7 +40,7 @@ def extrapolate(command: Extrapolate) -> int:
         say(
             f"warning: the sum of |weights| is {sum(map(abs, done.weights)):.3g}, and so much of the noise of one "
             f"checkpoint is in the result. With --regularization {strength:.0e} it is {calm:.3g}. Evaluate both, or "
-            "let --value-fn FILE.py:FUNCTION choose.",
+            "let --data NAME --model NAME, or --value-fn FILE.py:FUNCTION, choose.",
             error=True,
         )
     say(f"written: {done.path}, and what was done: {done.path}.json")
@@ -114,7 +115,7 @@ def _told(command: Extrapolate | Merge, what: str) -> Iterator[dict[str, Any]]:
             "params": command.params,
             "order": command.order,
             "skip_not_finite": command.skip_not_finite,
-            "value_fn": None if command.value_fn is None else _function(command.value_fn),
+            "value_fn": _loss(command),
             "shard": shard,
             "out": command.out,
             "progress": meter,
@@ -143,7 +144,33 @@ def _some(names: list[str]) -> str:
 
 
 def _candidate(regularization: float | None) -> str:
+    if regularization == math.inf:
+        return "the mean"
     return "the newest checkpoint" if regularization is None else f"regularization {regularization:.0e}"
+
+
+def _loss(command: Extrapolate | Merge) -> Callable[[Any], Any] | None:
+    """Return the loss that chooses, or None.
+
+    Raises:
+      ValueError: it is given in part, or twice.
+    """
+    judge = (command.model, command.data)
+    if judge == (None, None):
+        if command.model_args:
+            raise ValueError("--model-args is for --model. Pass --model NAME --data NAME, or leave it out.")
+        return None if command.value_fn is None else _function(command.value_fn)
+    if None in judge:
+        missing = "--data" if command.data is None else "--model"
+        raise ValueError(
+            f"A loss that chooses needs a network and images, and {missing} is missing. Pass {missing} NAME."
+        )
+    if command.value_fn is not None:
+        raise ValueError("--value-fn and --model are two losses, of which one can choose. Leave one of them out.")
+    start_jax()
+    from optaxaccel.training.histories import judging
+
+    return judging.loss_on(command.model, command.data, model_args=command.model_args)
 
 
 def _function(place: str) -> Callable[[Any], Any]:

@@ -163,8 +163,14 @@ class Extrapolate:
     skip_not_finite: bool = False
     """leave out checkpoints with NaN or infinities, instead of refusing them"""
     value_fn: str | None = None
-    """FILE.py:FUNCTION of the tree that would be written, a loss: the best of several regularisations is written, or
-    the newest checkpoint, if that is better. The file is run"""
+    """FILE.py:FUNCTION of the tree that would be written, a loss: the best of several regularisations, of the mean and
+    of the newest checkpoint is written. The file is run"""
+    model: str | None = None
+    """instead, the network that was trained, as of train: its loss on training images of --data chooses"""
+    model_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """overrides of the model, as of train"""
+    data: str | None = None
+    """a data set's name, or the path of an .npz file or of a folder of images, as of train"""
     shard: str | None = None
     """I/N writes part I of N of the result, in safetensors; several hosts write one part each"""
     out: Path | None = None
@@ -198,6 +204,12 @@ class Merge:
     """leave out checkpoints with NaN or infinities, instead of refusing them"""
     value_fn: str | None = None
     """FILE.py:FUNCTION of the tree that would be written, a loss, for greedy and adaptive. The file is run"""
+    model: str | None = None
+    """as of extrapolate, and so are the next two"""
+    model_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """overrides of the model"""
+    data: str | None = None
+    """the training images whose loss chooses, for greedy and adaptive"""
     shard: str | None = None
     """I/N writes part I of N of the result, in safetensors; several hosts write one part each"""
     out: Path | None = None

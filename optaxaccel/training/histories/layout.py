@@ -163,7 +163,7 @@ def _why_not_all(tree: Tree, found: Mapping[Names, Any]) -> str:
     if len(top) == 1 or (flat and not copies):
         return ""
     strange = copies or [name for name in top if _CONTAINERS.fullmatch(name)]
-    if strange or not all(_bare(names)[-1] in _LAYER for names in weights):
+    if strange or not all(bare(names)[-1] in _LAYER for names in weights):
         return f"holds no 'params', but several entries ({', '.join(top[:5])})"
     return ""
 
@@ -181,7 +181,8 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, (bool, int, float, complex)) or hasattr(leaf, "dtype")
 
 
-def _bare(names: Names) -> Names:
+def bare(names: Names) -> Names:
+    """Return the names of a leaf without what NNX adds to them."""
     return names[:-1] if len(names) > 1 and names[-1] in ("value", "raw_value") else names
 
 

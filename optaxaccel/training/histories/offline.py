@@ -27,7 +27,7 @@ GRID = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)  # regularisations tried where a los
 
 
 class Candidate(NamedTuple):
-    """What was tried where a loss chooses: the newest checkpoint (None), or a regularisation, and its loss."""
+    """What was tried where a loss chooses, and its loss: the newest (None), a regularisation, the mean (infinity)."""
 
     regularization: float | None
     value: float
@@ -50,7 +50,7 @@ class Extrapolated(NamedTuple):
       inside: names of the running statistics among the parameters, which were combined likewise.
       skipped: what was left out because it is not finite, and why.
       kept: names of what is no weight and is that of the newest checkpoint.
-      regularization: the one that was used; None where the newest checkpoint was taken.
+      regularization: the one that was used; None where the newest checkpoint was taken, infinity where the mean was.
       calmer: a larger regularisation with sum of |c| <= 10, and that sum; None where the weights are as calm already.
       candidates: what was tried, where a loss chose.
     """
@@ -103,8 +103,8 @@ def extrapolate_folder(
       order: what says which checkpoint came first: a word before a number, as in "epoch", the place of a number in the
         names, "name" or "time". By default the integer that counts in all names.
       skip_not_finite: whether to leave out checkpoints that are not finite, instead of refusing them.
-      value_fn: a loss of the tree that would be written. The newest checkpoint and several regularisations are tried,
-        and the best is written.
+      value_fn: a loss of the tree that would be written. The newest checkpoint, several regularisations and the mean
+        are tried, and the best is written.
       out: where to write; its ending says in which format. By default `extrapolated` in the folder, in the format of
         the checkpoints. A note of what was done lies beside it, as JSON.
       shard: (i, n) writes part i of n, counted from 1, of a result in n safetensors files; part 1 writes their index,
@@ -136,6 +136,8 @@ def extrapolate_folder(
             if strength is None:
                 return Point(np.eye(len(read.paths))[-1])
             pad = (1, 0) if iterate == "tail" else (0, 1)
+            if math.isinf(strength):
+                return Point(np.pad(_mean(len(read.paths)), pad))
             arguments = {"regularization": strength, **options}
             in_memory = isinstance(source, InMemory)  # its weights are found where they are needed
             weights = np.zeros(0) if in_memory else np.pad(source.extrapolation(strength, relative), pad)
@@ -159,7 +161,7 @@ def extrapolate_folder(
         return done
 
     how: Any = {"last": last, "params": params, "skip": skip_not_finite, "in_memory": in_memory, "progress": progress}
-    return writing.work(found, to, made, passes=2 if value_fn is None else 3 + len(GRID), **how)
+    return writing.work(found, to, made, passes=2 if value_fn is None else 4 + len(GRID), **how)
 
 
 def _refuse_unless_enough(read: Read, folder: Path) -> None:
@@ -179,6 +181,8 @@ def _weights(weights: Callable[[float], np.ndarray], count: int, strength: float
     """Return the weights, and a calmer regularisation where they are wild."""
     if strength is None:
         return [0.0] * (count - 2) + [1.0], None
+    if math.isinf(strength):
+        return _mean(count).tolist(), None
     found = weights(strength)
     if np.abs(found).sum() <= CALM:
         return found.tolist(), None
@@ -190,9 +194,14 @@ def _weights(weights: Callable[[float], np.ndarray], count: int, strength: float
     return found.tolist(), (larger, calm)
 
 
+def _mean(count: int) -> np.ndarray:
+    """Return the weights that all differences have in the limit of a large regularisation."""
+    return np.full(count - 1, 1 / (count - 1))
+
+
 def _tried(value_fn: Callable[[Tree], Any], result: Callable[[Any], Tree], grid: set[float]) -> list[Candidate]:
-    """Return the loss of the newest checkpoint and of every extrapolation."""
-    return [Candidate(strength, number_of(value_fn(result(strength)))) for strength in (None, *sorted(grid))]
+    """Return the loss of the newest checkpoint, of every extrapolation and of the mean."""
+    return [Candidate(strength, number_of(value_fn(result(strength)))) for strength in (None, *sorted(grid), math.inf)]
 
 
 # --- The note ---------------------------------------------------------------------------------------------------------
@@ -202,7 +211,8 @@ def _note(done: Extrapolated) -> Iterator[tuple[str, Any]]:
     yield "program", PROGRAM
     yield "checkpoints", done.names
     yield "weights", done.weights
-    yield "regularization", done.regularization
+    mean = done.regularization is not None and math.isinf(done.regularization)
+    yield "regularization", "mean" if mean else done.regularization
     yield "parameters", done.where or "all"
     statistics: Mapping[str, Any] = {
         "names": [name for name in (done.statistics, *done.inside) if name],
