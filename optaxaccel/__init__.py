@@ -26,9 +26,9 @@ else:  # a type checker that saw this function would take every misspelt name fo
         public = {name: home for home in homes for name in home.__all__}
         if name != "__all__" and name not in public:
             raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}. It has: {', '.join(sorted(public))}.")
-        found = list(public) if name == "__all__" else getattr(public[name], name)
-        globals()[name] = found  # the next access does not come here
-        return found
+        value = list(public) if name == "__all__" else getattr(public[name], name)
+        globals()[name] = value  # the next access does not come here
+        return value
 
     def __dir__() -> list[str]:
         return sorted([*__getattr__("__all__"), "__version__"])

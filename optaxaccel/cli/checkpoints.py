@@ -18,7 +18,7 @@ def extrapolate(command: Extrapolate) -> int:
     from optaxaccel.training.histories import offline
 
     command = _of_a_run(command, "extrapolated")
-    with _told(command, "extrapolating") as told:
+    with _observed(command, "extrapolating") as told:
         done = offline.extrapolate_folder(
             command.folder,
             last=command.last,
@@ -53,7 +53,7 @@ def merge(command: Merge) -> int:
 
     given = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
     command = _of_a_run(command, "merged")
-    with _told(command, "merging") as told:
+    with _observed(command, "merging") as told:
         done = merging.merge_folder(
             command.folder,
             _numbers(command.weights) if given else command.weights,
@@ -92,16 +92,16 @@ def _numbers(text: str) -> list[float]:
 
 
 @contextlib.contextmanager
-def _told(command: Extrapolate | Merge, what: str) -> Iterator[dict[str, Any]]:
+def _observed(command: Extrapolate | Merge, what: str) -> Iterator[dict[str, Any]]:
     """Yield the arguments of both commands; progress is shown, and a signal to end leaves nothing behind."""
     from optaxaccel.training.keeping import progress
 
     shard = None
     if command.shard is not None:
-        found = re.fullmatch(r"(\d+)/(\d+)", command.shard)
-        if not found:
+        match = re.fullmatch(r"(\d+)/(\d+)", command.shard)
+        if not match:
             raise ValueError(f"--shard {command.shard} is no part. Pass I/N, from 1/N to N/N.")
-        shard = int(found[1]), int(found[2])
+        shard = int(match[1]), int(match[2])
 
     def stop(number: int, frame: Any) -> None:
         del frame

@@ -28,7 +28,7 @@ def compare(command: Compare) -> int:
 
     task = tasks.make(command.task, size=command.size, **command.task_args)
     screen = console()
-    found = training.compare(
+    comparison = training.compare(
         task,
         dict(methods),
         steps=command.steps,
@@ -41,10 +41,10 @@ def compare(command: Compare) -> int:
         folder=out,
         progress=True if screen.is_terminal else _Lines(task.name),
     )
-    table = found.table()
+    table = comparison.table()
     say(f"\n{table}\n")
     (out / "table.txt").write_text(f"{table}\n", encoding="utf-8")
-    say(f"records, table and figure: {found.plot(out / 'figure.png').parent}")
+    say(f"records, table and figure: {comparison.plot(out / 'figure.png').parent}")
     return DONE if any(line.done for line in table.lines) else DIVERGED
 
 
@@ -62,11 +62,11 @@ class _Lines:
 
 def _method(text: str) -> tuple[str, Any]:
     """Return a label and a method, from `pal` or `pal(measuring_step_size=0.1)`."""
-    found = parse_arguments(f"method={text}")["method"]
-    if isinstance(found, Mapping):
-        arguments = dict(found)
+    parsed = parse_arguments(f"method={text}")["method"]
+    if isinstance(parsed, Mapping):
+        arguments = dict(parsed)
         return text, (arguments.pop("name"), {name: [value] for name, value in arguments.items()})
-    return text, str(found)
+    return text, str(parsed)
 
 
 def _values(text: str) -> tuple[str, tuple[Any, ...]]:

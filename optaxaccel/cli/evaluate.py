@@ -17,15 +17,15 @@ def evaluate(command: Evaluate) -> int:
     from optaxaccel.training import loading
 
     which: Any = int(command.which) if command.which.isdigit() else command.which
-    found = loading.load(command.run, which)
-    told = "  ".join(f"{name} {value:.6g}" for name, value in found.evaluate().items())
-    say(f"{found.task.name}, {command.which}, after step {found.step}: {told}")
+    run = loading.load(command.run, which)
+    scores = "  ".join(f"{name} {value:.6g}" for name, value in run.evaluate().items())
+    say(f"{run.task.name}, {command.which}, after step {run.step}: {scores}")
     if out is not None:
         import jax
 
         from optaxaccel.training.histories import formats
 
-        tree = jax.device_get({"params": found.params, "net_state": found.net_state})
+        tree = jax.device_get({"params": run.params, "net_state": run.net_state})
         kind = formats.for_writing(out, formats.NPZ)
         kind.write(out, tree, command.run)
         say(f"written: {out}")

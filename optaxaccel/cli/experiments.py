@@ -57,12 +57,12 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         finals = jobs.final_jobs(plan, seeds, out, jobs.validation_score)
         failed |= _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
-        found = jobs.planned(plan, records.read_all(out))
-        print_table(tables.costs(found, f"{definition.name}, {command.scale}: the first steps"))
+        runs = jobs.planned(plan, records.read_all(out))
+        print_table(tables.costs(runs, f"{definition.name}, {command.scale}: the first steps"))
         if command.publish:
             from optaxaccel.report import pages
 
-            _rebuild(definition, pages.publish_first_steps(definition, command.scale, found))
+            _rebuild(definition, pages.publish_first_steps(definition, command.scale, runs))
         return FAILED if failed else DONE
     if command.publish:
         _publish(definition, command.scale, out)
@@ -168,21 +168,21 @@ def _called(record: Any, name: str) -> Any:
     return record._replace(start={**record.start, "label": name})
 
 
-def _show_tasks(found: Sequence[Any], figure: Path, path: Path) -> int:
+def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
     """Print a table and draw a figure of every task among the records."""
     from optaxaccel.report import groups
     from optaxaccel.training.many.compared import Comparison
 
     by_task: dict[str, list[Any]] = {}
-    for record in found:
+    for record in runs:
         if record.start["spec"].get("task"):
             by_task.setdefault(record.start["spec"]["task"], []).append(record)
     for place, (task, members) in enumerate(by_task.items()):
         final = [(g.name, [_called(r, g.name) for r in g.members]) for g in groups.groups(members)]
-        runs = [record for _, own in final for record in own]
-        made = Comparison(task, members[0].start["score"], runs, [name for name, _ in final])
+        runs_of_task = [record for _, own in final for record in own]
+        comparison = Comparison(task, members[0].start["score"], runs_of_task, [name for name, _ in final])
         drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
-        say(f"{made.table()}\nfigure:  {made.plot(drawn)}")
+        say(f"{comparison.table()}\nfigure:  {comparison.plot(drawn)}")
     say(f"records: {path}")
     return DONE
 
@@ -193,13 +193,13 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.training.keeping import records
     from optaxaccel.training.many import jobs
 
-    found, left = groups.once(records.read_all(path))
-    if plan is None and any(record.start["spec"].get("task") for record in found):
-        return _show_tasks(found, figure, path)
+    runs, left = groups.once(records.read_all(path))
+    if plan is None and any(record.start["spec"].get("task") for record in runs):
+        return _show_tasks(runs, figure, path)
     if plan is not None:
-        found = jobs.planned(plan, found)
+        runs = jobs.planned(plan, runs)
     by = "accuracy" if plan is None else plan.by
-    sections = groups.problems(found)
+    sections = groups.problems(runs)
     for place, (problem, members) in enumerate(sections.items()):
         about = f"{title}: {problem}" if len(sections) > 1 else title
         drawn = figure if len(sections) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")

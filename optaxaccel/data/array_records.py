@@ -16,13 +16,13 @@ _THREADED_PIXELS = 64 * 64  # below, Python's own work per image dominates and t
 
 
 def decode(
-    found: Prepared, split: str, *, progress: Callable[[int, int], None] | None = None
+    tfds_set: Prepared, split: str, *, progress: Callable[[int, int], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Decode a whole split of images of one size.
 
     Args:
-      found: the set.
-      split: one of `found.splits`.
+      tfds_set: the set.
+      split: one of `tfds_set.splits`.
       progress: called with (images decoded, images in all) now and then.
 
     Returns:
@@ -33,22 +33,22 @@ def decode(
     Raises:
       ValueError: a file is truncated, or an image is corrupt or has no label; says which.
     """
-    n = found.splits[split]
-    check_counts(found, split)
-    source = open_split(found, split)
-    height, width, _ = found.shape
+    n = tfds_set.splits[split]
+    check_counts(tfds_set, split)
+    source = open_split(tfds_set, split)
+    height, width, _ = tfds_set.shape
     chunk = max(1, min(_CHUNK_RECORDS, _CHUNK_PIXELS // (height * width)))
     workers = (os.cpu_count() or 1) if height * width >= _THREADED_PIXELS else 1
-    image = np.empty((n, *found.shape), np.uint8)
+    image = np.empty((n, *tfds_set.shape), np.uint8)
     label = np.empty(n, np.int32)
 
     def fill(start: int) -> bytes:
         stop = min(start + chunk, n)
-        records = read_records(found, split, source, range(start, stop))
+        records = read_records(tfds_set, split, source, range(start, stop))
         for index, record in enumerate(records, start):
-            image[index] = decode_image(found, split, index, record[found.image])
-            label[index] = check_label(found, split, index, record[found.label])
-        return records[0][found.image]
+            image[index] = decode_image(tfds_set, split, index, record[tfds_set.image])
+            label[index] = check_label(tfds_set, split, index, record[tfds_set.label])
+        return records[0][tfds_set.image]
 
     with ThreadPoolExecutor(workers) as pool:
         first = b""
@@ -59,26 +59,26 @@ def decode(
     return image, label, encoding(first)
 
 
-def open_split(found: Prepared, split: str) -> Any:
+def open_split(tfds_set: Prepared, split: str) -> Any:
     """Open a split as TFDS's random-access source, whose images stay encoded."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise ImportError(f"Reading {found.name} needs TFDS: pip install 'optaxaccel[train]'.") from error
+        raise ImportError(f"Reading {tfds_set.name} needs TFDS: pip install 'optaxaccel[train]'.") from error
     # A builder made from the folder itself asks neither the catalogue nor the network.
-    builder = tfds.builder_from_directory(found.folder)
-    encoded = {found.image: tfds.decode.SkipDecoding()}
+    builder = tfds.builder_from_directory(tfds_set.folder)
+    encoded = {tfds_set.image: tfds.decode.SkipDecoding()}
     return builder.as_data_source(split, decoders=encoded)  # pyright: ignore[reportCallIssue]
 
 
-def check_counts(found: Prepared, split: str) -> None:
+def check_counts(tfds_set: Prepared, split: str) -> None:
     """Raise ValueError where a file holds another number of records than dataset_info.json says.
 
     TFDS believes the description: of a file with more records it would silently drop some.
     """
     from array_record.python.array_record_module import ArrayRecordReader
 
-    for path, expected in zip(found.shards[split], found.lengths[split], strict=True):
+    for path, expected in zip(tfds_set.shards[split], tfds_set.lengths[split], strict=True):
         try:
             reader = ArrayRecordReader(str(path))
             held = reader.num_records()
@@ -86,41 +86,41 @@ def check_counts(found: Prepared, split: str) -> None:
         except Exception as error:  # array_record raises what its C++ side gives it, RuntimeError for the most part
             raise ValueError(
                 f"{path} cannot be read; it may be truncated or damaged ({type(error).__name__}: {error}). "
-                f"{again(found)}"
+                f"{again(tfds_set)}"
             ) from error
         if held != expected:
-            raise ValueError(f"{path} holds {held:,} records, dataset_info.json says {expected:,}. {again(found)}")
+            raise ValueError(f"{path} holds {held:,} records, dataset_info.json says {expected:,}. {again(tfds_set)}")
 
 
-def read_records(found: Prepared, split: str, source: Any, indices: Any) -> list[dict[str, Any]]:
+def read_records(tfds_set: Prepared, split: str, source: Any, indices: Any) -> list[dict[str, Any]]:
     """Read some records of an open split, or say which cannot be read."""
     try:
         return source.__getitems__(list(indices))
     except Exception as error:  # array_record raises what its C++ side gives it, RuntimeError for the most part
         raise ValueError(
-            f"{found.folder}: records {indices[0]} to {indices[-1]} of split {split!r} cannot be read; a file may "
-            f"be truncated or damaged ({type(error).__name__}: {error}). {again(found)}"
+            f"{tfds_set.folder}: records {indices[0]} to {indices[-1]} of split {split!r} cannot be read; a file may "
+            f"be truncated or damaged ({type(error).__name__}: {error}). {again(tfds_set)}"
         ) from error
 
 
-def decode_image(found: Prepared, split: str, index: int, encoded: bytes) -> np.ndarray:
+def decode_image(tfds_set: Prepared, split: str, index: int, encoded: bytes) -> np.ndarray:
     """Decode one image of fixed shape, or say which one cannot be."""
-    image = open_image(found, split, index, encoded)
+    image = open_image(tfds_set, split, index, encoded)
     if image.mode in ("1", "P", "PA"):  # their numbers are no brightness, but places in a palette
-        image = image.convert("L" if found.shape[2] == 1 else "RGB")
+        image = image.convert("L" if tfds_set.shape[2] == 1 else "RGB")
     pixels = np.asarray(image)
     if image.mode == "CMYK":
-        raise ValueError(f"{found.folder}: image {index} of split {split!r} is CMYK, and no RGB. {again(found)}")
+        raise ValueError(f"{tfds_set.folder}: image {index} of split {split!r} is CMYK, and no RGB. {again(tfds_set)}")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if pixels.shape != found.shape or pixels.dtype != np.uint8:
+    if pixels.shape != tfds_set.shape or pixels.dtype != np.uint8:
         raise ValueError(
-            f"{found.folder}: image {index} of split {split!r} is {pixels.dtype} {pixels.shape}, features.json "
-            f"says uint8 {found.shape}. {again(found)}"
+            f"{tfds_set.folder}: image {index} of split {split!r} is {pixels.dtype} {pixels.shape}, features.json "
+            f"says uint8 {tfds_set.shape}. {again(tfds_set)}"
         )
     return pixels
 
 
-def open_image(found: Prepared, split: str, index: int, encoded: bytes) -> Any:
+def open_image(tfds_set: Prepared, split: str, index: int, encoded: bytes) -> Any:
     """Decode one image with Pillow, or say which one cannot be."""
     from PIL import Image
 
@@ -130,21 +130,21 @@ def open_image(found: Prepared, split: str, index: int, encoded: bytes) -> Any:
         return image
     except Exception as error:  # each of Pillow's decoders has errors of its own
         raise ValueError(
-            f"{found.folder}: image {index} of split {split!r} cannot be decoded ({type(error).__name__}: {error}). "
-            f"{again(found)}"
+            f"{tfds_set.folder}: image {index} of split {split!r} cannot be decoded ({type(error).__name__}: {error}). "
+            f"{again(tfds_set)}"
         ) from error
 
 
-def check_label(found: Prepared, split: str, index: int, label: Any) -> int:
+def check_label(tfds_set: Prepared, split: str, index: int, label: Any) -> int:
     """Return a label as an integer, or say which image has none."""
     if label is None:
-        raise ValueError(f"{found.folder}: image {index} of split {split!r} has no label. {again(found)}")
-    if 0 <= int(label) < found.classes:
+        raise ValueError(f"{tfds_set.folder}: image {index} of split {split!r} has no label. {again(tfds_set)}")
+    if 0 <= int(label) < tfds_set.classes:
         return int(label)
     raise ValueError(
-        f"{found.folder}: image {index} of split {split!r} has label {int(label)}, outside 0 to "
-        f"{found.classes - 1}: the labels of this split may not be public. Choose another of "
-        f"{', '.join(found.splits)}."
+        f"{tfds_set.folder}: image {index} of split {split!r} has label {int(label)}, outside 0 to "
+        f"{tfds_set.classes - 1}: the labels of this split may not be public. Choose another of "
+        f"{', '.join(tfds_set.splits)}."
     )
 
 

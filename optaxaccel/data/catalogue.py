@@ -97,8 +97,8 @@ def prepare(name: str, data_dir: Directory = None, *, say: Callable[[str], None]
         say(f"{name} needs no preparation.")
         return
     try:
-        found = prepared.find(name, directory=data_dir)
-        say(f"{name} {found.version} is prepared already, in {found.folder}.")
+        tfds_set = prepared.find(name, directory=data_dir)
+        say(f"{name} {tfds_set.version} is prepared already, in {tfds_set.folder}.")
         return
     except FileNotFoundError:
         root = prepared.data_dir(data_dir)
@@ -231,11 +231,13 @@ def _compare(card: DataCard, known: DataCard | None) -> list[Finding]:
 
 def _pixels(card: DataCard, split: str, image: np.ndarray, label: np.ndarray, stored: str) -> Finding:
     """Compare pixels and labels with the published ones, as far as their checksum is known."""
-    found, known = digest(image, label), card.checksums.get(split)
+    checksum, known = digest(image, label), card.checksums.get(split)
     if known:
-        return Finding(found == known, f"{split}: pixels and labels are {'' if found == known else 'NOT '}the original")
+        return Finding(
+            checksum == known, f"{split}: pixels and labels are {'' if checksum == known else 'NOT '}the original"
+        )
     lossy = images.copy_note(card, stored)
-    return Finding(not lossy, f"{split}: {lossy or 'no checksum is known'}; checksum {found[:16]}")
+    return Finding(not lossy, f"{split}: {lossy or 'no checksum is known'}; checksum {checksum[:16]}")
 
 
 def _balance(card: DataCard, split: str, label: np.ndarray) -> Finding:
@@ -248,17 +250,17 @@ def _balance(card: DataCard, split: str, label: np.ndarray) -> Finding:
     return Finding(bool(even), text + ("" if even else f", not {len(label) // card.classes:,} in each"))
 
 
-def _survey(found: prepared.Prepared, split: str, progress: Callable[[int, int], None] | None) -> np.ndarray:
+def _survey(tfds_set: prepared.Prepared, split: str, progress: Callable[[int, int], None] | None) -> np.ndarray:
     """Decode every image of a split of photographs and return the labels."""
-    array_records.check_counts(found, split)
-    source, n = array_records.open_split(found, split), found.splits[split]
+    array_records.check_counts(tfds_set, split)
+    source, n = array_records.open_split(tfds_set, split), tfds_set.splits[split]
     label = np.empty(n, np.int32)
 
     def read(start: int) -> int:
         stop = min(start + 64, n)
-        for index, record in enumerate(array_records.read_records(found, split, source, range(start, stop)), start):
-            label[index] = array_records.check_label(found, split, index, record[found.label])
-            array_records.open_image(found, split, index, record[found.image])
+        for index, record in enumerate(array_records.read_records(tfds_set, split, source, range(start, stop)), start):
+            label[index] = array_records.check_label(tfds_set, split, index, record[tfds_set.label])
+            array_records.open_image(tfds_set, split, index, record[tfds_set.image])
         return stop
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

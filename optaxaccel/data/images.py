@@ -150,8 +150,8 @@ def contents_key(name: str, data_dir: str | os.PathLike[str] | None = None) -> t
         return (name, folders.contents(Path(name).expanduser()))
     if _reader(name, data_dir).card.kind != "tfds":
         return (name,)
-    found = prepared.find(name, directory=data_dir)
-    return (str(found.folder.resolve()), *(_cache_path(found, split).name for split in sorted(found.shards)))
+    tfds_set = prepared.find(name, directory=data_dir)
+    return (str(tfds_set.folder.resolve()), *(_cache_path(tfds_set, split).name for split in sorted(tfds_set.shards)))
 
 
 def read(
@@ -166,9 +166,9 @@ def read(
     if reader.card.kind != "tfds":
         images, encoding = reader.read(split)
         return images.image, images.label, encoding
-    found = prepared.find(name, directory=data_dir)
-    image, label, encoding = array_records.decode(found, split, progress=progress)
-    cache.store(_cache_path(found, split), image, label, {"encoding": encoding})
+    tfds_set = prepared.find(name, directory=data_dir)
+    image, label, encoding = array_records.decode(tfds_set, split, progress=progress)
+    cache.store(_cache_path(tfds_set, split), image, label, {"encoding": encoding})
     return image, label, encoding
 
 
@@ -189,7 +189,7 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
         shaped = synthetic.card(base)
         return _Reader(shaped, lambda split: (Images(*synthetic.read(shaped, split)), ""))
     try:
-        found = prepared.find(name, directory=data_dir)
+        tfds_set = prepared.find(name, directory=data_dir)
     except FileNotFoundError as error:
         if card or (prepared.data_dir(data_dir) / base).is_dir():
             raise
@@ -197,56 +197,60 @@ def _reader(name: str, data_dir: str | os.PathLike[str] | None) -> _Reader:
             f"{unknown('data set', base, DATASETS)} A set of TFDS that is not listed must be prepared first; the path "
             "of an .npz file, or of a folder of images whose sub-folders are classes, works too."
         ) from error
-    return _Reader(_describe(card, found), lambda split: _read_cached(found, split))
+    return _Reader(_describe(card, tfds_set), lambda split: _read_cached(tfds_set, split))
 
 
 def _is_folder(name: str) -> bool:
     return name.partition(":")[0] not in ("", ".", "..", *DATASETS) and Path(name).expanduser().is_dir()
 
 
-def _describe(card: DataCard | None, found: prepared.Prepared) -> DataCard:
+def _describe(card: DataCard | None, tfds_set: prepared.Prepared) -> DataCard:
     """Return the card with what the folder says."""
     if card:
-        return card._replace(shape=found.shape, classes=found.classes, splits=found.splits, version=found.version)
+        return card._replace(
+            shape=tfds_set.shape, classes=tfds_set.classes, splits=tfds_set.splits, version=tfds_set.version
+        )
     return DataCard(
-        name=found.name,
-        source=f"TFDS {found.name} {found.version}",
+        name=tfds_set.name,
+        source=f"TFDS {tfds_set.name} {tfds_set.version}",
         licence="see its page in TFDS's catalogue",
         kind="tfds",
-        shape=found.shape,
-        classes=found.classes,
-        splits=found.splits,
-        test_split=next((split for split in ("test", "validation") if split in found.splits), ""),
+        shape=tfds_set.shape,
+        classes=tfds_set.classes,
+        splits=tfds_set.splits,
+        test_split=next((split for split in ("test", "validation") if split in tfds_set.splits), ""),
         mean=(0.5,),
         std=(0.5,),
-        version=found.version,
+        version=tfds_set.version,
     )
 
 
-def _read_cached(found: prepared.Prepared, split: str) -> tuple[Images, str]:
+def _read_cached(tfds_set: prepared.Prepared, split: str) -> tuple[Images, str]:
     """Return a whole split from the cache, or decode it and store it there."""
-    path = _cache_path(found, split)
+    path = _cache_path(tfds_set, split)
     stored = cache.load(path)
     if stored is None:
-        image, label, encoding = array_records.decode(found, split, progress=progress_line(f"{found.name} {split}"))
+        image, label, encoding = array_records.decode(
+            tfds_set, split, progress=progress_line(f"{tfds_set.name} {split}")
+        )
         cache.store(path, image, label, {"encoding": encoding})
         return Images(image, label), encoding
     image, label, facts = stored
     return Images(image, label), str(facts.get("encoding", ""))
 
 
-def _cache_path(found: prepared.Prepared, split: str) -> Path:
+def _cache_path(tfds_set: prepared.Prepared, split: str) -> Path:
     """Return the file of a decoded split; its name holds what a new copy of the set changes, so that none is mixed up.
 
     That is the folder's descriptions, and the sizes and times of its files.
     """
     digest = hashlib.sha256()
     for name in ("dataset_info.json", "features.json"):
-        digest.update((found.folder / name).read_bytes())
-    for path in found.shards[split]:
+        digest.update((tfds_set.folder / name).read_bytes())
+    for path in tfds_set.shards[split]:
         stat = path.stat()
         digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    name = f"{found.name.replace('/', '-')}-{found.version}-{split}-{digest.hexdigest()[:16]}.u8"
+    name = f"{tfds_set.name.replace('/', '-')}-{tfds_set.version}-{split}-{digest.hexdigest()[:16]}.u8"
     return cache.folder() / name
 
 

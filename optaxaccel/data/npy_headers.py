@@ -28,11 +28,11 @@ def read(path: Path) -> dict[str, Header]:
       ValueError: a file in the archive is no array, holds objects, or is not as long as its header says.
       zipfile.BadZipFile: it is no archive.
     """
-    found = {}
+    headers = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
-            if name in found:
+            if name in headers:
                 raise ValueError(f"it holds two arrays called {name!r}")
             with archive.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, Header]:
                     f"{name!r} would be {dtype} {tuple(shape)}, {header.bytes:,} bytes, and there are "
                     f"{member.file_size - begin:,}"
                 )
-            found[name] = header
-    return found
+            headers[name] = header
+    return headers
 
 
 def memory() -> int:

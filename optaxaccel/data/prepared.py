@@ -53,8 +53,8 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
 def names(directory: str | os.PathLike[str] | None = None) -> list[str]:
     """Return the names of all prepared sets, `name` or `name/config`, whatever they hold."""
     root = data_dir(directory)
-    found = [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
-    return sorted({p.parents[1].relative_to(root).as_posix() for p in found if _VERSION.fullmatch(p.parent.name)})
+    infos = [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
+    return sorted({p.parents[1].relative_to(root).as_posix() for p in infos if _VERSION.fullmatch(p.parent.name)})
 
 
 def find(name: str, *, directory: str | os.PathLike[str] | None = None) -> Prepared:
@@ -77,11 +77,11 @@ def find(name: str, *, directory: str | os.PathLike[str] | None = None) -> Prepa
         )
     root = data_dir(directory) / name
     # While TFDS prepares a set, its folder is called incomplete.*: a half-written set, whatever it says about itself.
-    found = [path.parent for path in root.glob("*/dataset_info.json") if _VERSION.fullmatch(path.parent.name)]
-    found.sort(key=lambda folder: [int(part) for part in folder.name.split(".")])
-    if not found or (wanted and wanted not in [folder.name for folder in found]):
-        raise FileNotFoundError(_not_prepared(name, wanted, root, [folder.name for folder in found]))
-    folder = root / wanted if wanted else found[-1]
+    versions = [path.parent for path in root.glob("*/dataset_info.json") if _VERSION.fullmatch(path.parent.name)]
+    versions.sort(key=lambda folder: [int(part) for part in folder.name.split(".")])
+    if not versions or (wanted and wanted not in [folder.name for folder in versions]):
+        raise FileNotFoundError(_not_prepared(name, wanted, root, [folder.name for folder in versions]))
+    folder = root / wanted if wanted else versions[-1]
     replace = f"Remove {folder} and prepare it again: {_command(name, root)}."
     info, features = (_read_json(folder / file, replace) for file in ("dataset_info.json", "features.json"))
     if info.get("fileFormat") != "array_record":

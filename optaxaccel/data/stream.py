@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 class _Recipe(NamedTuple):
     """All that the batches depend on."""
 
-    found: Prepared
+    tfds_set: Prepared
     parts: tuple[splits.Part, ...]
     sources: tuple[Any, ...]
     n: int
@@ -110,8 +110,8 @@ def batches(
 
 def steps_per_epoch(name: str, *, split: str, batch_size: int, data_dir: str | None = None) -> int:
     """Return how many whole batches an epoch has."""
-    found = prepared.find(name, directory=data_dir)
-    return sum(part.stop - part.start for part in splits.parse(split, found.splits)) // batch_size
+    tfds_set = prepared.find(name, directory=data_dir)
+    return sum(part.stop - part.start for part in splits.parse(split, tfds_set.splits)) // batch_size
 
 
 def prefetch(source: Iterator[T], *, put: Callable[[T], T], ahead: int = 2) -> Iterator[T]:
@@ -136,17 +136,17 @@ def prefetch(source: Iterator[T], *, put: Callable[[T], T], ahead: int = 2) -> I
 
 
 def _recipe(
-    found: Prepared, split: str, batch_size: int, train: bool, seed: int, size: int, crop: str, flip: bool
+    tfds_set: Prepared, split: str, batch_size: int, train: bool, seed: int, size: int, crop: str, flip: bool
 ) -> _Recipe:
     """Open the splits and check what can be checked before the first image."""
-    parts = tuple(splits.parse(split, found.splits))
+    parts = tuple(splits.parse(split, tfds_set.splits))
     n = sum(part.stop - part.start for part in parts)
     if train:
         crop_range(crop, size)
         if n < batch_size:
             raise ValueError(f"batch_size={batch_size} exceeds the {n:,} images of {split!r}. Pass at most {n}.")
-    sources = tuple(array_records.open_split(found, part.split) for part in parts)
-    return _Recipe(found, parts, sources, n, batch_size, train, seed, size, crop, flip)
+    sources = tuple(array_records.open_split(tfds_set, part.split) for part in parts)
+    return _Recipe(tfds_set, parts, sources, n, batch_size, train, seed, size, crop, flip)
 
 
 def _background(read: Callable[[int], Batch], steps: range, threads: int, workers: int) -> Iterator[Batch]:
@@ -174,9 +174,9 @@ def _batch(recipe: _Recipe, process: int, processes: int, step: int) -> Batch:
     label = np.empty(len(positions), np.int32)
     for row, (position, (split, index, record)) in enumerate(zip(positions, images, strict=True)):
         draw = np.random.Generator(np.random.Philox(key=[recipe.seed, position])) if recipe.train else None
-        opened = array_records.open_image(recipe.found, split, index, record[recipe.found.image])
+        opened = array_records.open_image(recipe.tfds_set, split, index, record[recipe.tfds_set.image])
         image[row] = crop_image(opened, size=recipe.size, crop=recipe.crop, flip=recipe.flip, draw=draw)
-        label[row] = array_records.check_label(recipe.found, split, index, record[recipe.found.label])
+        label[row] = array_records.check_label(recipe.tfds_set, split, index, record[recipe.tfds_set.label])
     real = [recipe.train or position < recipe.n for position in positions]
     return Batch(image, label, np.array(real, np.float32))
 
@@ -191,18 +191,18 @@ def _index(recipe: _Recipe, position: int) -> int:
 
 def _read(recipe: _Recipe, indices: list[int]) -> list[tuple[str, int, Any]]:
     """Return (split, index in it, record) of some images, each split's in one go: reading them singly costs more."""
-    found: list[Any] = [None] * len(indices)
+    records: list[Any] = [None] * len(indices)
     first = 0
     for part, source in zip(recipe.parts, recipe.sources, strict=True):
         last = first + part.stop - part.start
         rows = [row for row, index in enumerate(indices) if first <= index < last]
         wanted = [indices[row] - first + part.start for row in rows]
         if wanted:
-            read = array_records.read_records(recipe.found, part.split, source, wanted)
+            read = array_records.read_records(recipe.tfds_set, part.split, source, wanted)
             for row, index, record in zip(rows, wanted, read, strict=True):
-                found[row] = (part.split, index, record)
+                records[row] = (part.split, index, record)
         first = last
-    return found
+    return records
 
 
 @functools.lru_cache(maxsize=2)

@@ -117,26 +117,26 @@ def _grid(regularizations: Any) -> jax.typing.ArrayLike:
 
 @functools.partial(jax.jit, static_argnames=("value_fn", "line_search", "force_decrease", "sharded", "kinds"))
 def _extrapolate(history, grid, data, *, value_fn, line_search, force_decrease, sharded, kinds):
-    found = sequences.unpack(history, False, sharded)
-    columns = extrapolation.columns(found, kinds)
-    reduced = extrapolation_weights.reduced(columns, found.mask)
-    candidates = jax.vmap(lambda r: extrapolation_weights.solve(columns, found.mask, reduced, r))(grid)
+    iterates = sequences.unpack(history, False, sharded)
+    columns = extrapolation.columns(iterates, kinds)
+    reduced = extrapolation_weights.reduced(columns, iterates.mask)
+    candidates = jax.vmap(lambda r: extrapolation_weights.solve(columns, iterates.mask, reduced, r))(grid)
     value_of = functools.partial(_value, value_fn, lax.stop_gradient(data))
 
     def candidate(weights):
-        return extrapolation.in_their_range(sequences.combine(found, weights, 1), found, kinds)
+        return extrapolation.in_their_range(sequences.combine(iterates, weights, 1), iterates, kinds)
 
     values = lax.map(lambda c: value_of(candidate(c)), candidates)
     best = jnp.argmin(values)
     params, value = candidate(candidates[best]), values[best]
-    newest = sequences.pick(found, found.newest)
+    newest = sequences.pick(iterates, iterates.newest)
     if force_decrease:
         value_newest = value_of(newest)
         better = jnp.isfinite(value) & (value <= value_newest)
         params = jax.tree.map(lambda x, y: jnp.where(better, x, y), params, newest)
         value = jnp.minimum(value, value_newest)
     if line_search:
-        params = _line_search(value_of, sequences.pick(found, found.oldest), params, value, kinds)
+        params = _line_search(value_of, sequences.pick(iterates, iterates.oldest), params, value, kinds)
     finite = jnp.all(jnp.isfinite(reduced)) & extrapolation.all_finite(params)
     return jax.tree.map(lambda x, y: jnp.where(finite, x, y), params, newest), finite
 

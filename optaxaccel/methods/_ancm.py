@@ -180,15 +180,15 @@ def ancm(
         searches = begins
         if gradient_threshold is not None:
             searches &= trees.norm(updates) < contract.at_step(gradient_threshold, state.count)
-        found = jax.lax.cond(searches, search, lambda: no_descent(params))
-        jumps = found.num_jumps > 0
+        descent = jax.lax.cond(searches, search, lambda: no_descent(params))
+        jumps = descent.num_jumps > 0
         # x_hat is the point after the jumps, or the present one; y starts there.
-        round_start = trees.where(begins, trees.add_scaled(params, 1.0, found.displacement), state.round_start)
+        round_start = trees.where(begins, trees.add_scaled(params, 1.0, descent.displacement), state.round_start)
         lead = trees.where(begins, trees.zeros_like(state.lead), state.lead)
         pulled = _pulled(updates, params, round_start, contract.at_step(proximal_weight, state.count))
         gamma, beta = (contract.at_step(number, state.count) for number in (learning_rate, momentum))
         moved, lead = step_ahead(pulled, lead, gamma, beta, finite & ~jumps)
-        moved = trees.where(jumps, found.displacement, trees.cast_like(moved, params))
+        moved = trees.where(jumps, descent.displacement, trees.cast_like(moved, params))
 
         steps_made = jnp.where(begins, 1 - jumps.astype(jnp.int32), state.position)
         ends = finite & (steps_made == period)
@@ -199,9 +199,9 @@ def ancm(
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             position=jnp.where(finite, position, state.position),
             num_searches=state.num_searches + searches.astype(jnp.int32),
-            num_jumps=state.num_jumps + found.num_jumps,
-            num_attempts=state.num_attempts + found.num_attempts,
-            eigenvalue=jnp.where(searches, found.eigenvalue, state.eigenvalue),
+            num_jumps=state.num_jumps + descent.num_jumps,
+            num_attempts=state.num_attempts + descent.num_attempts,
+            eigenvalue=jnp.where(searches, descent.eigenvalue, state.eigenvalue),
             round_move=round_move,
             round_start=round_start,
             lead=lead,

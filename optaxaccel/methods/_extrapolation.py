@@ -172,8 +172,8 @@ def _check(regularization: jax.typing.ArrayLike) -> None:
 
 @functools.partial(jax.jit, static_argnames=("relative", "iterate", "stacked", "sharded", "kinds"))
 def _extrapolate(history, statistics, regularization, *, relative, iterate, stacked, sharded, kinds):
-    found = sequences.unpack(history, stacked, sharded)
-    weights = _weights(found, kinds[0], regularization, relative)
+    iterates = sequences.unpack(history, stacked, sharded)
+    weights = _weights(iterates, kinds[0], regularization, relative)
     finite = jnp.all(jnp.isfinite(weights))
     combined = []
     for part, kind in zip((history, statistics), kinds, strict=True):
@@ -191,22 +191,22 @@ def _extrapolate(history, statistics, regularization, *, relative, iterate, stac
 
 @functools.partial(jax.jit, static_argnames=("relative", "stacked", "sharded", "kinds"))
 def _extrapolation_weights(history, regularization, *, relative, stacked, sharded, kinds):
-    found = sequences.unpack(history, stacked, sharded)
-    weights = _weights(found, kinds, regularization, relative)[found.order[:-1]]
+    iterates = sequences.unpack(history, stacked, sharded)
+    weights = _weights(iterates, kinds, regularization, relative)[iterates.order[:-1]]
     finite = jnp.all(jnp.isfinite(weights))
     return jnp.where(finite, weights, jnp.zeros_like(weights).at[-1].set(1.0)), finite
 
 
 def _weights(
-    found: sequences.Iterates, kinds: tuple[str, ...], regularization: jax.typing.ArrayLike, relative: bool
+    iterates: sequences.Iterates, kinds: tuple[str, ...], regularization: jax.typing.ArrayLike, relative: bool
 ) -> jax.Array:
-    return differentiable.weights(columns(found, kinds), found.mask, regularization, relative)
+    return differentiable.weights(columns(iterates, kinds), iterates.mask, regularization, relative)
 
 
-def columns(found: sequences.Iterates, kinds: tuple[str, ...]) -> list[Leaf]:
+def columns(iterates: sequences.Iterates, kinds: tuple[str, ...]) -> list[Leaf]:
     """Return the differences of the weights, without statistics."""
-    weigh = [leaf for leaf, kind in zip(found.leaves, kinds, strict=True) if kind == leaf_kinds.WEIGHT]
-    return sequences.columns_of(found._replace(leaves=weigh))
+    weigh = [leaf for leaf, kind in zip(iterates.leaves, kinds, strict=True) if kind == leaf_kinds.WEIGHT]
+    return sequences.columns_of(iterates._replace(leaves=weigh))
 
 
 def all_finite(tree: Tree) -> jax.Array:
@@ -219,11 +219,11 @@ def _where(finite: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(finite, x, y) if jnp.issubdtype(x.dtype, jnp.inexact) else y
 
 
-def in_their_range(tree: Tree, found: sequences.Iterates, kinds: tuple[str, ...]) -> Tree:
+def in_their_range(tree: Tree, iterates: sequences.Iterates, kinds: tuple[str, ...]) -> Tree:
     """Clip variances at their least and largest values in the history: weights may be negative, or above 1."""
     leaves, structure = jax.tree.flatten(tree)
     for k, kind in enumerate(kinds):
         if kind == leaf_kinds.VARIANCE and jnp.isrealobj(leaves[k]):
-            least, largest = sequences.bounds(found, k)
+            least, largest = sequences.bounds(iterates, k)
             leaves[k] = jnp.clip(leaves[k], least, largest)
     return jax.tree.unflatten(structure, leaves)

@@ -179,21 +179,21 @@ def gose(
 
         due = finite & (state.count % check_every == 0)
         searches = jax.lax.cond(due, gradient_is_small, lambda: jnp.zeros((), bool))
-        found = jax.lax.cond(searches, search, lambda: no_descent(params))
-        jumps = found.num_jumps > 0
+        descent = jax.lax.cond(searches, search, lambda: no_descent(params))
+        jumps = descent.num_jumps > 0
         moved, base_state = base.update(updates, state.base_state, params, **given)
         # An injected float32 momentum turns optax.trace's bfloat16 buffer into float32; a state keeps its types.
         base_state = jax.tree.map(
             lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state
         )
-        restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, found.displacement))
-        moved = trees.where(jumps, found.displacement, trees.cast_like(moved, params))
+        restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, descent.displacement))
+        moved = trees.where(jumps, descent.displacement, trees.cast_like(moved, params))
         return trees.where(finite, moved, trees.zeros_like(params)), GoseState(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             num_searches=state.num_searches + searches.astype(jnp.int32),
-            num_jumps=state.num_jumps + found.num_jumps,
-            eigenvalue=jnp.where(searches, found.eigenvalue, state.eigenvalue),
+            num_jumps=state.num_jumps + descent.num_jumps,
+            eigenvalue=jnp.where(searches, descent.eigenvalue, state.eigenvalue),
             gradient_mean=mean,
             base_state=trees.where(finite, _chosen(jumps, restarted, base_state), state.base_state),
         )

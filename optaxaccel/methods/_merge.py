@@ -108,8 +108,8 @@ def _rows(weights: Any, history: Any, number: int, **about: Any) -> Any:
             contract.check_choice("weights", weights, (*by_order.KINDS, "rna", *by_loss.CHOICES))
         kind: Any = weights
         counts = range(1, number + 1) if isinstance(history, History) else (number,)
-        found = [by_order.merge_weights(kind, count, **about) for count in counts]
-        return np.stack([np.pad(row, (number - len(row), 0)) for row in found])
+        by_count = [by_order.merge_weights(kind, count, **about) for count in counts]
+        return np.stack([np.pad(row, (number - len(row), 0)) for row in by_count])
     if isinstance(history, History) and not isinstance(history.count, Tracer):
         number = min(number, int(history.count))
     if np.shape(weights) != (number,):
@@ -127,9 +127,9 @@ def _rows(weights: Any, history: Any, number: int, **about: Any) -> Any:
 def _check_sum(weights: Any) -> None:
     if isinstance(weights, Tracer) or any(isinstance(weight, Tracer) for weight in jax.tree.leaves(weights)):
         return
-    found = np.asarray(weights, float)
-    if not abs(found.sum() - 1.0) <= 1e-5 * max(1.0, np.abs(found).sum()):  # NaN does not hold either
+    numbers = np.asarray(weights, float)
+    if not abs(numbers.sum() - 1.0) <= 1e-5 * max(1.0, np.abs(numbers).sum()):  # NaN does not hold either
         raise ValueError(
-            f"weights sum to {found.sum():.6g}, but the parameters would be scaled by another sum than 1. Pass "
+            f"weights sum to {numbers.sum():.6g}, but the parameters would be scaled by another sum than 1. Pass "
             "weights / weights.sum()."
         )

@@ -148,9 +148,9 @@ def by_order(count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 def extrapolation(trees: Sequence[Tree], regularization: float) -> np.ndarray:
     """Return the weights of an extrapolation as those of the trees themselves: the oldest has none."""
-    found = _extrapolation.extrapolation_weights(trees, regularization=regularization)
-    found = np.asarray(found, float)
-    return np.concatenate([[0.0], found / found.sum()])
+    weights = _extrapolation.extrapolation_weights(trees, regularization=regularization)
+    weights = np.asarray(weights, float)
+    return np.concatenate([[0.0], weights / weights.sum()])
 
 
 def number_of(value: Any) -> float:

@@ -88,11 +88,11 @@ def merge_weights(
     if kind == "mean":
         return np.full(count, 1.0 / count)
     if kind == "ema":
-        found = (1.0 - decay) * float(decay) ** np.arange(count - 1, -1, -1.0)
+        weights = (1.0 - decay) * float(decay) ** np.arange(count - 1, -1, -1.0)
         if debias:
-            return found / (1.0 - float(decay) ** count)
-        found[0] = float(decay) ** (count - 1)
-        return found
+            return weights / (1.0 - float(decay) ** count)
+        weights[0] = float(decay) ** (count - 1)
+        return weights
     return _decayed(SHAPES[kind], count, points)
 
 
@@ -107,10 +107,10 @@ def _decayed(shape: Callable[[np.ndarray], np.ndarray], count: int, points: str)
     number = np.arange(1.0, count)
     times = {"inside": number / count, "from_zero": (number - 1) / updates, "to_one": number / updates}[points]
     factors = np.broadcast_to(np.asarray(shape(times), float), (updates,))
-    found = -np.diff(factors, prepend=1.0, append=0.0)
-    if not np.all(found >= -1e-12):
+    weights = -np.diff(factors, prepend=1.0, append=0.0)
+    if not np.all(weights >= -1e-12):
         raise ValueError(
             f"The decay gives the factors {factors.tolist()} to successive updates, but those of a decay fall from at "
             "most 1 to at least 0; other weights would be negative. Pass a function such as lambda t: 1 - t**2."
         )
-    return np.maximum(found, 0.0)
+    return np.maximum(weights, 0.0)

@@ -65,8 +65,8 @@ def lanczos(num_steps: int = 16) -> Finder:
       >>> import jax, jax.numpy as jnp, optaxaccel
       >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
       >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> found = optaxaccel.lanczos().find(saddle, origin, jax.random.key(0))
-      >>> round(float(found.eigenvalue), 5), round(abs(float(found.vector["y"])), 5)
+      >>> lowest = optaxaccel.lanczos().find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
       (-1.0, 1.0)
 
     References:
@@ -114,8 +114,8 @@ def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: 
       >>> import jax, jax.numpy as jnp, optaxaccel
       >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
       >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> found = optaxaccel.shifted_power(epochs=8, inner=16).find(saddle, origin, jax.random.key(0))
-      >>> round(float(found.eigenvalue), 5), round(abs(float(found.vector["y"])), 5)
+      >>> lowest = optaxaccel.shifted_power(epochs=8, inner=16).find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
       (-1.0, 1.0)
 
     References:
@@ -176,8 +176,8 @@ def neon2(num_steps: int = 64, *, radius: float = 1e-3, rate: float = 0.1) -> Fi
       >>> import jax, jax.numpy as jnp, optaxaccel
       >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
       >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> found = optaxaccel.neon2().find(saddle, origin, jax.random.key(0))
-      >>> round(float(found.eigenvalue), 4), round(abs(float(found.vector["y"])), 4)
+      >>> lowest = optaxaccel.neon2().find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 4), round(abs(float(lowest.vector["y"])), 4)
       (-1.0, 1.0)
 
     References:
@@ -254,8 +254,8 @@ def negative_curvature(
 
     Example:
       >>> import jax.numpy as jnp, optaxaccel
-      >>> found = optaxaccel.negative_curvature(lambda p: p[0] * p[1], jnp.zeros(2))
-      >>> round(float(found.eigenvalue), 5), [round(abs(float(v)), 3) for v in found.vector]
+      >>> lowest = optaxaccel.negative_curvature(lambda p: p[0] * p[1], jnp.zeros(2))
+      >>> round(float(lowest.eigenvalue), 5), [round(abs(float(v)), 3) for v in lowest.vector]
       (-1.0, [0.707, 0.707])
 
     Costs:

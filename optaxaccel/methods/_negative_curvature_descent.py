@@ -165,12 +165,12 @@ def negative_curvature_descent(
         def search():
             key = jax.random.fold_in(jax.random.key(seed), state.count)
             flat = contract.at_step(curvature_threshold, state.count)
-            found = descend(loss, params, key, finder, step_length, flat, max_steps)
+            descent = descend(loss, params, key, finder, step_length, flat, max_steps)
             count = optax.safe_increment(state.count)
-            num_jumps = state.num_jumps + found.num_jumps
-            new = state._replace(count=count, num_jumps=num_jumps, eigenvalue=found.eigenvalue, residual=found.residual)
-            new = new._replace(num_attempts=state.num_attempts + found.num_attempts)
-            return found.displacement, new
+            new = state._replace(count=count, eigenvalue=descent.eigenvalue, residual=descent.residual)
+            new = new._replace(num_jumps=state.num_jumps + descent.num_jumps)
+            new = new._replace(num_attempts=state.num_attempts + descent.num_attempts)
+            return descent.displacement, new
 
         def hold():
             new = state._replace(notfinite_count=optax.safe_increment(state.notfinite_count))
@@ -220,19 +220,19 @@ def descend(
         so_far, _ = carry
         search_key, sign_key = jax.random.split(jax.random.fold_in(key, so_far.num_jumps))
         here = trees.add_scaled(start, 1.0, so_far.displacement)
-        found = finder.find(packed_loss, here, search_key)
+        lowest = finder.find(packed_loss, here, search_key)
         value, gradient = jax.value_and_grad(packed_loss)(here)
-        length = step_length(found.eigenvalue) * _sign(gradient, found.vector, sign_key)
-        displacement = trees.add_scaled(so_far.displacement, -length, found.vector)
+        length = step_length(lowest.eigenvalue) * _sign(gradient, lowest.vector, sign_key)
+        displacement = trees.add_scaled(so_far.displacement, -length, lowest.vector)
         pays = packed_loss(trees.add_scaled(start, 1.0, displacement)) < value
-        certain = found.residual < 0.5 * jnp.abs(found.eigenvalue)
-        jumps = (found.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
+        certain = lowest.residual < 0.5 * jnp.abs(lowest.eigenvalue)
+        jumps = (lowest.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
         jumps = compiler.decided(jumps, dtype)
         return Descent(
             trees.where(jumps, displacement, so_far.displacement),
             so_far.num_jumps + jumps.astype(jnp.int32),
-            found.eigenvalue.astype(dtype),
-            found.residual.astype(dtype),
+            lowest.eigenvalue.astype(dtype),
+            lowest.residual.astype(dtype),
             so_far.num_attempts + 1,
         ), jumps
 
@@ -240,10 +240,10 @@ def descend(
         so_far, jumped = carry
         return jumped & (so_far.num_jumps < max_steps)
 
-    found = jax.lax.while_loop(goes_on, attempt, (no_descent(start), jnp.ones((), bool)))[0]
-    found = found._replace(displacement=unpack(found.displacement))
+    descent = jax.lax.while_loop(goes_on, attempt, (no_descent(start), jnp.ones((), bool)))[0]
+    descent = descent._replace(displacement=unpack(descent.displacement))
     return forward_only(
-        found,
+        descent,
         "A search for negative curvature goes on until nothing is found, so it has no derivative in reverse mode. Use "
         "forward mode, jax.jvp or jax.jacfwd, or put jax.lax.stop_gradient around what update is given.",
     )

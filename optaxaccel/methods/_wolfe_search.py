@@ -193,24 +193,24 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
     descends = finite & (slope < 0)
     trial = 2.02 * (value - before) / jnp.where(descends, slope, -1.0)
     first = jnp.where(trial > 0, jnp.minimum(trial, 1.0), 1.0)
-    found = search(
+    outcome = search(
         rule, evaluate, (value, slope, (grad, state.aux)), first, max_evaluations=max_evaluations, needed=descends
     )
-    accepted = found.verdict == int(Verdict.ACCEPTED)
-    spent = found.verdict == int(Verdict.SEARCHING)
+    accepted = outcome.verdict == int(Verdict.ACCEPTED)
+    spent = outcome.verdict == int(Verdict.SEARCHING)
     status = jnp.where(accepted, int(SearchStatus.RUNNING), int(SearchStatus.PRECISION_LOSS))
     status = jnp.where(spent, int(SearchStatus.LIMIT), status)
     status = jnp.where(descends, status, int(SearchStatus.NO_DESCENT))
     status = jnp.where(finite & (size == 0), int(SearchStatus.CONVERGED), status)
-    moved = jax.tree.map(lambda d: jnp.where(found.step > 0, found.step * d, 0.0), updates)
-    gradient, kept_aux = found.payload
+    moved = jax.tree.map(lambda d: jnp.where(outcome.step > 0, outcome.step * d, 0.0), updates)
+    gradient, kept_aux = outcome.payload
     new = WolfeSearchState(
         count=state.count + 1,
         notfinite_count=state.notfinite_count,
-        evaluations=state.evaluations + found.evaluations,
-        step_size=found.step,
+        evaluations=state.evaluations + outcome.evaluations,
+        step_size=outcome.step,
         status=status.astype(jnp.int32),
-        value=found.value,
+        value=outcome.value,
         grad=gradient,
         last_value=value,
         aux=kept_aux,

@@ -101,19 +101,19 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         first = jnp.where(steepest | (state.search.count == 0), jnp.minimum(1.0, 1.0 / length), 1.0)
         descends = along < 0
         start = value, along.astype(value.dtype), trees.cast_like(updates, state.search.grad)
-        found = search(rule, evaluate, start, first.astype(value.dtype), max_evaluations=60, needed=descends)
+        outcome = search(rule, evaluate, start, first.astype(value.dtype), max_evaluations=60, needed=descends)
         new = state._replace(
             last_params=x,
             last_gradient=g,
             last_free=free.astype(x.dtype),
             memory=memory,
-            search=_told(state, found, value),
+            search=_search_state(state, outcome, value),
         )
         finite = contract.step_is_finite(g, value)
         held = state._replace(search=state.search._replace(notfinite_count=state.search.notfinite_count + 1))
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, held)
-        moved = jnp.where(finite, project(x + found.step.astype(x.dtype) * direction, state) - x, 0.0)
-        return flat.unflatten(jnp.where(found.step > 0, moved, 0.0), params), new
+        moved = jnp.where(finite, project(x + outcome.step.astype(x.dtype) * direction, state) - x, 0.0)
+        return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -170,14 +170,14 @@ def _along_arc(loss, params, x, g, direction, state: BoxState):
     return evaluate
 
 
-def _told(state: BoxState, found: Any, value: jax.Array) -> WolfeSearchState:
-    accepted = found.verdict == int(Verdict.ACCEPTED)
+def _search_state(state: BoxState, outcome: Any, value: jax.Array) -> WolfeSearchState:
+    accepted = outcome.verdict == int(Verdict.ACCEPTED)
     return state.search._replace(
         count=state.search.count + 1,
-        evaluations=state.search.evaluations + found.evaluations,
-        step_size=found.step,
+        evaluations=state.search.evaluations + outcome.evaluations,
+        step_size=outcome.step,
         status=jnp.where(accepted, int(SearchStatus.RUNNING), int(SearchStatus.PRECISION_LOSS)).astype(jnp.int32),
-        value=found.value,
-        grad=found.payload,
+        value=outcome.value,
+        grad=outcome.payload,
         last_value=value,
     )

@@ -49,12 +49,12 @@ class Given(NamedTuple):
         """Return the results with the newest of all leaves that are not averaged, in the types that were given."""
         if self.traced:
             return params, statistics
-        found = []
+        restored = []
         for result, original, kind in zip((params, statistics), self.originals, self.kinds, strict=True):
             leaves, structure = jax.tree.flatten(result)
             rows = [None] * len(leaves) if original is None else self._newest(original)
-            found.append(jax.tree.unflatten(structure, map(_restored, leaves, rows, kind)))
-        return found[0], found[1]
+            restored.append(jax.tree.unflatten(structure, map(_restored, leaves, rows, kind)))
+        return restored[0], restored[1]
 
     def refuse_unless(self, finite: jax.Array) -> None:
         """Raise ValueError unless everything is finite, and name what is not."""
@@ -141,15 +141,15 @@ def _without_newest(history: Any, kinds: tuple[str, ...], stacked: bool) -> Any:
     if history is None or isinstance(history, History):
         return history
     trees = [history] if stacked else history
-    found = []
+    weighed = []
     for tree in trees:
         leaves, structure = jax.tree.flatten(tree)
         leaves = [
             leaf if kind != leaf_kinds.NEWEST else np.zeros(np.shape(leaf)[:1] if stacked else (), np.int8)
             for leaf, kind in zip(leaves, kinds, strict=True)
         ]
-        found.append(jax.tree.unflatten(structure, leaves))
-    return found[0] if stacked else found
+        weighed.append(jax.tree.unflatten(structure, leaves))
+    return weighed[0] if stacked else weighed
 
 
 def _restored(result: jax.Array, newest: Any, kind: str) -> Any:

@@ -89,15 +89,15 @@ def _telling(node: Any, params: optax.Params) -> Iterator[Any]:
     chained = isinstance(node, (list, OrderedDict)) or type(node) is tuple
     entries = list(node.values()) if isinstance(node, OrderedDict) else list(node) if chained else _children(node)
     for place, entry in enumerate(entries):
-        found = list(_telling(entry, params))
-        if found and chained:
+        inside = list(_telling(entry, params))
+        if inside and chained:
             behind = [later for later in entries[place + 1 :] if not isinstance(later, _LOOK_ON)]
             if behind:
                 names = ", ".join(sorted({type(later).__name__ for later in behind}))
-                _refuse(found[0], f"what is behind it in a chain ({names}) may have changed that update")
-        elif found and hasattr(type(node), "_fields") and not (isinstance(node, _HAND_ON) or _wraps(node)):
-            _refuse(found[0], f"the wrapper around it ({type(node).__name__}) may have changed that update")
-        yield from found
+                _refuse(inside[0], f"what is behind it in a chain ({names}) may have changed that update")
+        elif inside and hasattr(type(node), "_fields") and not (isinstance(node, _HAND_ON) or _wraps(node)):
+            _refuse(inside[0], f"the wrapper around it ({type(node).__name__}) may have changed that update")
+        yield from inside
 
 
 def _refuse(state: Any, reason: str) -> NoReturn:

@@ -39,8 +39,8 @@ def of(history: Any, rows: jax.typing.ArrayLike, *, statistics: Any = None, stac
 
 @functools.partial(jax.jit, static_argnames=("stacked", "sharded", "kinds"))
 def _combined(history, statistics, rows, *, stacked, sharded, kinds):
-    found = sequences.unpack(history, stacked, sharded)
-    weights, finite, combined = jnp.asarray(rows[-1], found.mask.dtype), jnp.asarray(True), []
+    iterates = sequences.unpack(history, stacked, sharded)
+    weights, finite, combined = jnp.asarray(rows[-1], iterates.mask.dtype), jnp.asarray(True), []
     if isinstance(history, History):
         order, filled = ring.order(history)
         row = jnp.asarray(rows[jnp.clip(history.count, 1, rows.shape[0]) - 1], weights.dtype)

@@ -54,7 +54,7 @@ def card_of(name: str) -> ModelCard:
     """
     if ":" in str(name):
         if name not in _OWN:
-            _OWN[name] = _own.found(name)
+            _OWN[name] = _own.network_at(name)
         return ModelCard(name, name, "", (1, 1, 1), 1, 0)
     return lookup("model", name, MODELS)
 

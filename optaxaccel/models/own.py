@@ -17,7 +17,7 @@ _LINES = (
 )
 
 
-def found(place: str) -> Callable[..., Any]:
+def network_at(place: str) -> Callable[..., Any]:
     """Return what "my_module:Network" or "my_file.py:Network" names.
 
     Raises:

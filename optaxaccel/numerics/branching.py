@@ -55,8 +55,8 @@ def forward_only(tree: Any, why: str) -> Any:
 
     leaves, structure = jax.tree.flatten(tree)
     inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-    found = iter(same([leaf for leaf, real in zip(leaves, inexact, strict=True) if real]))
-    return jax.tree.unflatten(structure, [next(found) if real else x for x, real in zip(leaves, inexact, strict=True)])
+    copies = iter(same([leaf for leaf, real in zip(leaves, inexact, strict=True) if real]))
+    return jax.tree.unflatten(structure, [next(copies) if real else x for x, real in zip(leaves, inexact, strict=True)])
 
 
 def _refuse_to_transpose(cotangent: Any, leaf: Any, *, why: str) -> Any:

@@ -54,21 +54,21 @@ def prepare(leaves: Sequence[Leaf], dtype: np.dtype) -> list[Leaf]:
     Each loop over a leaf takes long to compile; joining copies no more than what is small. The barriers keep the
     reshaping out of the loops, and the copying free of arithmetic, which would make both slow.
     """
-    found, small = [], []
+    prepared, small = [], []
     for leaf in leaves:
         if leaf.sharded:
-            found.append(leaf)
+            prepared.append(leaf)
         elif leaf.size >= SMALL:
             rows, minus = compiler.stored((_flat(leaf.rows), _flat(leaf.minus)))
-            found.append(leaf._replace(rows=rows, minus=minus))
+            prepared.append(leaf._replace(rows=rows, minus=minus))
         else:
             small.append(leaf)
     if small:
         pieces = jax.tree.map(lambda x: fetch(x, dtype), [(_flat(leaf.rows), _flat(leaf.minus)) for leaf in small])
         pieces = compiler.stored(pieces)
         rows, minus = compiler.stored(jax.tree.map(lambda *x: jnp.concatenate(x, axis=-1), *pieces))
-        found.append(Leaf(rows, small[0].columns, minus))
-    return found
+        prepared.append(Leaf(rows, small[0].columns, minus))
+    return prepared
 
 
 def _flat(rows: Any) -> Any:

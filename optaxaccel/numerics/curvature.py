@@ -173,8 +173,8 @@ def lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool 
     if host_driven:
         return _lanczos(product, start, num_steps, host_driven=True)
     pack, unpack = packing(start)
-    found = _lanczos(lambda vector: pack(product(unpack(vector))), pack(start), num_steps, host_driven=False)
-    return found._replace(vector=unpack(found.vector))
+    lowest = _lanczos(lambda vector: pack(product(unpack(vector))), pack(start), num_steps, host_driven=False)
+    return lowest._replace(vector=unpack(lowest.vector))
 
 
 def _lanczos(product: Product, start: Tree, num_steps: int, *, host_driven: bool) -> EigenPair:

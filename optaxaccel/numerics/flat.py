@@ -30,19 +30,19 @@ def flatten(tree: Tree) -> jax.Array:
 def unflatten(vector: jax.Array, like: Tree) -> Tree:
     """Cut a vector into a tree with the shapes, dtypes and shardings of `like`."""
     leaves, structure = jax.tree.flatten(like)
-    found, begin = [], 0
+    placed, offset = [], 0
 
     def take(shape: tuple[int, ...]) -> jax.Array:
-        nonlocal begin
+        nonlocal offset
         size = int(np.prod(shape))
-        begin += size
-        return vector[begin - size : begin].reshape(shape)
+        offset += size
+        return vector[offset - size : offset].reshape(shape)
 
     for leaf in leaves:
         shape = np.shape(leaf)
         part = jax.lax.complex(take(shape), take(shape)) if _is_complex(leaf) else take(shape)
-        found.append(_placed(part.astype(leaf_dtype(leaf)), leaf))
-    return jax.tree.unflatten(structure, found)
+        placed.append(_placed(part.astype(leaf_dtype(leaf)), leaf))
+    return jax.tree.unflatten(structure, placed)
 
 
 def flattening(like: Tree) -> tuple[Callable[[Tree], jax.Array], Callable[[jax.Array], Tree]]:

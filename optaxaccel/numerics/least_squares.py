@@ -85,13 +85,13 @@ def solve(
       regularization: lambda, at least 0.
       relative: whether lambda is in units of the largest eigenvalue of T'T, by which T'T is divided first.
     """
-    singular, _ = found = spectrum(reduced, mask)
+    singular, _ = decomposition = spectrum(reduced, mask)
     # Always in units of the largest one, or what the sum of z is compared with would depend on the scale of R.
     largest = jnp.where(singular[0] > 0, singular[0], 1)
     ridge = jnp.asarray(regularization, reduced.dtype)
     if not relative:
         ridge = ridge / largest / largest
-    z = mask * divide(found._replace(singular=singular / largest), ridge, mask)
+    z = mask * divide(decomposition._replace(singular=singular / largest), ridge, mask)
     total = jnp.sum(z)
     mean = mask / jnp.maximum(jnp.sum(mask), 1)
     return jnp.where(jnp.abs(total) < 1e-10, mean, z / total)
@@ -114,10 +114,10 @@ def spectrum(reduced: jax.Array, mask: jax.Array) -> Spectrum:
     return Spectrum(singular, right)
 
 
-def divide(found: Spectrum, ridge: jax.typing.ArrayLike, side: jax.Array) -> jax.Array:
+def divide(decomposition: Spectrum, ridge: jax.typing.ArrayLike, side: jax.Array) -> jax.Array:
     """Return (T'T + ridge I)^(-1) side."""
     eps = jnp.finfo(side.dtype).eps
     # The floor only matters without a ridge: a singular value of exactly 0 would give 0 / 0.
-    floor = (eps * found.singular[0]) ** 2
-    damped = jnp.maximum(found.singular**2 + ridge, jnp.where(floor > 0, floor, jnp.finfo(side.dtype).tiny))
-    return ((found.right @ side) / damped) @ found.right
+    floor = (eps * decomposition.singular[0]) ** 2
+    damped = jnp.maximum(decomposition.singular**2 + ridge, jnp.where(floor > 0, floor, jnp.finfo(side.dtype).tiny))
+    return ((decomposition.right @ side) / damped) @ decomposition.right

@@ -24,17 +24,17 @@ def packing(like: Tree) -> tuple[Callable[[Tree], Tree], Callable[[Tree], Tree]]
         groups.setdefault(k if may_be_sharded(leaf) else leaf.dtype, []).append(k)
 
     def pack(tree: Tree) -> Tree:
-        found = jax.tree.leaves(tree)
-        return [found[g[0]] if len(g) == 1 else jnp.concatenate([found[k].ravel() for k in g]) for g in groups.values()]
+        own = jax.tree.leaves(tree)
+        return [own[g[0]] if len(g) == 1 else jnp.concatenate([own[k].ravel() for k in g]) for g in groups.values()]
 
     def unpack(packed: Tree) -> Tree:
-        found = list(leaves)
+        unpacked = list(leaves)
         packed = compiler.stored(packed)
         for vector, group in zip(packed, groups.values(), strict=True):
             cuts = list(itertools.accumulate(leaves[k].size for k in group))[:-1]
             parts = [vector] if len(group) == 1 else jnp.split(vector, cuts)
             for k, part in zip(group, parts, strict=True):
-                found[k] = part.reshape(shapes[k])
-        return jax.tree.unflatten(structure, found)
+                unpacked[k] = part.reshape(shapes[k])
+        return jax.tree.unflatten(structure, unpacked)
 
     return pack, unpack

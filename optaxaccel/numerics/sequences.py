@@ -71,10 +71,10 @@ def _check_alike(name: str, history: Sequence[Tree], call: str) -> None:
                 f"{name}[{k}] has the structure {jax.tree.structure(tree)}, {name}[-1] has {structure}. Only trees of "
                 f"one model can be combined. {call} with params alone, without optimiser states."
             )
-        found = list(map(np.shape, jax.tree.leaves(tree)))
-        if found != shapes:
+        own = list(map(np.shape, jax.tree.leaves(tree)))
+        if own != shapes:
             raise ValueError(
-                f"{name}[{k}] has leaves of the shapes {found}, {name}[-1] of {shapes}. Only trees of one model can be "
+                f"{name}[{k}] has leaves of the shapes {own}, {name}[-1] of {shapes}. Only trees of one model can be "
                 f"combined. {call}."
             )
 
@@ -106,8 +106,8 @@ def unpack(history: Any, stacked: bool, sharded: tuple[bool, ...]) -> Iterates:
             leaves = [tuple(map(jnp.asarray, rows)) for rows in zip(*map(jax.tree.leaves, history), strict=True)]
         order, oldest, exists = np.arange(number), 0, np.ones(number - 1)
         newest = number - 1
-    found = [Leaf(rows, columns, sharded=split) for rows, split in zip(leaves, sharded, strict=True)]
-    return Iterates(found, structure, jnp.asarray(exists, _dtype(found)), order, oldest, newest)
+    unpacked = [Leaf(rows, columns, sharded=split) for rows, split in zip(leaves, sharded, strict=True)]
+    return Iterates(unpacked, structure, jnp.asarray(exists, _dtype(unpacked)), order, oldest, newest)
 
 
 def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, length: int) -> Iterates:
@@ -122,9 +122,9 @@ def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, len
     """
     leaves, structure = jax.tree.flatten(ends)
     rows = zip(leaves, jax.tree.leaves(starts), strict=True)
-    found = [Leaf(end, "rows", minus=start, sharded=may_be_sharded(end)) for end, start in rows]
+    residuals = [Leaf(end, "rows", minus=start, sharded=may_be_sharded(end)) for end, start in rows]
     order = (newest + 1 + jnp.arange(length)) % length
-    return Iterates(found, structure, (jnp.arange(length) < filled).astype(_dtype(found)), order, 0, newest)
+    return Iterates(residuals, structure, (jnp.arange(length) < filled).astype(_dtype(residuals)), order, 0, newest)
 
 
 def _dtype(leaves: list[Leaf]) -> np.dtype:
@@ -135,14 +135,14 @@ def _dtype(leaves: list[Leaf]) -> np.dtype:
 
 def columns_of(iterates: Iterates) -> list[Leaf]:
     """Return the leaves that make up the columns of R: not integers, and real and imaginary parts apart."""
-    found = []
+    columns = []
     for leaf in iterates.leaves:
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             parts = [jax.tree.map(part, (leaf.rows, leaf.minus)) for part in (jnp.real, jnp.imag)]
-            found += [leaf._replace(rows=rows, minus=minus) for rows, minus in parts]
+            columns += [leaf._replace(rows=rows, minus=minus) for rows, minus in parts]
         elif jnp.issubdtype(leaf.dtype, jnp.inexact):
-            found.append(leaf)
-    return found
+            columns.append(leaf)
+    return columns
 
 
 def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:

@@ -28,22 +28,22 @@ class Problem(NamedTuple):
     target: float | None = None
 
 
-Found = Mapping[str, Problem]  # by the experiment's name
+Problems = Mapping[str, Problem]  # by the experiment's name
 
 # --- Ranks ------------------------------------------------------------------------------------------------------------
 
 
-def ranks(found: Found) -> Table:
+def ranks(problems: Problems) -> Table:
     """Return the rank of every contender on every problem: a mean over seeds; and its mean ± error over the problems.
 
     Ranks are taken among the runs of one seed; equal outcomes share their mean rank. A run that diverged or failed is
     behind all others. Contenders whose trajectories are the same everywhere share a row, and count as one.
     """
-    alike = _alike(found)
-    by_problem = {name: _ranks(problem, set(alike)) for name, problem in found.items()}
+    alike = _alike(problems)
+    by_problem = {name: _ranks(problem, set(alike)) for name, problem in problems.items()}
     rows = []
     for label, names in alike.items():
-        each = [by_problem[name].get(label, []) for name in found]
+        each = [by_problem[name].get(label, []) for name in problems]
         overall = estimate(estimate(values).mean for values in each) if all(each) else estimate([])
         texts = [estimate(values).show(1) for values in each]
         rows.append((overall.mean, [", ".join(names), *texts, overall.show(1)]))
@@ -53,7 +53,7 @@ def ranks(found: Found) -> Table:
         "On a problem: mean ± standard error over seeds. Mean rank: ± standard error over the problems. Methods that "
     )
     note += "made the same steps everywhere share a row."
-    return Table(title, ("method", *found, "mean rank"), [row for _, row in rows], tables.WORDS, note)
+    return Table(title, ("method", *problems, "mean rank"), [row for _, row in rows], tables.WORDS, note)
 
 
 def _ranks(problem: Problem, labels: set[str]) -> dict[str, list[float]]:
@@ -73,10 +73,10 @@ def _ranks(problem: Problem, labels: set[str]) -> dict[str, list[float]]:
     return result
 
 
-def _alike(found: Found) -> dict[str, list[str]]:
+def _alike(problems: Problems) -> dict[str, list[str]]:
     """Return the labels by the first one that made the same steps on all problems."""
     runs: dict[str, dict[tuple, Record]] = {}
-    for name, problem in found.items():
+    for name, problem in problems.items():
         for group in groups(problem.records):
             for record in group.members:
                 runs.setdefault(group.label, {})[name, record.start["spec"]["seed"]] = record
@@ -106,7 +106,7 @@ def _near(a: float | None, b: float | None) -> bool:
 # --- Not tuning -------------------------------------------------------------------------------------------------------
 
 
-def not_tuning(found: Found) -> Table:
+def not_tuning(problems: Problems) -> Table:
     """Return what each method reaches at its defaults, at one setting calibrated on other problems, and tuned.
 
     The one setting for a problem is the one that did best on all the OTHERS, and the tuned one the one that did best on
@@ -114,31 +114,31 @@ def not_tuning(found: Found) -> Table:
     which the outcome (share of errors on validation images, or training loss, or oracle calls to a target) exceeds that
     of the best tuned method; over the problems the geometric mean is taken.
     """
-    chosen = {name: _outcomes(problem, "tune") for name, problem in found.items()}
-    scored = {name: _outcomes(problem, "score") for name, problem in found.items()}
-    default = {name: _outcomes(problem, "default") for name, problem in found.items()}
-    labels = [label for label in next(iter(chosen.values())) if all(label in chosen[name] for name in found)]
-    tuned = {name: {label: scored[name][label][_least(chosen[name][label])] for label in labels} for name in found}
-    best = {name: min(tuned[name].values()) for name in found}
+    chosen = {name: _outcomes(problem, "tune") for name, problem in problems.items()}
+    scored = {name: _outcomes(problem, "score") for name, problem in problems.items()}
+    default = {name: _outcomes(problem, "default") for name, problem in problems.items()}
+    labels = [label for label in next(iter(chosen.values())) if all(label in chosen[name] for name in problems)]
+    tuned = {name: {label: scored[name][label][_least(chosen[name][label])] for label in labels} for name in problems}
+    best = {name: min(tuned[name].values()) for name in problems}
     if any(value <= 0 for value in best.values()):
         raise ValueError(f"A best outcome of 0 leaves no factor: {best}. Score that problem by a target.")
     rows = []
     for label in labels:
-        one = {name: scored[name][label].get(_calibrated(chosen, label, name), math.nan) for name in found}
-        plain = [next(iter(default[name].get(label, {}).values()), math.nan) / best[name] for name in found]
-        factors = [one[name] / best[name] for name in found]
-        own = [tuned[name][label] / best[name] for name in found]
-        worst = max(zip(factors, found, strict=True))
+        one = {name: scored[name][label].get(_calibrated(chosen, label, name), math.nan) for name in problems}
+        plain = [next(iter(default[name].get(label, {}).values()), math.nan) / best[name] for name in problems]
+        factors = [one[name] / best[name] for name in problems]
+        own = [tuned[name][label] / best[name] for name in problems]
+        worst = max(zip(factors, problems, strict=True))
         texts = [_mean(plain), _mean(factors), _mean(own), f"{worst[0]:.2f} ({worst[1]})"]
         rows.append((estimate(map(math.log, factors)).mean, [label, *texts]))
     title = "Not tuning: the outcome as a factor over that of the best tuned method"
     columns = ("method", "at its defaults", "one setting, from the other problems", "tuned for each", "worst problem")
     note = (
-        f"Geometric means over {', '.join(found)}; behind */ the factor that is one standard error over them. A dash: "
+        f"Geometric means over {', '.join(problems)}; behind */ the factor that is one standard error over them. "
+        "A dash: the package has no default for the learning rate. A run that diverged or failed counts as the worst "
+        "that did not; one that never came to its target as having come there with its last step. Worst problem: of "
+        "the one setting."
     )
-    note += "the package has no default for the learning rate. A run that diverged or failed counts as the worst that "
-    note += "did not; one that never came to its target as having come there with its last step. Worst problem: of the "
-    note += "one setting."
     return Table(title, columns, [row for _, row in sorted(rows, key=lambda row: row[0])], tables.WORDS, note)
 
 

@@ -135,12 +135,12 @@ def _draw_reported(axis: Any, labels: Sequence[str], reported: Mapping[str, Sequ
 
 def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path:
     """Draw the error of the network and of its extrapolation, one panel a contender."""
-    found = groups(records)
-    columns = min(3, len(found))
-    with figure_of(path, -(-len(found) // columns), columns, title) as axes:
-        for axis in axes.flat[len(found) :]:
+    all_groups = groups(records)
+    columns = min(3, len(all_groups))
+    with figure_of(path, -(-len(all_groups) // columns), columns, title) as axes:
+        for axis in axes.flat[len(all_groups) :]:
             axis.set_visible(False)
-        for axis, group in zip(axes.flat, found, strict=False):
+        for axis, group in zip(axes.flat, all_groups, strict=False):
             for index, (kind, name) in enumerate((("eval", "network"), ("extrapolation", "extrapolated"))):
                 x, values = curves(group.members, kind, "accuracy", AXES["epochs"][1])
                 _band(axis, x, 100 - 100 * values, label=name, index=index)
@@ -151,12 +151,14 @@ def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path
 
 def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path:
     """Draw the distribution over settings (all, and the best quarter) and the curves of each contender's best."""
-    found = grids.settings(records, by)
+    by_label = grids.settings(records, by)
     what = {"accuracy": "error (%)", "loss": "held-out loss (nats)"}.get(by, "training loss (nats)")
     scale = 100.0 if by == "accuracy" else 1.0
     with figure_of(path, 1, 3, title) as axes:
         for axis, share in ((axes[0][0], 1), (axes[0][1], 4)):
-            kept = {label: [s.value for s in members][: -(-len(members) // share)] for label, members in found.items()}
+            kept = {
+                label: [s.value for s in members][: -(-len(members) // share)] for label, members in by_label.items()
+            }
             finite = [[scale * max(v, FLOOR) for v in values if v < math.inf] for values in kept.values()]
             axis.boxplot(finite, whis=(0, 100), widths=0.6, medianprops={"color": COLOURS[1]})
             failed = [len(values) - len(done) for values, done in zip(kept.values(), finite, strict=True)]
@@ -165,7 +167,7 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
             if max(map(max, filter(None, finite)), default=0) >= 10 * min(map(min, filter(None, finite)), default=1):
                 axis.set_yscale("log")
             axis.set(ylabel=what, title="all settings" if share == 1 else "best quarter of the settings")
-        best = {label: members[0].group.members for label, members in found.items()}
+        best = {label: members[0].group.members for label, members in by_label.items()}
         kind, value = {"train loss": ("train", "loss"), "accuracy": ("eval", "error")}.get(by, ("eval", by))
         _draw_groups(axes[0][2], best, kind, value, AXES["epochs"][1])
         axes[0][2].set(xlabel="epochs", ylabel=what, title="best setting of each")
@@ -218,9 +220,9 @@ def _draw_groups(axis: Any, groups: Mapping[str, Sequence[Record]], kind: str, v
     scale = 100.0 if value in ("accuracy", "error") else 1.0
     lows = []
     for index, (label, members) in enumerate(groups.items()):
-        found, values = curves([m for m in members if m.status == "done"] or members, kind, value, x)
-        _band(axis, found, scale * np.maximum(values, FLOOR), label=label, index=index)
-        if len(found) > 1:
+        curves_of_runs, values = curves([m for m in members if m.status == "done"] or members, kind, value, x)
+        _band(axis, curves_of_runs, scale * np.maximum(values, FLOOR), label=label, index=index)
+        if len(curves_of_runs) > 1:
             lows.append(scale * values.mean(0)[1:].min())
     if value == "accuracy" and lows:  # the jump from chance level would flatten everything else
         axis.set_ylim(bottom=max(0.0, float(np.median(lows)) - 3))

@@ -36,17 +36,17 @@ def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
         logs = estimate(mean_log_loss(record) for record in group.done)
         mean = math.fsum(values) / len(values) if len(finite) == len(values) else math.inf
         result.setdefault(group.label, []).append(Setting(group, mean, estimate(finite), logs))
-    return {label: sorted(found, key=lambda s: rank_key(s.group, s.value)) for label, found in result.items()}
+    return {label: sorted(members, key=lambda s: rank_key(s.group, s.value)) for label, members in result.items()}
 
 
 def grid(records: Sequence[Record], by: str) -> Table:
     """Return one line a contender: its best setting, its rank among all, and the distribution over its settings."""
-    found = settings(records, by)
-    ranked = sorted(s.value for members in found.values() for s in members)
+    by_label = settings(records, by)
+    ranked = sorted(s.value for members in by_label.values() for s in members)
     columns = ["method", "settings", "best", "rank", "best quarter", "median", "quartiles", "mean log10 loss", "n"]
     columns += ["failed runs", "setting"]
     rows = []
-    for label, members in sorted(found.items(), key=lambda item: item[1][0].value):
+    for label, members in sorted(by_label.items(), key=lambda item: item[1][0].value):
         values = [s.value for s in members]
         best, low, middle, high = members[0], *_quartiles(values)
         quarter = statistics.median(values[: -(-len(values) // 4)])

@@ -114,11 +114,11 @@ def once(records: Iterable[Record]) -> tuple[list[Record], str]:
 
 def by_label(records: Iterable[Record], phase: str) -> dict[str, list[Record]]:
     """Return the runs of a phase by label, in order of appearance; a label may have many settings."""
-    found: dict[str, list[Record]] = {}
+    labelled: dict[str, list[Record]] = {}
     for record in records:
         if record.start["phase"] == phase:
-            found.setdefault(record.start["label"], []).append(record)
-    return found
+            labelled.setdefault(record.start["label"], []).append(record)
+    return labelled
 
 
 def groups(records: Iterable[Record], phase: str = "final") -> list[Group]:
@@ -163,12 +163,12 @@ def at_an_end(spec: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> li
       >>> at_an_end(tried[2], tried), at_an_end(tried[1], tried)
       (['rate'], [])
     """
-    found = []
+    at_ends = []
     for name, value in spec["method_args"].items():
         tried = {other["method_args"].get(name) for other in specs if _number(other["method_args"].get(name))}
         if len(tried) >= 3 and value in (min(tried), max(tried)):
-            found.append(name)
-    return found
+            at_ends.append(name)
+    return at_ends
 
 
 def _number(value: Any) -> bool:
@@ -187,12 +187,12 @@ def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
     So are the images that results are measured on: a share of the training images, or a part of the test images. Runs
     that only choose or score settings go with all of their data set and model.
     """
-    found: dict[tuple[str, str], list[Record]] = {}
+    by_problem: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         spec = record.start["spec"]
-        found.setdefault((spec["model"], spec["data"]), []).append(record)
+        by_problem.setdefault((spec["model"], spec["data"]), []).append(record)
     sections = {}
-    for (model, data), members in found.items():
+    for (model, data), members in by_problem.items():
         measured: dict[str, list[Record]] = {}
         for record in members:
             if record.start["phase"] not in _CHOOSING:

@@ -45,27 +45,27 @@ def overview(definitions: Sequence[Definition]) -> str:
         link = f"[{folder}/{definition.path.stem}]({folder}/README.md)"
         scales = [scale for scale in ("small", "paper") if result_path(definition, scale).exists()]
         for scale in scales:
-            found = published.read(result_path(definition, scale))
-            number = _number(definition, experiment.scale_of(definition, scale), found)
+            results = published.read(result_path(definition, scale))
+            number = _number(definition, experiment.scale_of(definition, scale), results)
             rows.append([link, scale, verdict(definition, scale)[0], number])
         if not scales:
             rows.append([link, "small", NOT_RUN, "-"])
     return Table("One row an experiment", columns, rows, columns).markdown()
 
 
-def _number(definition: Definition, plan: AnyPlan, found: Published) -> str:
+def _number(definition: Definition, plan: AnyPlan, results: Published) -> str:
     """Return the number that says most: of contenders the first one's, of a study how much was as expected."""
     if isinstance(plan, Study):
         held = sum(
             plan.expected[name].holds(value)
-            for name, value in found.values.items()
+            for name, value in results.values.items()
             if name in plan.expected and value is not None
         )
-        return f"{held} of {len(plan.expected)} as expected" if plan.expected else f"{len(found.values)} measured"
+        return f"{held} of {len(plan.expected)} as expected" if plan.expected else f"{len(results.values)} measured"
     if isinstance(plan, Grid):
-        best = min(grids.settings(found.records, plan.by).items(), key=lambda item: item[1][0].value)
+        best = min(grids.settings(results.records, plan.by).items(), key=lambda item: item[1][0].value)
         return f"{best[0]}: {'error' if plan.by == 'accuracy' else plan.by} {best[1][0].spread.show(4)}"
-    first = tables.lines(found.records, plan.by)[0]
+    first = tables.lines(results.records, plan.by)[0]
     shown = {"accuracy": first.accuracy.show(2, 100) + " %", "loss": first.loss.show(4)}
     number = f"{first.name}: {plan.by} {shown.get(plan.by, first.train_loss.show(4))}"
     if first.extrapolated.n:
@@ -82,17 +82,17 @@ def first_steps(definitions: Sequence[Definition], scale: str = "paper") -> str:
     for definition in definitions:
         path = first_steps_path(definition, scale)
         if path.exists():
-            start, found = published.read_first_steps(path)
+            start, steps = published.read_first_steps(path)
             name, spec = f"{definition.path.parent.name}/{definition.path.stem}", start["spec"]
             compiling, step, memory = (
-                _range([line[what] and line[what] / unit for line in found], form)
+                _range([line[what] and line[what] / unit for line in steps], form)
                 for what, unit, form in (
                     ("compile_seconds", 1, ".0f"),
                     ("step_seconds", 1, ".2g"),
                     ("peak_bytes", 2**30, ".1f"),
                 )
             )
-            known = (spec["model"], spec["data"], str(spec["batch_size"]), str(len(found)))
+            known = (spec["model"], spec["data"], str(spec["batch_size"]), str(len(steps)))
             machine = f"{start['device'].partition(' ')[0]}, {start['machine']}", start["commit"][:9]
             rows.append([name, *known, compiling, step, memory, *machine])
     columns = (*columns, "device", "commit")

@@ -38,35 +38,35 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
             raise ValueError(f"{out} is not finished. Go on with optaxaccel run {definition.path} --resume.")
         published.write_study(path, definition.name, scale, rows)
         return path
-    found = jobs.planned(plan, records.read_all(out))
+    runs = jobs.planned(plan, records.read_all(out))
     order = {contender.label: i for i, contender in enumerate(plan.contenders)}
-    found.sort(key=lambda record: order.get(record.start["label"], len(order)))
-    unfinished = [str(record.path) for record in found if record.status == "unfinished"]
+    runs.sort(key=lambda record: order.get(record.start["label"], len(order)))
+    unfinished = [str(record.path) for record in runs if record.status == "unfinished"]
     if unfinished:
         raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
     if isinstance(plan, Grid):
-        full = [r for members in grids.settings(found, plan.by).values() for r in members[0].group.members]
+        full = [r for members in grids.settings(runs, plan.by).values() for r in members[0].group.members]
     else:
-        full = [record for record in found if record.start["phase"] == "final"]
+        full = [record for record in runs if record.start["phase"] == "final"]
     targets = [plan.target] if isinstance(plan, Plan) and plan.target else []
-    published.write_runs(path, definition.name, scale, found, full, targets)
+    published.write_runs(path, definition.name, scale, runs, full, targets)
     return path
 
 
-def publish_first_steps(definition: Definition, scale: str, found: Sequence[Record]) -> Path:
+def publish_first_steps(definition: Definition, scale: str, runs: Sequence[Record]) -> Path:
     """Write what the first steps of all contenders cost beside the definition's results.
 
     Raises:
       ValueError: a contender diverged or failed.
     """
-    for record in found:
+    for record in runs:
         if record.status != "done":
             raise ValueError(
                 f"{record.start['label']} ended as {record.status!r}, and only runs that start are published. Mend it, "
                 "and go on with --resume."
             )
     path = first_steps_path(definition, scale)
-    published.write_first_steps(path, definition.name, scale, found)
+    published.write_first_steps(path, definition.name, scale, runs)
     return path
 
 
@@ -85,8 +85,8 @@ def rebuild(root: Path, *, only: Definition | None = None) -> list[Path]:
     for definition in [only] if only else definitions:
         for scale in definition.runs:
             if result_path(definition, scale).exists():
-                found = published.read(result_path(definition, scale))
-                written += draw(definition, experiment.scale_of(definition, scale), scale, found)
+                results = published.read(result_path(definition, scale))
+                written += draw(definition, experiment.scale_of(definition, scale), scale, results)
     for page in sorted(root.rglob("README.md")):
         page.write_text(render(page, definitions), encoding="utf-8")
         written.append(page)
@@ -124,16 +124,16 @@ def _blocks(here: Sequence[Definition], everything: Sequence[Definition]) -> Ite
 
 def _across(definitions: Sequence[Definition], scale: str = "small") -> str:
     """Return ranks and what not tuning costs over the plans of a folder that are published at a scale."""
-    found = {
+    problems = {
         d.path.stem: across.Problem(published.read(result_path(d, scale)).records, plan.by, plan.target)
         for d in definitions
         for plan in [d.runs.get(scale)]
         if isinstance(plan, Plan) and d.path.stem.startswith("all_") and result_path(d, scale).exists()
     }
-    if len(found) < 2:
+    if len(problems) < 2:
         return f"**{NOT_RUN.capitalize()}**: fewer than two of the problems have been run."
-    parts = [across.ranks(found).markdown()]
-    scored = {name: p for name, p in found.items() if any(r.start["phase"] == "score" for r in p.records)}
+    parts = [across.ranks(problems).markdown()]
+    scored = {name: p for name, p in problems.items() if any(r.start["phase"] == "score" for r in p.records)}
     if len(scored) >= 3:
         parts.append(across.not_tuning(scored).markdown())
     return "\n\n".join(parts)

@@ -80,8 +80,8 @@ def write_study(path: Path, experiment: str, scale: str, rows: Sequence[Row]) ->
     for row in rows[1:-1]:
         series.setdefault((row["panel"], row["series"]), []).append(row)
     lines = [{"experiment": experiment, "scale": scale, "kind": "study", "start": rows[0]}]
-    for (panel, name), found in series.items():
-        points = _thin(found, POINTS)
+    for (panel, name), points_of_series in series.items():
+        points = _thin(points_of_series, POINTS)
         columns = {c: [_short(p[c]) for p in points] for c in ("x", "y", "low", "high") if c in points[0]}
         lines.append({"panel": panel, "series": name, **columns})
     _write(

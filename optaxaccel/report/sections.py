@@ -25,37 +25,39 @@ def result_path(definition: Definition, scale: str) -> Path:
     return definition.results / f"{definition.path.stem}-{scale}.jsonl"
 
 
-def tables_of(definition: Definition, plan: AnyPlan, found: Published) -> list[Table]:
+def tables_of(definition: Definition, plan: AnyPlan, results: Published) -> list[Table]:
     """Return an experiment's tables."""
     if isinstance(plan, Study):
-        return [studies.table(found.values, plan.expected, "Measured against expected")]
-    told = definition.reported or Reported("", {})
-    heading = f"paper: {told.what}"
+        return [studies.table(results.values, plan.expected, "Measured against expected")]
+    reported = definition.reported or Reported("", {})
+    heading = f"paper: {reported.what}"
     if isinstance(plan, Grid):
-        return [tables.beside(grids.grid(found.records, plan.by), heading, told.outcome)]
-    finals = groups.groups(found.records)
+        return [tables.beside(grids.grid(results.records, plan.by), heading, reported.outcome)]
+    finals = groups.groups(results.records)
     alone = all(record.start.get("members", 1) == 1 for group in finals for record in group.members)
-    result = [tables.beside(tables.contenders(found.records, plan.by), heading, told.outcome)]
+    result = [tables.beside(tables.contenders(results.records, plan.by), heading, reported.outcome)]
     if len(finals) > 1 and alone:
-        what, texts = told.training
-        result.append(tables.beside(tables.seconds_per_epoch(found.records), f"paper: {what}", texts))
+        what, texts = reported.training
+        result.append(tables.beside(tables.seconds_per_epoch(results.records), f"paper: {what}", texts))
     return result
 
 
-def draw(definition: Definition, plan: AnyPlan, scale: str, found: Published, folder: Path | None = None) -> list[Path]:
+def draw(
+    definition: Definition, plan: AnyPlan, scale: str, results: Published, folder: Path | None = None
+) -> list[Path]:
     """Draw an experiment's figures into the folder of its results and return their paths."""
     stem = (folder or definition.results) / f"{definition.path.stem}-{scale}"
     title = f"{definition.name}, {scale}"
     if isinstance(plan, Study):
-        return [studies.figure(found.points, definition.panels, stem.with_suffix(".png"), title)]
+        return [studies.figure(results.points, definition.panels, stem.with_suffix(".png"), title)]
     if isinstance(plan, Grid):
-        return [figures.boxes(found.records, stem.with_suffix(".png"), plan.by, title)]
+        return [figures.boxes(results.records, stem.with_suffix(".png"), plan.by, title)]
     told = definition.reported.accuracies if definition.reported else {}
-    drawn = [figures.draw(found.records, stem.with_suffix(".png"), title, plan.by, told)]
-    if any(record.last("extrapolation") for record in found.records):
-        drawn.append(figures.extrapolated(found.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
+    drawn = [figures.draw(results.records, stem.with_suffix(".png"), title, plan.by, told)]
+    if any(record.last("extrapolation") for record in results.records):
+        drawn.append(figures.extrapolated(results.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
     path = stem.with_name(f"{stem.name}-sensitivity.png")
-    sensitivity = figures.sensitivity(found.records, path, plan.by, title)
+    sensitivity = figures.sensitivity(results.records, path, plan.by, title)
     return drawn + ([sensitivity] if sensitivity else [])
 
 
@@ -67,10 +69,10 @@ def section(definition: Definition, scale: str) -> str:
     head = [definition.headline, "", f"* Claim: {claim}", f"* Protocol: {protocol}", f"* Expected: {expected}", ""]
     if not path.exists():
         return "\n".join([*head, f"**{NOT_RUN.capitalize()}.** Command: {command}. Cost: {_field(definition, 'Cost')}"])
-    plan, found = experiment.scale_of(definition, scale), published.read(path)
+    plan, results = experiment.scale_of(definition, scale), published.read(path)
     word, reason = verdict(definition, scale)
-    lines = [*head, f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(found)}", ""]
-    for table in tables_of(definition, plan, found):
+    lines = [*head, f"**{word.capitalize()}.** {reason}".strip(), "", f"Command: {command}. {_provenance(results)}", ""]
+    for table in tables_of(definition, plan, results):
         lines += [table.markdown(), ""]
     images = sorted(p for p in definition.results.glob(f"{path.stem}*.png") if _belongs(p, path))
     lines += [f"![{_alternative(definition, plan, image.stem)}](results/{image.name})" for image in images]
@@ -94,8 +96,8 @@ def _alternative(definition: Definition, plan: AnyPlan, stem: str) -> str:
 
 def _field(definition: Definition, name: str) -> str:
     """Return a field of a definition's docstring as one line."""
-    found = re.search(rf"^{name}:\s+(.*?)(?=^[A-Z]\w+: |\Z)", definition.claim, re.DOTALL | re.MULTILINE)
-    return " ".join(found[1].split()) if found else "-"
+    match = re.search(rf"^{name}:\s+(.*?)(?=^[A-Z]\w+: |\Z)", definition.claim, re.DOTALL | re.MULTILINE)
+    return " ".join(match[1].split()) if match else "-"
 
 
 def _belongs(image: Path, path: Path) -> bool:
@@ -117,18 +119,18 @@ def verdict(definition: Definition, scale: str) -> tuple[str, str]:
     return "measured", ""
 
 
-def _starts(found: Published) -> list[Mapping[str, Any]]:
-    return [record.start for record in found.records] or [found.header["start"]]
+def _starts(results: Published) -> list[Mapping[str, Any]]:
+    return [record.start for record in results.records] or [results.header["start"]]
 
 
-def commits(found: Published) -> str:
+def commits(results: Published) -> str:
     """Return all commits whose code measured the results."""
-    commits = ((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in _starts(found))
+    commits = ((s["commit"][:9] or "none") + (" (changed)" if s["dirty"] else "") for s in _starts(results))
     return ", ".join(dict.fromkeys(commits))
 
 
-def _provenance(found: Published) -> str:
-    starts = _starts(found)
+def _provenance(results: Published) -> str:
+    starts = _starts(results)
     devices = dict.fromkeys(f"{s['device']}, {s['machine']}" for s in starts)
     jax = dict.fromkeys(s["versions"]["jax"] for s in starts)
-    return f"Commit {commits(found)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."
+    return f"Commit {commits(results)}; {'; '.join(devices)}; jax {', '.join(jax)}; {starts[0]['time'][:10]}."

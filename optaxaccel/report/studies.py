@@ -49,8 +49,8 @@ def figure(points: Sequence[Row], panels: Mapping[str, Panel], path: Path, title
             for point in points:
                 if point["panel"] == name:
                     series.setdefault(point["series"], []).append(point)
-            for label, found in series.items():
-                _draw_series(axis, found, panel, label, index.setdefault(label, len(index)))
+            for label, of_label in series.items():
+                _draw_series(axis, of_label, panel, label, index.setdefault(label, len(index)))
             axis.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
             axis.set(**{f"{which}scale": "log" for which in panel.log})
             if panel.equal:

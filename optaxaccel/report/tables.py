@@ -201,40 +201,40 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
       ValueError: there are no final runs, or runs of several problems; see `groups.problems`.
     """
     records, left = once(records)
-    found = lines(records, by)
-    if not found:
+    ranked = lines(records, by)
+    if not ranked:
         raise ValueError("The records hold tuning runs only, so there is nothing to rank yet. Finish with --resume.")
     sections = problems(records)
     if len(sections) > 1:
         raise ValueError(f"{' and '.join(sections)} are not ranked together. Make a table of each, see `problems`.")
     columns: list[str] = list(COLUMNS)
-    rows = [cells(line, rank) for rank, line in enumerate(found, 1)]
+    rows = [cells(line, rank) for rank, line in enumerate(ranked, 1)]
     tried = by_label(records, "tune")
-    for row, line in zip(rows, found, strict=True):
+    for row, line in zip(rows, ranked, strict=True):
         row[-1] = marked(row[-1], line.group.members[0].start["spec"], tried.get(line.group.label, []))
-    if any(line.extrapolated.n for line in found):
+    if any(line.extrapolated.n for line in ranked):
         columns[3:3] = ["lowest error %", "extrapolated"]
-        for row, line in zip(rows, found, strict=True):
+        for row, line in zip(rows, ranked, strict=True):
             errors = (line.best, line.extrapolated)
             row[3:3] = [e._replace(mean=1 - e.mean).show(2, 100) for e in errors]
-    first = found[0]
+    first = ranked[0]
     if first.accuracy.n > 1:
         columns.append(f"{by} behind the first, paired by seed")
-        for row, line in zip(rows, found, strict=True):
+        for row, line in zip(rows, ranked, strict=True):
             row.append("-" if line is first else _behind(line, first, by))
-    fewest = min((line.calls for line in found if line.calls), default=0.0)
-    if max(line.calls for line in found) > 1.001 * fewest:
+    fewest = min((line.calls for line in ranked if line.calls), default=0.0)
+    if max(line.calls for line in ranked) > 1.001 * fewest:
         columns.append(f"{by} at {fewest:,.0f} calls")
-        for row, line in zip(rows, found, strict=True):
+        for row, line in zip(rows, ranked, strict=True):
             values = [value for record in line.group.done if (value := _at_calls(record, by, fewest)) is not None]
             row.append(estimate(values).show(2, 100) if by == "accuracy" else estimate(values).show(4))
     title = f"{next(iter(sections))}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
-    finals = [record for line in found for record in line.group.members]
+    finals = [record for line in ranked for record in line.group.members]
     notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else MINIBATCHES]
     if any(record.start.get("members", 1) > 1 for record in finals):
         notes.insert(0, "Runs were trained together: each has an equal share of the seconds.")
-    if any(line.group.lost for line in found):
+    if any(line.group.lost for line in ranked):
         notes.append("Runs in brackets are not in the means; who has any is ranked behind those who have none.")
     return Table(title, columns, rows, WORDS, " ".join(filter(None, [*notes, left, note_on(records)])))
 
@@ -256,18 +256,18 @@ def _behind(line: Line, first: Line, by: str) -> str:
 
 def seconds_per_epoch(records: Sequence[Record]) -> Table:
     """Return seconds an epoch and their ratio to the first contender's, paired by seed; all ran in one process."""
-    found = groups(records)
+    all_groups = groups(records)
     speed = [
         {r.start["spec"]["seed"]: r.last("eval")["seconds"] / r.last("eval")["epoch"] for r in group.done}
-        for group in found
+        for group in all_groups
     ]
     rows = []
-    for group, seconds in zip(found, speed, strict=True):
+    for group, seconds in zip(all_groups, speed, strict=True):
         ratios = [seconds[seed] / speed[0][seed] for seed in seconds if seed in speed[0]]
         epochs = estimate(r.last("eval")["epoch"] for r in group.done)
         texts = (epochs.show(2), estimate(seconds.values()).show(3), estimate(ratios).show(2), group.count())
         rows.append([group.name, *texts])
-    columns = ("method", "epochs", "seconds an epoch", f"over {found[0].name}", "n")
+    columns = ("method", "epochs", "seconds an epoch", f"over {all_groups[0].name}", "n")
     return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
 
 

@@ -215,9 +215,9 @@ def _inside(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
 
 def _search_state(opt_state: optax.OptState) -> WolfeSearchState | None:
     """Return the state of the search, if the method has one."""
-    found = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WolfeSearchState))
-    found = [node for node in found if isinstance(node, WolfeSearchState)]
-    return found[0] if len(found) == 1 else None
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, WolfeSearchState))
+    nodes = [node for node in nodes if isinstance(node, WolfeSearchState)]
+    return nodes[0] if len(nodes) == 1 else None
 
 
 def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], tol: jax.Array) -> MinimizeState:

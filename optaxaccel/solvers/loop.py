@@ -71,20 +71,20 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     coarse = max((float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(x0)), default=0.0)
 
     def turn(carry: _Carry) -> _Carry:
-        found = evaluate(image(carry.candidate), carry.candidate, products, limits.rtol, limits.atol)
-        candidate, state = _step(rule)(found, carry.state, domain, products)
-        better = found.finite & ((found.residual < carry.least) | found.converged)
-        progress = found.finite & (found.residual < PROGRESS * carry.mark)
+        trial = evaluate(image(carry.candidate), carry.candidate, products, limits.rtol, limits.atol)
+        candidate, state = _step(rule)(trial, carry.state, domain, products)
+        better = trial.finite & ((trial.residual < carry.least) | trial.converged)
+        progress = trial.finite & (trial.residual < PROGRESS * carry.mark)
         stale = jnp.where(progress, 0, carry.stale + 1)
-        over = found.finite & (stale >= PATIENCE) & (found.residual <= ROUNDING * coarse * found.size)
+        over = trial.finite & (stale >= PATIENCE) & (trial.residual <= ROUNDING * coarse * trial.size)
         over = over & (state.status == FixedPointStatus.RUNNING.value)
         state = state._replace(status=jnp.where(over, FixedPointStatus.STALLED.value, state.status))
         maps = carry.maps + 1
         if rule.callback is not None:
-            jax.debug.callback(rule.callback, maps, found.residual)
-        best = trees.where(better, found.point, carry.best)
-        least = jnp.where(better, found.residual, carry.least)
-        return _Carry(candidate, state, best, least, jnp.where(progress, found.residual, carry.mark), stale, maps)
+            jax.debug.callback(rule.callback, maps, trial.residual)
+        best = trees.where(better, trial.point, carry.best)
+        least = jnp.where(better, trial.residual, carry.least)
+        return _Carry(candidate, state, best, least, jnp.where(progress, trial.residual, carry.mark), stale, maps)
 
     def unfinished(carry: _Carry) -> jax.Array:
         return (carry.state.status == FixedPointStatus.RUNNING.value) & (carry.maps < limits.max_maps)

@@ -100,9 +100,9 @@ def _maker(name: str, size: str) -> tuple[Callable[..., Task], Mapping[str, Any]
             raise ValueError(f"--task {name} names no function. Pass {name}:make_task, a function that returns a Task.")
         raise unknown("task", name, TASKS)
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
-    found: Any = getattr(module, function, None)
-    maker: Callable[..., Task] = found
-    if not callable(found):
+    named: Any = getattr(module, function, None)
+    maker: Callable[..., Task] = named
+    if not callable(named):
         raise ValueError(
             f"{place} has no function {function!r}. Three lines would do: from optaxaccel.tasks import from_loss; "
             f"def {function}(): return from_loss(loss, params)."

@@ -78,8 +78,8 @@ def measure(task: Task, params: Tree, net_state: Tree, data: Tree) -> Mapping[st
 
     def of_batch(batch: Tree) -> dict[str, jax.Array]:
         loss, (_, metrics) = task.loss(params, net_state, batch, key=key, train=False)
-        found = {"loss": loss, **metrics}
-        return {name: jnp.asarray(v, jnp.promote_types(jnp.result_type(v), jnp.float32)) for name, v in found.items()}
+        scores = {"loss": loss, **metrics}
+        return {name: jnp.asarray(v, jnp.promote_types(jnp.result_type(v), jnp.float32)) for name, v in scores.items()}
 
     if callable(data):
         means = of_batch(data(key))

@@ -158,5 +158,5 @@ def _of_scikit_learn(name: str) -> tuple[np.ndarray, np.ndarray, str]:
             f"The set {name!r} comes with scikit-learn. Install it: pip install 'optaxaccel[tables]'; or pass data= "
             "the path of a .csv file."
         ) from error
-    found = getattr(datasets, f"load_{name}")()
-    return np.asarray(found.data, float), np.asarray(found.target), f"{name}, as scikit-learn ships it"
+    table = getattr(datasets, f"load_{name}")()
+    return np.asarray(table.data, float), np.asarray(table.target), f"{name}, as scikit-learn ships it"

@@ -124,8 +124,8 @@ def from_loss(
         return (params(key) if callable(params) else params), {}
 
     def whole(params: Tree, net_state: Tree, batch: Tree, *, key: Any, train: bool) -> Any:
-        found = loss(params, batch) if with_data else loss(params)
-        value, metrics = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
+        output = loss(params, batch) if with_data else loss(params)
+        value, metrics = output if isinstance(output, tuple) and len(output) == 2 else (output, {})
         return value, (net_state, metrics)
 
     more.setdefault("name", getattr(loss, "__name__", "loss").strip("<>"))

@@ -149,8 +149,8 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
         tree = {"state": like.state}
     checkpoints = Checkpoints(folder / "checkpoints", run)
     try:
-        found = checkpoints.read(which, step, tree)
+        checkpoint = checkpoints.read(which, step, tree)
     finally:
         checkpoints.close()
-    made = found.tree
-    return (made["member"].state if "member" in made else made["state"]), found.step
+    made = checkpoint.tree
+    return (made["member"].state if "member" in made else made["state"]), checkpoint.step

@@ -83,18 +83,18 @@ def train(
         beside = extrapolation(run, compiled, made, steps_per_epoch)
         state = compiled.init(np.uint32(run.seed), numbers)
         histories = beside.begin(state) if beside else ()
-        found = keeper.restore({"state": state, "histories": histories})
-        if found and found.step > total:
+        checkpoint = keeper.restore({"state": state, "histories": histories})
+        if checkpoint and checkpoint.step > total:
             raise ValueError(
-                f"the run has made {found.step:,} updates already, and {total:,} are asked for. Pass more."
+                f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, found.memory["offset"], run) if found else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
             running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)
-            if found:
-                journal.recall(found.memory)
-                return _to_end(running, found.step, found.tree)
+            if checkpoint:
+                journal.recall(checkpoint.memory)
+                return _to_end(running, checkpoint.step, checkpoint.tree)
             about = {"label": label, "phase": phase, "note": made.note, "devices": layout.count}
             journal.start(**about, compile_seconds=compiled.compile_seconds)
             return _to_end(running, 0, {"state": state, "histories": histories})
@@ -203,8 +203,8 @@ class _Running:
         rate = probes.rate_at(step, self.numbers["method"], state.opt_state)
         data = {"net_state": state.net_state, "images": images[None], "labels": labels[None]}
         key = jax.random.wrap_key_data(state.key)
-        found = probes.measure(self.probe, self.compiled.value, state.params, rate, key=key, **data)
-        self.journal.write("probe", {**self.journal.position(step), **found})
+        measurements = probes.measure(self.probe, self.compiled.value, state.params, rate, key=key, **data)
+        self.journal.write("probe", {**self.journal.position(step), **measurements})
 
     def evaluate(self, state: TrainState, batches: Iterator[Any], size: int) -> tuple[float, float]:
         """Return loss in nats and accuracy over the `size` images of some batches."""

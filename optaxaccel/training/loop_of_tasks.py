@@ -80,16 +80,16 @@ def train(
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         made = Running(run, task, total)
-        found = keeper.restore({"member": made.one})
-        if found and found.step > total:
+        checkpoint = keeper.restore({"member": made.one})
+        if checkpoint and checkpoint.step > total:
             raise ValueError(
-                f"the run has made {found.step:,} updates already, and {total:,} are asked for. Pass more."
+                f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, found.memory["offset"], run) if found else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             made.open(writer, keeper, progress)
-            if found:
-                made.recall(found)
+            if checkpoint:
+                made.recall(checkpoint)
             else:
                 made.start(label or run.method, phase)
             try:
@@ -142,13 +142,13 @@ class Running:
         )
         self.look(0, evaluates=True)
 
-    def recall(self, found: Any) -> None:
+    def recall(self, checkpoint: Any) -> None:
         """Go on from a checkpoint."""
-        one = found.tree["member"]
-        self.step = found.step
+        one = checkpoint.tree["member"]
+        self.step = checkpoint.step
         self.member = [one] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[None], one)
         for name in ("seconds", "best", "last"):
-            setattr(self, name, found.memory[name])
+            setattr(self, name, checkpoint.memory[name])
         self.best = float(self.best)
 
     def to_end(self) -> Outcome:

@@ -36,7 +36,7 @@ class Rule(NamedTuple):
     advance: Callable[[Any, jax.Array, jax.Array], Any]
 
 
-class Found(NamedTuple):
+class SearchOutcome(NamedTuple):
     """Where a search ended: at the accepted trial, or else at the lowest point that it has seen.
 
     Attributes:
@@ -62,7 +62,7 @@ def search(
     *,
     max_evaluations: int,
     needed: jax.typing.ArrayLike = True,
-) -> Found:
+) -> SearchOutcome:
     """Search along a line.
 
     Args:
@@ -75,21 +75,21 @@ def search(
     """
     value, slope, payload = here
 
-    def unfinished(carry: tuple[Any, Found]) -> jax.Array:
-        state, found = carry
-        return (state.verdict == int(Verdict.SEARCHING)) & (found.evaluations < max_evaluations) & needed
+    def unfinished(carry: tuple[Any, SearchOutcome]) -> jax.Array:
+        state, best = carry
+        return (state.verdict == int(Verdict.SEARCHING)) & (best.evaluations < max_evaluations) & needed
 
-    def turn(carry: tuple[Any, Found]) -> tuple[Any, Found]:
-        state, found = carry
+    def turn(carry: tuple[Any, SearchOutcome]) -> tuple[Any, SearchOutcome]:
+        state, best = carry
         value, slope, payload = evaluate(state.step)
         after = rule.advance(state, value, slope)
         good = jnp.isfinite(value) & jnp.isfinite(slope)
-        better = (after.verdict == int(Verdict.ACCEPTED)) | (good & (value < found.value))
-        best = Found(state.step, value, payload, after.verdict, found.evaluations + 1)
-        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), best, found)
-        return after, kept._replace(verdict=after.verdict, evaluations=found.evaluations + 1)
+        better = (after.verdict == int(Verdict.ACCEPTED)) | (good & (value < best.value))
+        trial = SearchOutcome(state.step, value, payload, after.verdict, best.evaluations + 1)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, best)
+        return after, best._replace(verdict=after.verdict, evaluations=trial.evaluations)
 
     state = rule.start(value, slope, first)
     zero = jnp.zeros((), jnp.int32)
-    begin = Found(jnp.zeros_like(first), value, payload, state.verdict, zero)
-    return loops.while_loop(unfinished, turn, (state, begin))[1]
+    start = SearchOutcome(jnp.zeros_like(first), value, payload, state.verdict, zero)
+    return loops.while_loop(unfinished, turn, (state, start))[1]

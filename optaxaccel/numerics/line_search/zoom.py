@@ -85,7 +85,7 @@ def _double(s: ZoomState, value: jax.Array, slope: jax.Array, above: jax.Array) 
     low, low_value, low_slope = (
         jnp.where(ends, a, b) for a, b in ((s.low, s.step), (s.low_value, value), (s.low_slope, slope))
     )
-    found = s._replace(
+    interval = s._replace(
         low=low,
         low_value=low_value,
         low_slope=low_slope,
@@ -96,7 +96,7 @@ def _double(s: ZoomState, value: jax.Array, slope: jax.Array, above: jax.Array) 
         zooming=ends | returns,
         turns=jnp.where(ends | returns, 0, s.turns + 1),
     )
-    return found._replace(step=jnp.where(found.zooming, _inside(found), 2.0 * s.step))
+    return interval._replace(step=jnp.where(interval.zooming, _inside(interval), 2.0 * s.step))
 
 
 def _cut(s: ZoomState, value: jax.Array, slope: jax.Array, above: jax.Array) -> ZoomState:
@@ -104,7 +104,7 @@ def _cut(s: ZoomState, value: jax.Array, slope: jax.Array, above: jax.Array) -> 
     worse = above | _no_progress(s, value)
     flips = ~worse & (slope * (s.high - s.low) >= 0)
     keeps = ~worse & ~flips  # the high end stays, so the low one is dropped
-    found = s._replace(
+    interval = s._replace(
         low=jnp.where(worse, s.low, s.step),
         low_value=jnp.where(worse, s.low_value, value),
         low_slope=jnp.where(worse, s.low_slope, slope),
@@ -114,7 +114,7 @@ def _cut(s: ZoomState, value: jax.Array, slope: jax.Array, above: jax.Array) -> 
         old_value=jnp.where(keeps, s.low_value, s.high_value),
         turns=s.turns + 1,
     )
-    return found._replace(step=_inside(found))
+    return interval._replace(step=_inside(interval))
 
 
 def _inside(s: ZoomState) -> jax.Array:

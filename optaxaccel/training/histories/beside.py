@@ -68,8 +68,8 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
                 "belong. Pass statistics='refreshed' for a network that has statistics."
             )
         keep = {"length": asked["K"] + 1, "offload": asked["host"]}
-        found = Histories(*(methods.history_init(tree, **keep) for tree in (state.params, state.net_state)))
-        return Histories(*(h._replace(count=jax.device_put(h.count, state.step.sharding)) for h in found))
+        histories = Histories(*(methods.history_init(tree, **keep) for tree in (state.params, state.net_state)))
+        return Histories(*(h._replace(count=jax.device_put(h.count, state.step.sharding)) for h in histories))
 
     def push(histories, state):
         return Histories(
@@ -108,8 +108,8 @@ def _first_batches(run: Run, feed: Feed) -> tuple[jax.Array, ...]:
     """Return images and labels of the first steps of training, each [count, batch, ...]."""
     select = jax.jit(lambda source, step: feed.select(source, step, None, run.batch_size))
     number = min(-(-JUDGES // run.batch_size), feed.examples // run.batch_size)
-    found = [select(source, jnp.int32(step)) for step, source in enumerate(itertools.islice(feed.open(0), number))]
-    return tuple(jnp.stack(parts) for parts in zip(*found, strict=True))
+    batches = [select(source, jnp.int32(step)) for step, source in enumerate(itertools.islice(feed.open(0), number))]
+    return tuple(jnp.stack(parts) for parts in zip(*batches, strict=True))
 
 
 @jax.jit

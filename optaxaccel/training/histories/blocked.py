@@ -66,7 +66,7 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
     factors = weights[used].astype(dtype)
 
     def section(start: int, stop: int) -> np.ndarray:
-        block, found = _length(len(rows)), np.empty(stop - start, rows[-1].dtype)
+        block, pieces = _length(len(rows)), np.empty(stop - start, rows[-1].dtype)
         differences = np.empty((len(used), block), dtype)
         with np.errstate(all="ignore"):
             for begin in range(start, stop, block):
@@ -79,11 +79,11 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
                 if bounded:
                     others = np.stack([row[place].astype(dtype, copy=False) for row in rows])
                     merged = np.clip(merged, others.min(0), others.max(0))
-                found[begin - start : begin - start + newest.size] = merged
-        return found.view(kept)
+                pieces[begin - start : begin - start + newest.size] = merged
+        return pieces.view(kept)
 
-    for _, found in _spread(section, rows[-1].size):
-        yield found
+    for _, piece in _spread(section, rows[-1].size):
+        yield piece
 
 
 def not_finite(row: np.ndarray) -> str:

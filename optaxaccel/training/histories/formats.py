@@ -69,8 +69,8 @@ def of(path: Path) -> Format | None:
     name = path.name.removesuffix(shards.INDEX)
     if re.fullmatch(r"checkpoint_\d+", name):  # Flax's name without an ending
         return MSGPACK
-    found = next((kind for kind in FILES if name.endswith(kind.endings)), None)
-    return None if found is TORCH and name.endswith(".bin") and not _is_zip(path) and name == path.name else found
+    ending = next((kind for kind in FILES if name.endswith(kind.endings)), None)
+    return None if ending is TORCH and name.endswith(".bin") and not _is_zip(path) and name == path.name else ending
 
 
 def for_writing(out: Path, like: Format) -> Format:

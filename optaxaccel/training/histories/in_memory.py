@@ -36,8 +36,8 @@ class InMemory:
 
     def extrapolation(self, strength: float, relative: bool) -> np.ndarray:
         """Return the weights of an extrapolation, one a difference."""
-        found = methods.extrapolation_weights(self.history, regularization=strength, relative=relative)
-        return np.asarray(found, float)
+        weights = methods.extrapolation_weights(self.history, regularization=strength, relative=relative)
+        return np.asarray(weights, float)
 
     def tree(self, point: Point) -> Tree:
         """Return the merged tree."""

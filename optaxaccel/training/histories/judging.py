@@ -54,13 +54,13 @@ def loss_on(
     return loss
 
 
-def _filled(like: Any, found: Mapping[layout.Names, Any], what: str) -> Any:
+def _filled(like: Any, by_names: Mapping[layout.Names, Any], what: str) -> Any:
     """Return parameters and state of a network from the leaves of a checkpoint, which are found by their names.
 
     Raises:
       ValueError: a leaf is missing, has another shape, or is left over.
     """
-    leaves = {layout.bare(names): leaf for names, leaf in found.items()}
+    leaves = {layout.bare(names): leaf for names, leaf in by_names.items()}
     used = set()
 
     def filled(part: Tree, name: str) -> Tree:

@@ -69,12 +69,12 @@ def pruned(tree: Tree, where: Sequence[Names]) -> Tree:
     def walk(node: Tree, path: Names) -> Tree:
         if any(path[: len(place)] == place for place in where):
             return node
-        found = {}
+        below_here = {}
         for key, child in _children(node) or ():
             below = (*path, *split(key))
             if any(place[: len(below)] == below or below[: len(place)] == place for place in where):
-                found[key] = walk(child, below)
-        return found
+                below_here[key] = walk(child, below)
+        return below_here
 
     return walk(tree, ())
 
@@ -122,42 +122,42 @@ def locate(tree: Tree, asked: str | None, path: Path) -> list[Names]:
     Raises:
       ValueError: what was asked for is not there, or it is not clear what the parameters are.
     """
-    found = leaves(tree)
+    by_names = leaves(tree)
     if asked is not None:
         place = () if asked in ("", ".") else split(asked)
-        if not any(names[: len(place)] == place for names in found):
-            raise _refused(found, path, f"holds no {asked!r}")
-        return [place, *_beside(found, place)]
-    named = {names[: names.index("params") + 1] for names in found if "params" in names}
+        if not any(names[: len(place)] == place for names in by_names):
+            raise _refused(by_names, path, f"holds no {asked!r}")
+        return [place, *_beside(by_names, place)]
+    named = {names[: names.index("params") + 1] for names in by_names if "params" in names}
     nearest = sorted(place for place in named if len(place) == min(map(len, named)))
     if len(nearest) == 1 and not any(map(_OPTIMISER.fullmatch, nearest[0])):
-        return [nearest[0], *_beside(found, nearest[0])]
+        return [nearest[0], *_beside(by_names, nearest[0])]
     if nearest:
         several = " and ".join("/".join(place) for place in nearest[:3])
-        raise _refused(found, path, f"holds {several}, of which it is not clear that they are the parameters")
-    reason = _why_not_all(tree, found)
+        raise _refused(by_names, path, f"holds {several}, of which it is not clear that they are the parameters")
+    reason = _why_not_all(tree, by_names)
     if reason:
-        raise _refused(found, path, reason)
+        raise _refused(by_names, path, reason)
     return [()]
 
 
-def _beside(found: Mapping[Names, Any], place: Names) -> list[Names]:
+def _beside(by_names: Mapping[Names, Any], place: Names) -> list[Names]:
     if not place:
         return []
     beside = [(*place[:-1], name) for name in STATISTICS]
-    return [other for other in beside if any(names[: len(other)] == other for names in found)][:1]
+    return [other for other in beside if any(names[: len(other)] == other for names in by_names)][:1]
 
 
-def _why_not_all(tree: Tree, found: Mapping[Names, Any]) -> str:
+def _why_not_all(tree: Tree, by_names: Mapping[Names, Any]) -> str:
     """Say why all of a checkpoint cannot be the parameters; "" where it can."""
-    weights = [names for names, kind in kinds(found).items() if kind == leaf_kinds.WEIGHT]
+    weights = [names for names, kind in kinds(by_names).items() if kind == leaf_kinds.WEIGHT]
     ends = {names[-1].lower() for names in weights}
     for names in weights:
         name = names[-1].lower()
         moment = name in _MOMENTS and (len(names) > 1 or len(name) > 2 or {"m", "v"} <= ends or {"mu", "nu"} <= ends)
         if moment or any(map(_OPTIMISER.fullmatch, names)) or _BOOKKEEPING.fullmatch(name):
             return f"holds no 'params', but {'/'.join(names)}, which is no parameter by its name"
-    top = sorted({names[0] for names in found})
+    top = sorted({names[0] for names in by_names})
     copies = [name for name in top if _COPIES.fullmatch(name)]
     flat = all(_children(child) is None for _, child in _children(tree) or ())
     if len(top) == 1 or (flat and not copies):
@@ -168,12 +168,12 @@ def _why_not_all(tree: Tree, found: Mapping[Names, Any]) -> str:
     return ""
 
 
-def kinds(found: Mapping[Names, Any]) -> dict[Names, str]:
+def kinds(by_names: Mapping[Names, Any]) -> dict[Names, str]:
     """Return the kind of every leaf, see `leaf_kinds`; of what is no array it is "newest"."""
-    arrays = {"/".join(names): names for names, leaf in found.items() if is_array(leaf)}
+    arrays = {"/".join(names): names for names, leaf in by_names.items() if is_array(leaf)}
     order = sorted(arrays)  # as JAX does
-    known = leaf_kinds.kinds({name: found[arrays[name]] for name in order})
-    return {**dict.fromkeys(found, leaf_kinds.NEWEST), **{arrays[n]: k for n, k in zip(order, known, strict=True)}}
+    known = leaf_kinds.kinds({name: by_names[arrays[name]] for name in order})
+    return {**dict.fromkeys(by_names, leaf_kinds.NEWEST), **{arrays[n]: k for n, k in zip(order, known, strict=True)}}
 
 
 def is_array(leaf: Any) -> bool:
@@ -189,14 +189,14 @@ def bare(names: Names) -> Names:
 # --- Messages ---------------------------------------------------------------------------------------------------------
 
 
-def _refused(found: Mapping[Names, Any], path: Path, reason: str) -> ValueError:
-    lines = [f"  {'/'.join(names)}  {_described(leaf)}" for names, leaf in list(found.items())[:_SHOWN]]
-    if len(found) > _SHOWN:
-        lines.append(f"  ... and {len(found) - _SHOWN} more")
-    top = ", ".join(dict.fromkeys(names[0] for names in found if names)) or "one array"
+def _refused(by_names: Mapping[Names, Any], path: Path, reason: str) -> ValueError:
+    lines = [f"  {'/'.join(names)}  {_described(leaf)}" for names, leaf in list(by_names.items())[:_SHOWN]]
+    if len(by_names) > _SHOWN:
+        lines.append(f"  ... and {len(by_names) - _SHOWN} more")
+    top = ", ".join(dict.fromkeys(names[0] for names in by_names if names)) or "one array"
     tree = "\n".join(lines)
     return ValueError(
-        f"{path} {reason}. It holds: {top}.\n{tree}\nSay which are the parameters, --params PATH: {_remedy(found)}."
+        f"{path} {reason}. It holds: {top}.\n{tree}\nSay which are the parameters, --params PATH: {_remedy(by_names)}."
     )
 
 
@@ -206,9 +206,9 @@ def _described(leaf: Any) -> str:
     return f"{leaf.dtype} {np.shape(leaf)}"
 
 
-def _remedy(found: Mapping[Names, Any]) -> str:
+def _remedy(by_names: Mapping[Names, Any]) -> str:
     """Name the places that could be the parameters: those called like a model first."""
-    places = sorted({names[:depth] for names in found for depth in range(1, min(len(names), 4))}, key=len)
+    places = sorted({names[:depth] for names in by_names for depth in range(1, min(len(names), 4))}, key=len)
     fit = [place for place in places if not any(map(_OPTIMISER.fullmatch, place))]
     called = [place for place in fit if place[-1] in _MODELS]
     shown = (called or [place for place in fit if len(place) == 1])[:3]

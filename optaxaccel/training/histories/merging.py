@@ -112,8 +112,8 @@ def merge_folder(
     _check(kind, numbers, last, skip_not_finite, value_fn)
     last = last if numbers is None else len(numbers)
     about = {"decay": decay, "debias": debias, "points": points}
-    found = find(folder, order)
-    to = writing.output(out, found, folder, "merged", shard)
+    files = find(folder, order)
+    to = writing.output(out, files, folder, "merged", shard)
 
     def made(task: writing.Work) -> Merged:
         count = len(task.read.paths)
@@ -140,7 +140,7 @@ def merge_folder(
             weights=point.weights.tolist(),
             kind=chosen,
             candidates=tried,
-            left_out=found.left_out,
+            left_out=files.left_out,
             **writing.about(task.read),
         )
         writing.publish(task, to, dict(_note(done, task.read)))
@@ -148,7 +148,7 @@ def merge_folder(
 
     how: Any = {"last": last, "params": params, "skip": skip_not_finite, "in_memory": in_memory, "progress": progress}
     passes = {"rna": 2, "greedy": 2 * last, "adaptive": 11}.get(kind, 1)
-    return writing.work(found, to, made, passes=passes, **how)
+    return writing.work(files, to, made, passes=passes, **how)
 
 
 def _check(kind: str, numbers: np.ndarray | None, last: int, skip: bool, value_fn: Any) -> None:
@@ -181,9 +181,9 @@ def _check(kind: str, numbers: np.ndarray | None, last: int, skip: bool, value_f
 
 
 def _rna(source: InMemory | Streamed, extrapolated: dict[str, Any]) -> Point:
-    found = source.extrapolation(extrapolated["regularization"], extrapolated["relative"])
+    weights = source.extrapolation(extrapolated["regularization"], extrapolated["relative"])
     pad = (1, 0) if extrapolated["iterate"] == "tail" else (0, 1)
-    return Point(np.pad(found / found.sum(), pad), extrapolated)
+    return Point(np.pad(weights / weights.sum(), pad), extrapolated)
 
 
 def _value_of(source: InMemory | Streamed, value_fn: Any) -> by_loss.ValueOf:

@@ -37,18 +37,18 @@ def mapped(path: Path) -> Tree:
     def array(begin: int) -> np.ndarray:
         (dimensions, name, place), _ = walk(begin, whole=False)
         dtype = np.dtype(getattr(ml_dtypes, name, name))
-        found = np.frombuffer(memory[place[0] : place[1]], dtype) if place[1] > place[0] else np.zeros(0, dtype)
-        return found.reshape(dimensions)
+        flat = np.frombuffer(memory[place[0] : place[1]], dtype) if place[1] > place[0] else np.zeros(0, dtype)
+        return flat.reshape(dimensions)
 
     def walk(at: int, whole: bool = True) -> tuple[Any, int]:
         """Return what begins at a place, and where it ends; not `whole`, bytes are their places."""
         kind, length, begin = _head(memory, at)
         if kind == "map":
-            found, at = {}, begin
+            entries, at = {}, begin
             for _ in range(length):
                 key, at = walk(at)
-                found[key], at = walk(at, whole)
-            return _joined(found), at
+                entries[key], at = walk(at, whole)
+            return _joined(entries), at
         if kind == "array":
             items, at = [], begin
             for _ in range(length):
@@ -90,9 +90,9 @@ def _head(memory: memoryview, at: int) -> tuple[str, int, int]:
     return "plain", _SIZES.get(first, 0), at + 1
 
 
-def _joined(found: dict[Any, Any]) -> Any:
+def _joined(entries: dict[Any, Any]) -> Any:
     """Return an array for the map of its chunks."""
-    if _CHUNKED not in found:
-        return found
-    shape, chunks = (list(found[name].values()) for name in ("shape", "chunks"))
+    if _CHUNKED not in entries:
+        return entries
+    shape, chunks = (list(entries[name].values()) for name in ("shape", "chunks"))
     return Deferred(chunks[0].dtype, shape, lambda: np.concatenate(chunks).reshape(shape))

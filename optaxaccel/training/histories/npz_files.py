@@ -75,10 +75,10 @@ def _member(path: Path, memory: mmap.mmap, archive: zipfile.ZipFile, name: str, 
         return Deferred(native, shape, load)
     name_length, extra_length = struct.unpack_from("<HH", memory, info.header_offset + 26)
     begin = info.header_offset + 30 + name_length + extra_length
-    found = 0
+    checksum = 0
     for start in range(begin, begin + info.file_size, _PIECE):
-        found = zlib.crc32(memoryview(memory)[start : min(start + _PIECE, begin + info.file_size)], found)
-    if found != info.CRC:
+        checksum = zlib.crc32(memoryview(memory)[start : min(start + _PIECE, begin + info.file_size)], checksum)
+    if checksum != info.CRC:
         raise ValueError(f"the check sum of {name!r} is wrong")
     count = int(np.prod(shape))
     array = np.frombuffer(memory, dtype, count, begin + ahead) if count else np.zeros(0, dtype)
@@ -131,14 +131,14 @@ def flat_arrays(tree: Tree) -> dict[str, np.ndarray]:
     Raises:
       ValueError: it holds something else: texts, bytes (whose last zeros NumPy drops), dates or nothing.
     """
-    found = flat(tree)
-    for name, leaf in found.items():
+    leaves = flat(tree)
+    for name, leaf in leaves.items():
         if not isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
             raise ValueError(
                 f"{name!r} is a {type(leaf).__name__}, for which there is no place in a file of arrays. Pass --params "
                 "PATH to take the arrays only, or --out FILE.msgpack."
             )
-    return {name: np.asarray(leaf) for name, leaf in found.items()}
+    return {name: np.asarray(leaf) for name, leaf in leaves.items()}
 
 
 def write(path: Path, tree: Tree) -> None:

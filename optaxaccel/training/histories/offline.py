@@ -15,10 +15,10 @@ import optaxaccel
 from optaxaccel.methods._merge_by_loss import number_of
 from optaxaccel.training.histories import writing
 from optaxaccel.training.histories.in_memory import InMemory, Point
-from optaxaccel.training.histories.order import Found, find
+from optaxaccel.training.histories.order import CheckpointFiles, find
 from optaxaccel.training.histories.reading import Read
 
-__all__ = ["Candidate", "Extrapolated", "Found", "extrapolate_folder", "find"]
+__all__ = ["Candidate", "CheckpointFiles", "Extrapolated", "extrapolate_folder", "find"]
 
 Tree = Any
 CALM = 10.0  # sum of |c| up to which nobody is warned: it is how much of a checkpoint's noise is in the result
@@ -124,8 +124,8 @@ def extrapolate_folder(
     """
     if last < 3:
         raise ValueError(f"last={last} is under 3: with one difference its weight is 1, whatever it is. Pass last=11.")
-    found = find(folder, order)
-    to = writing.output(out, found, folder, "extrapolated", shard)
+    files = find(folder, order)
+    to = writing.output(out, files, folder, "extrapolated", shard)
     options = {"relative": relative, "iterate": iterate}
 
     def made(task: writing.Work) -> Extrapolated:
@@ -154,14 +154,14 @@ def extrapolate_folder(
             regularization=used,
             calmer=calmer,
             candidates=tried,
-            left_out=found.left_out,
+            left_out=files.left_out,
             **writing.about(read),
         )
         writing.publish(task, to, dict(_note(done)))
         return done
 
     how: Any = {"last": last, "params": params, "skip": skip_not_finite, "in_memory": in_memory, "progress": progress}
-    return writing.work(found, to, made, passes=2 if value_fn is None else 4 + len(GRID), **how)
+    return writing.work(files, to, made, passes=2 if value_fn is None else 4 + len(GRID), **how)
 
 
 def _refuse_unless_enough(read: Read, folder: Path) -> None:
@@ -183,15 +183,15 @@ def _weights(weights: Callable[[float], np.ndarray], count: int, strength: float
         return [0.0] * (count - 2) + [1.0], None
     if math.isinf(strength):
         return _mean(count).tolist(), None
-    found = weights(strength)
-    if np.abs(found).sum() <= CALM:
-        return found.tolist(), None
+    numbers = weights(strength)
+    if np.abs(numbers).sum() <= CALM:
+        return numbers.tolist(), None
     power = math.floor(math.log10(max(strength, 1e-18)))
     for larger in (10.0**k for k in range(power + 2, power + 22, 2)):
         calm = float(np.abs(weights(larger)).sum())
         if calm <= CALM:
-            return found.tolist(), (larger, calm)
-    return found.tolist(), (larger, calm)
+            return numbers.tolist(), (larger, calm)
+    return numbers.tolist(), (larger, calm)
 
 
 def _mean(count: int) -> np.ndarray:

@@ -39,9 +39,9 @@ def write(path: Path, tree: Tree) -> None:
 
 
 def _by_item(path: Path, one: Callable[[Path], Tree]) -> Tree:
-    found = items(path.absolute())
+    by_name = items(path.absolute())
     with _quiet():
-        trees = {name: one(item) for name, item in found.items()}
+        trees = {name: one(item) for name, item in by_name.items()}
     return next(iter(trees.values())) if len(trees) == 1 else trees
 
 

@@ -24,7 +24,7 @@ _MEASURES = re.compile(
 )
 
 
-class Found(NamedTuple):
+class CheckpointFiles(NamedTuple):
     """The checkpoints in a folder.
 
     Attributes:
@@ -45,7 +45,7 @@ class _Name(NamedTuple):
     texts: tuple[str, ...]
 
 
-def find(folder: Path, order: str | None = None) -> Found:
+def find(folder: Path, order: str | None = None) -> CheckpointFiles:
     """Return the checkpoints of a folder, oldest first.
 
     Args:
@@ -82,7 +82,7 @@ def find(folder: Path, order: str | None = None) -> Found:
                 f"{path} and {twin} both have the number {_said(places[path])}, so their order is unknown. Rename one, "
                 "or pass --order NAME with what tells them apart."
             )
-    return Found(taken, next(iter(used.values())), [path.name for path in kinds if path not in places])
+    return CheckpointFiles(taken, next(iter(used.values())), [path.name for path in kinds if path not in places])
 
 
 def _places(names: dict[Path, _Name], order: str | None) -> dict[Path, Any]:

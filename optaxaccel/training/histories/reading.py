@@ -8,7 +8,7 @@ import numpy as np
 
 from optaxaccel.methods import given_history, leaf_kinds
 from optaxaccel.training.histories import layout
-from optaxaccel.training.histories.order import Found
+from optaxaccel.training.histories.order import CheckpointFiles
 
 Tree = Any
 Names = layout.Names
@@ -29,20 +29,20 @@ class Read(NamedTuple):
     skipped: dict[str, str]
 
 
-def read(found: Found, last: int, params: str | None, skip: bool) -> Read:
+def read(files: CheckpointFiles, last: int, params: str | None, skip: bool) -> Read:
     """Read the newest checkpoints that can be used; of each nothing but the parameters stays in memory."""
-    places = layout.locate(first := found.format.read(found.paths[-1]), params, found.paths[-1])
+    places = layout.locate(first := files.format.read(files.paths[-1]), params, files.paths[-1])
     paths: list[Path] = []
     history: list[Leaves] = []
     skipped: dict[str, str] = {}
     kept: set[Names] = set()
     newest: Tree = None
-    for path in reversed(found.paths):
+    for path in reversed(files.paths):
         if len(paths) == last:
             break
-        tree = layout.pruned(first if path == found.paths[-1] else found.format.read(path), places)
+        tree = layout.pruned(first if path == files.paths[-1] else files.format.read(path), places)
         leaves = layout.leaves(tree)
-        other = history[-1] if history else _neighbour(found, places)
+        other = history[-1] if history else _neighbour(files, places)
         trouble, fixed = _not_finite(leaves, other)
         if trouble and not skip:
             raise refused(path, trouble)
@@ -58,10 +58,10 @@ def read(found: Found, last: int, params: str | None, skip: bool) -> Read:
     return Read(paths, newest, history, places, kept, skipped)
 
 
-def mapped(found: Found, last: int, params: str | None, skipped: dict[str, str]) -> Read:
+def mapped(files: CheckpointFiles, last: int, params: str | None, skipped: dict[str, str]) -> Read:
     """Map the newest checkpoints but for those skipped; nothing is read yet, so they may not be finite."""
-    paths = [path for path in found.paths if path.name not in skipped][-last:]
-    trees = [found.format.map(path) for path in paths]
+    paths = [path for path in files.paths if path.name not in skipped][-last:]
+    trees = [files.format.map(path) for path in paths]
     places = layout.locate(trees[-1], params, paths[-1]) if trees else [()]
     trees = [layout.pruned(tree, places) for tree in trees]
     history = [layout.leaves(tree) for tree in trees]
@@ -79,11 +79,11 @@ def refused(path: Path, trouble: str) -> ValueError:
     )
 
 
-def _neighbour(found: Found, places: list[Names]) -> Leaves:
+def _neighbour(files: CheckpointFiles, places: list[Names]) -> Leaves:
     """Return the leaves of the checkpoint before the newest, to see what never changes."""
-    if len(found.paths) < 2:
+    if len(files.paths) < 2:
         return {}
-    return layout.leaves(layout.pruned(found.format.read(found.paths[-2]), places))
+    return layout.leaves(layout.pruned(files.format.read(files.paths[-2]), places))
 
 
 def _not_finite(leaves: Leaves, other: Leaves) -> tuple[str, set[Names]]:

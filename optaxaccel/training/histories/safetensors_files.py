@@ -64,8 +64,8 @@ def mapped(path: Path) -> dict[str, np.ndarray]:
         count = math.prod(shape)
         if not count:
             return np.zeros(shape, dtype)
-        found = np.frombuffer(memory, dtype.newbyteorder("<"), count, start + begin)
-        return found.astype(dtype, copy=False).reshape(shape)
+        flat = np.frombuffer(memory, dtype.newbyteorder("<"), count, start + begin)
+        return flat.astype(dtype, copy=False).reshape(shape)
 
     return {name: array(dtype, shape, begin) for name, (dtype, shape, begin, _) in places.items()}
 

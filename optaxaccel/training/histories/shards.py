@@ -20,10 +20,10 @@ def is_shard(path: Path) -> bool:
 def weights_of(folder: Path) -> Path | None:
     """Return the file with the weights in a folder, or their index; None where there is none, or more than one."""
     for pattern in _WEIGHTS:
-        found = [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
-        if found:
-            named = [path for path in found if path.name.startswith(("model.", "pytorch_model."))]
-            chosen = named if len(named) == 1 else [path for path in found if not is_shard(path)]
+        paths = [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+        if paths:
+            named = [path for path in paths if path.name.startswith(("model.", "pytorch_model."))]
+            chosen = named if len(named) == 1 else [path for path in paths if not is_shard(path)]
             return chosen[0] if len(chosen) == 1 else None
     return None
 
@@ -35,8 +35,8 @@ def read(index: Path, read_one: Callable[[Path], Mapping[str, Any]]) -> Tree:
       ValueError: it is no index, names files elsewhere, or a file lacks what it should hold.
       FileNotFoundError: a file is missing.
     """
-    found = json.loads(index.read_text())
-    places = found.get("weight_map") if isinstance(found, dict) else None
+    content = json.loads(index.read_text())
+    places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise ValueError('it has no "weight_map" of names to files')
     arrays: dict[str, Any] = {}

@@ -65,8 +65,8 @@ class Streamed:
             newest = self.read.history[-1][names]
             if not layout.is_array(newest):
                 return newest
-            found = list(self.blocks(names, point.weights))
-            return np.concatenate(found).reshape(np.shape(newest)) if found else np.asarray(newest)
+            pieces = list(self.blocks(names, point.weights))
+            return np.concatenate(pieces).reshape(np.shape(newest)) if pieces else np.asarray(newest)
 
         return layout.without(layout.mapped(self.read.newest, merged), self.read.places[0][:-1])
 

@@ -12,7 +12,7 @@ import numpy as np
 from optaxaccel.methods import leaf_kinds
 from optaxaccel.training.histories import formats, layout, npz_files, order, reading
 from optaxaccel.training.histories.in_memory import InMemory, Point
-from optaxaccel.training.histories.order import Found
+from optaxaccel.training.histories.order import CheckpointFiles
 from optaxaccel.training.histories.streamed import NotFiniteError, Streamed, in_a_file
 
 IN_MEMORY = 1 << 26  # bytes of files up to which all checkpoints are read at once
@@ -37,21 +37,21 @@ class Output(NamedTuple):
         return self.path.with_name(f"{self.path.stem}-{number:05}-of-{count:05}{self.path.suffix}")
 
 
-def output(out: Path | None, found: Found, folder: Path, name: str, shard: Shard | None = None) -> Output:
+def output(out: Path | None, files: CheckpointFiles, folder: Path, name: str, shard: Shard | None = None) -> Output:
     """Return where to write and how, and refuse what would be in the way of anything.
 
     Raises:
       FileExistsError: something lies there.
       ValueError: it would be taken for a checkpoint, or cannot be written in parts.
     """
-    kind = found.format if out is None else formats.for_writing(out, found.format)
-    found_at = Output(folder / f"{name}{found.format.ending}" if out is None else out, kind, shard)
+    kind = files.format if out is None else formats.for_writing(out, files.format)
+    to = Output(folder / f"{name}{files.format.ending}" if out is None else out, kind, shard)
     if shard is not None and (kind is not formats.SAFETENSORS or not 1 <= shard[0] <= shard[1]):
         raise ValueError(
             f"Part {shard[0]} of {shard[1]} cannot be written as {kind.name}: only safetensors come in parts, which "
             "count from 1. Pass --out FILE.safetensors and --shard 1/4."
         )
-    path, index = found_at.file, _index(found_at)
+    path, index = to.file, _index(to)
     if path.exists() or (index is not None and index.exists()):
         path = path if path.exists() else index
         raise FileExistsError(f"{path} exists already, and nothing is written over. Remove it, or pass another --out.")
@@ -60,7 +60,7 @@ def output(out: Path | None, found: Found, folder: Path, name: str, shard: Shard
             f"{path} would lie among the checkpoints and be taken for one of them. Begin its name with "
             f"{name!r}, or write it elsewhere."
         )
-    return found_at
+    return to
 
 
 def _index(to: Output) -> Path | None:
@@ -84,7 +84,7 @@ class Work(NamedTuple):
 
 
 def work(
-    found: Found,
+    files: CheckpointFiles,
     to: Output,
     use: Callable[[Work], Any],
     *,
@@ -96,15 +96,15 @@ def work(
     passes: int,
 ) -> Any:
     """Read the newest checkpoints, in whichever way they can be held, and return what is made of them."""
-    streamed = to.shard is not None or sum(map(_on_disk, found.paths[-last:])) > in_memory
+    streamed = to.shard is not None or sum(map(_on_disk, files.paths[-last:])) > in_memory
     skipped: dict[str, str] = {}
     while True:
         to.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{order.RESULTS[0]}-", dir=to.path.parent) as place:
             if not streamed:
-                read = reading.read(found, last, params, skip)
+                read = reading.read(files, last, params, skip)
                 return use(Work(read, InMemory(read), Path(place)))
-            read = reading.mapped(found, last, params, skipped)
+            read = reading.mapped(files, last, params, skipped)
             source = Streamed(read, Path(place), lambda count: None)
             source.tick = _counted(progress, passes * source.size)
             try:

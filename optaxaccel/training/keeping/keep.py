@@ -89,18 +89,18 @@ class Keeper:
         Raises:
           ValueError: the checkpoints are another run's, or none of them can be read.
         """
-        found = None
+        checkpoint = None
         if self.keep is not None:
             from optaxaccel.training.keeping.checkpoint import Checkpoints  # loads orbax
 
             self._checkpoints = Checkpoints(self.keep.folder / "checkpoints", self.run, kept=self.keep.number)
             if self.keep.resume:
-                found = self._checkpoints.restore(like)
+                checkpoint = self._checkpoints.restore(like)
             else:
                 self._checkpoints.clear()
         self._saved = time.monotonic()
         self.signals.between_steps = True
-        return found
+        return checkpoint
 
     def due(self) -> bool:
         """Return whether to save now, as all processes agree; they also agree on whether to stop."""

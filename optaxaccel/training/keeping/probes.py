@@ -80,10 +80,10 @@ def check(names: Sequence[str]) -> None:
 
 def measure(names: Sequence[str], loss: Callable[..., jax.Array], params: Any, rate: float | None, **data: Any) -> Any:
     """Return what the probes of these names find; with `sharpness` also the rate times it, where a rate is known."""
-    found = {name: float(PROBES[name](loss, params, **data)) for name in names}
-    if rate is not None and "sharpness" in found:
-        found["rate_times_sharpness"] = rate * found["sharpness"]
-    return found
+    measurements = {name: float(PROBES[name](loss, params, **data)) for name in names}
+    if rate is not None and "sharpness" in measurements:
+        measurements["rate_times_sharpness"] = rate * measurements["sharpness"]
+    return measurements
 
 
 def rate_at(step: int, numbers: Mapping[str, Any], opt_state: Any) -> float | None:

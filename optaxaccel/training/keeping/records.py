@@ -178,11 +178,11 @@ def read_all(path: Path) -> list[Record]:
     files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
     if not files:
         raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
-    found = [read(file) for file in files]
-    for record in found:
+    loaded = [read(file) for file in files]
+    for record in loaded:
         soundness.refuse_unsound(record.path, list(_whole_rows(record.path)), MEASURED)
     usual = Run().as_dict()  # a field that an older version lacked has its default
-    return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in found]
+    return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in loaded]
 
 
 def provenance(device: str) -> Row:

@@ -151,8 +151,8 @@ def mean_score(records: Sequence[Record], score: Mapping[str, Any]) -> tuple[flo
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return statistics.fmean(found) if found else math.nan
+    numbers = list(values)
+    return statistics.fmean(numbers) if numbers else math.nan
 
 
 def _cells(line: Line) -> list[str]:

@@ -71,9 +71,9 @@ def compare(
 
     Example:
       >>> import jax.numpy as jnp, optax
-      >>> found = compare(lambda x: jnp.sum(x**2), {"sgd": optax.sgd(0.5), "slow": optax.sgd(0.25)},
-      ...                 params=jnp.ones(2), steps=1, seeds=1)
-      >>> found.best, [record.rows[-1]["loss"] for record in found.records]  # 2 (1 - 2 lr)^2
+      >>> outcome = compare(lambda x: jnp.sum(x**2), {"sgd": optax.sgd(0.5), "slow": optax.sgd(0.25)},
+      ...                   params=jnp.ones(2), steps=1, seeds=1)
+      >>> outcome.best, [record.rows[-1]["loss"] for record in outcome.records]  # 2 (1 - 2 lr)^2
       ('sgd', [0.0, 0.5])
     """
     made = _task(task, params, data, batch_size)
@@ -90,9 +90,9 @@ def compare(
         planned.tell = tell
         tried, chosen = [], []
         for one in everyone:
-            found = planned.tune(one, [TUNING_SEED + k for k in range(tune_seeds)])
-            tried += found
-            chosen.append(_chosen(one, found, made))
+            tuned = planned.tune(one, [TUNING_SEED + k for k in range(tune_seeds)])
+            tried += tuned
+            chosen.append(_chosen(one, tuned, made))
         done = planned.train(made, chosen, final_seeds, "final")
     return Comparison(made.name, _score_of(made), [*tried, *done], [one.label for one in everyone])
 
@@ -120,12 +120,12 @@ class _Comparing:
     def train(self, task: Task, settings: Sequence[Setting], seeds: Sequence[int], phase: str) -> list[records.Record]:
         """Train settings with seeds, those together that share a program; records that are there are read."""
         jobs = [self._job(setting, seed, phase) for setting in settings for seed in seeds]
-        found: dict[int, records.Record] = {}
+        finished: dict[int, records.Record] = {}
         groups: dict[Any, list[int]] = {}
         for place, job in enumerate(jobs):
             earlier = self._finished(job)
             if earlier is not None:
-                found[place] = earlier
+                finished[place] = earlier
                 self.tell(job.setting.label, 1.0, 1)
             else:
                 groups.setdefault(_program_of(job.setting), []).append(place)
@@ -135,8 +135,8 @@ class _Comparing:
             label, count = jobs[places[0]].setting.label, len(places)
             made = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
             self.tell(label, 1.0, count)
-            found.update(zip(places, made, strict=True))
-        return [found[place] for place in range(len(jobs))]
+            finished.update(zip(places, made, strict=True))
+        return [finished[place] for place in range(len(jobs))]
 
     def _job(self, setting: Setting, seed: int, phase: str) -> Job:
         arguments = {name: _plain(value) for name, value in setting.arguments.items()}
@@ -247,10 +247,10 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(seeds, int):
         _check_count("seeds", seeds)
         return list(range(seeds))
-    found = list(seeds)
-    if not found or len(set(found)) < len(found):
+    chosen = list(seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"seeds={seeds!r} are none, or one stands twice. Pass seeds=5, or each seed once.")
-    return found
+    return chosen
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -79,7 +79,7 @@ def grid_jobs(grid: Grid, seeds: int, out: Path) -> Iterator[Planned]:
                 )
 
 
-def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
+def planned(plan: Plan | Grid, runs: Sequence[Record]) -> list[Record]:
     """Return the records of a plan's runs, whatever their seeds; others may lie beside them if the plan was changed."""
     phase = "grid" if isinstance(plan, Grid) else "final"
     known = {(c.label, phase, setting.setting()) for c in plan.contenders for setting in c.settings}
@@ -91,7 +91,7 @@ def planned(plan: Plan | Grid, found: Sequence[Record]) -> list[Record]:
         start = record.start
         return start["label"], start["phase"], setting_of(start["spec"])
 
-    return [record for record in found if known_as(record) in known]
+    return [record for record in runs if known_as(record) in known]
 
 
 def _slug(label: str) -> str:

@@ -149,8 +149,8 @@ def train(
       >>> slope = lambda w, x, y: jnp.mean((w * x - y) ** 2) / 2
       >>> line = Problem(lambda key: jnp.zeros(()), slope, slope, (np.ones(4), np.ones(4)), (np.ones(4), np.ones(4)))
       >>> rates = [{"rate": 0.5}, {"rate": 1.0}]
-      >>> found = train(lambda s: optax.sgd(s["rate"]), line, rates, seeds=[0], epochs=1, batch_size=2)
-      >>> found.train_loss[:, 0].tolist()
+      >>> outcome = train(lambda s: optax.sgd(s["rate"]), line, rates, seeds=[0], epochs=1, batch_size=2)
+      >>> outcome.train_loss[:, 0].tolist()
       [[0.5, 0.03125], [0.5, 0.0]]
     """
     (_, labels), shape = problem.train, (len(settings), len(seeds))
@@ -179,8 +179,8 @@ def train(
 
         def measured(params: Tree, state: Any) -> Any:
             evaluated = methods.eval_params(state, params)
-            found = _over(problem.loss, evaluated, seen), _over(problem.error, evaluated, unseen)
-            return *found, evaluated if keep else None
+            losses = _over(problem.loss, evaluated, seen), _over(problem.error, evaluated, unseen)
+            return *losses, evaluated if keep else None
 
         start = (params, tx.init(params))
         _, (after, rows) = jax.lax.scan(epoch, start, jnp.arange(epochs))
@@ -191,8 +191,8 @@ def train(
     sets = jax.tree.map(jnp.asarray, (problem.train, problem.test))
     count = len(runs) if together is None else together
     program = jax.jit(lambda sets, stacked: _map(partial(one, sets), stacked, count))
-    found = jax.device_get(program(sets, stacked))
-    (loss, error, kept), (batch_loss, watched) = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), found)
+    outputs = jax.device_get(program(sets, stacked))
+    (loss, error, kept), (batch_loss, watched) = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), outputs)
     return Trained(loss, error, batch_loss, watched, kept)
 
 

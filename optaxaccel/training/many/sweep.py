@@ -54,13 +54,13 @@ def grid(base: Run, *, seeds: Sequence[int] = (), **fields: Any) -> list[Run]:
         twice = [value for i, value in enumerate(values) if value in values[:i]]
         if twice:
             raise ValueError(f"The axis {entry or name} has {twice[0]!r} twice. Give every value once.")
-    found = []
+    runs = []
     for choice in itertools.product(*(values for _, _, values in axes)):
         changes: dict[str, Any] = {}
         for (name, entry, _), value in zip(axes, choice, strict=True):
             changes[name] = value if entry is None else {**changes.get(name, getattr(base, name)), entry: value}
-        found.append(base.replace(**changes))
-    return found
+        runs.append(base.replace(**changes))
+    return runs
 
 
 def _axis(base: Run, name: str, values: Any) -> Iterator[tuple[str, str | None, list[Any]]]:
@@ -90,7 +90,7 @@ def axes(texts: Sequence[str]) -> dict[str, Any]:
 'cosine_decay_schedule', 'decay_steps': 9},)}}
     """
     known = {field.name for field in dataclasses.fields(Run)}
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         name = name.strip()
@@ -98,13 +98,13 @@ def axes(texts: Sequence[str]) -> dict[str, Any]:
         if not (equals and values.strip() and field):
             raise ValueError(f"{text!r} is no axis of a grid. Write NAME=V,V,... with literal values.")
         choices = parse_arguments(f"values=({values},)")["values"]
-        place = found
+        place = fields
         if dot or name not in known:
-            place = found.setdefault(field if dot else "method_args", {})
+            place = fields.setdefault(field if dot else "method_args", {})
         if (entry or name) in place:
             raise ValueError(f"{name} has two axes. Write all its values behind one --grid {name}=.")
         place[entry or name] = choices
-    return found
+    return fields
 
 
 def label(run: Run, base: Run) -> str:

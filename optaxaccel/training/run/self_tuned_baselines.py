@@ -102,8 +102,8 @@ def ponos(
             return there <= allowed - c * rate * square
 
         searches = (square >= 1e-16) & (here != 0) & jnp.isfinite(here) & jnp.isfinite(square)
-        rate, trials, found, _ = _backtrack(measured, accepted, first, delta, searches)
-        rate = jnp.where(searches, jnp.where(found, rate, 1e-6), 0.0)
+        rate, trials, passed, _ = _backtrack(measured, accepted, first, delta, searches)
+        rate = jnp.where(searches, jnp.where(passed, rate, 1e-6), 0.0)
         cuts = jnp.where(searches, jnp.maximum(state.cuts + trials - 2, 0), state.cuts)  # of n trials n - 1 cut
         good = jnp.isfinite(here)
         kept = [jnp.where(good, new, old) for new, old in ((reference, state.reference), (weight, state.weight))]
@@ -173,8 +173,8 @@ def salsa(
 
         searches = good & (here != 0) & (slope >= 1e-8)
         first = state.rate * increase_factor
-        rate, trials, found, fell = _backtrack(measured, accepted, first, decrease_factor, searches)
-        keep = found & (fell != 0)
+        rate, trials, passed, fell = _backtrack(measured, accepted, first, decrease_factor, searches)
+        keep = passed & (fell != 0)
         updates = _scaled(-jnp.where(searches, rate, 0.0), direction)
         new = SalsaState(
             count=state.count + 1,
@@ -194,14 +194,14 @@ def _backtrack(measured: Callable, accepted: Callable, first: jax.Array, factor:
     """Return the first rate that is accepted, the number of trials, whether there was one, and what it measured."""
 
     def again(carry):
-        _, trials, found, _ = carry
-        return searches & ~found & (trials < MOST_TRIALS)
+        _, trials, passed, _ = carry
+        return searches & ~passed & (trials < MOST_TRIALS)
 
     def trial(carry):
         rate, trials, _, _ = carry
         seen = measured(rate)
-        found = accepted(rate, seen)
-        return jnp.where(found, rate, rate * factor), trials + 1, found, seen
+        passed = accepted(rate, seen)
+        return jnp.where(passed, rate, rate * factor), trials + 1, passed, seen
 
     start = (first, jnp.zeros((), jnp.int32), jnp.zeros((), bool), jnp.zeros_like(first))
     return lax.while_loop(again, trial, start)

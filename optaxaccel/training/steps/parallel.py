@@ -89,12 +89,12 @@ def layout(mode: str, batch_size: int, devices: int | None = None) -> Layout:
     Raises:
       ValueError: the batch does not divide; the message names sizes that do.
     """
-    found = jax.devices()
+    present = jax.devices()
     if jax.process_count() > 1:
         devices = None  # every process brings its own
-    if devices is not None and not 1 <= devices <= len(found):
-        raise ValueError(f"devices={devices}, but there are {len(found)}. Pass devices=1 to {len(found)}.")
-    used = found[: devices or _most_that_divide(batch_size, len(found))]
+    if devices is not None and not 1 <= devices <= len(present):
+        raise ValueError(f"devices={devices}, but there are {len(present)}. Pass devices=1 to {len(present)}.")
+    used = present[: devices or _most_that_divide(batch_size, len(present))]
     if batch_size % len(used):
         lower = batch_size // len(used) * len(used)
         sizes = " or ".join(str(size) for size in (lower, lower + len(used)) if size)

@@ -40,13 +40,13 @@ def counts(state: TrainState, member: int | None = None) -> dict[str, int]:
       state: of a run, or of several along a first axis.
       member: which of several; None for a run.
     """
-    found = {}
+    counted = {}
     for name in ("searches", "jumps"):
         counters = optax.tree.get_all_with_path(state.opt_state, f"num_{name}")
         if counters:
             each = (counter if member is None else jax.device_get(counter)[member] for _, counter in counters)
-            found[name] = sum(map(int, each))
-    return found
+            counted[name] = sum(map(int, each))
+    return counted
 
 
 def init_state(model: Model, tx: optax.GradientTransformation, seed: jax.typing.ArrayLike, x: jax.Array) -> TrainState:
