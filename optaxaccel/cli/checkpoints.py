@@ -18,14 +18,14 @@ def extrapolate(command: Extrapolate) -> int:
     from optaxaccel.training.histories import offline
 
     command = _of_a_run(command, "extrapolated")
-    with _observed(command, "extrapolating") as told:
+    with _observed(command, "extrapolating") as options:
         done = offline.extrapolate_folder(
             command.folder,
             last=command.last,
             regularization=command.regularization,
             relative=not command.absolute,
             iterate=command.iterate,
-            **told,
+            **options,
         )
     if done.candidates:
         rows = [[_candidate(c.regularization), f"{c.value:.6g}"] for c in done.candidates]
@@ -51,18 +51,18 @@ def merge(command: Merge) -> int:
     """Merge a folder of checkpoints, and return the exit status."""
     from optaxaccel.training.histories import merging
 
-    given = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
+    numeric = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
     command = _of_a_run(command, "merged")
-    with _observed(command, "merging") as told:
+    with _observed(command, "merging") as options:
         done = merging.merge_folder(
             command.folder,
-            _numbers(command.weights) if given else command.weights,
+            _numbers(command.weights) if numeric else command.weights,
             last=command.last,
             decay=command.decay,
             debias=command.debias,
             points=command.points,
             regularization=command.regularization,
-            **told,
+            **options,
         )
     if done.candidates:
         table("Losses", ["candidate", "loss"], [[name, f"{value:.6g}"] for name, value in done.candidates])
@@ -76,11 +76,11 @@ def merge(command: Merge) -> int:
 
 def _of_a_run(command: Any, result: str) -> Any:
     """Return a command for the checkpoints that stayed, where its folder is that of a run of ours."""
-    kept = command.folder / "checkpoints" / "kept"
-    if not kept.is_dir():
+    checkpoints = command.folder / "checkpoints" / "kept"
+    if not checkpoints.is_dir():
         return command
     return dataclasses.replace(
-        command, folder=kept, out=command.folder / result if command.out is None else command.out
+        command, folder=checkpoints, out=command.folder / result if command.out is None else command.out
     )
 
 

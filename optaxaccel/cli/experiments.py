@@ -99,13 +99,13 @@ def _may_run_definitions(command: Report) -> bool:
     ours = Path(optaxaccel.__file__).resolve().parents[1] / "experiments"
     if command.definitions or command.path.resolve().is_relative_to(ours):
         return True
-    told = (
+    warning = (
         f"{command.path} holds definitions of experiments ({definitions[0].relative_to(command.path)}), which are "
         "Python and not this project's, so they are not run. Read them, and pass --definitions to rebuild their pages."
     )
     if not any(command.path.rglob("*.jsonl")):
-        raise ValueError(told)
-    say(told, error=True)
+        raise ValueError(warning)
+    say(warning, error=True)
     return False
 
 
@@ -145,21 +145,21 @@ def _rebuild(definition: Any, path: Path) -> None:
         say(f"rebuilt:   {page}")
 
 
-def _run_jobs(wanted: Sequence[Any], command: RunFile, what: str) -> bool:
+def _run_jobs(jobs_to_run: Sequence[Any], command: RunFile, what: str) -> bool:
     """Train every job that is not finished, count them, and tell whether one failed; to diverge is a result."""
     from optaxaccel.training.keeping import progress
     from optaxaccel.training.many import jobs
 
-    if not wanted:
+    if not jobs_to_run:
         return False
     statuses = []
-    with progress.counter(console(), what, len(wanted)) as advance:
+    with progress.counter(console(), what, len(jobs_to_run)) as advance:
 
         def finished(job: Any, status: str) -> None:
             statuses.append(status)
             advance(f"{job.label} ({status})")
 
-        jobs.execute(wanted, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
+        jobs.execute(jobs_to_run, data_dir=command.data_dir, advance=finished, vectorize=command.vectorize)
     return "failed" in statuses
 
 

@@ -34,10 +34,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(*columns, title=Text(title), title_justify="left", title_style="bold")
+    drawn = Table(*columns, title=Text(title), title_justify="left", title_style="bold")
     for row in rows:
-        made.add_row(*map(Text, row))
-    console().print(made)
+        drawn.add_row(*map(Text, row))
+    console().print(drawn)
 
 
 def print_table(table: Any) -> None:
@@ -46,14 +46,14 @@ def print_table(table: Any) -> None:
     from rich.text import Text
 
     note = Text(table.note) if table.note else None
-    made = Table(
+    drawn = Table(
         title=Text(table.title), title_justify="left", title_style="bold", caption=note, caption_justify="left"
     )
     for column in table.columns:
-        made.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
+        drawn.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
     for row in table.rows:
-        made.add_row(*map(Text, row))  # and no markup: a label may hold brackets
-    console().print(made)
+        drawn.add_row(*map(Text, row))  # and no markup: a label may hold brackets
+    console().print(drawn)
 
 
 def start_jax(command: Any = None) -> None:
@@ -71,10 +71,10 @@ def start_jax(command: Any = None) -> None:
     parallel.use_cpu_cores(None if command is None else command.devices)
     if command is not None and command.distributed:
         # The defaults of 100 and 300 s would keep the others waiting for longer than that for one that died.
-        given = (command.coordinator, command.process_count, command.process_index)
+        address = (command.coordinator, command.process_count, command.process_index)
         timeouts: Any = {"heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": HEARTBEAT_TIMEOUT}
         try:
-            jax.distributed.initialize(*given, **timeouts)
+            jax.distributed.initialize(*address, **timeouts)
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"The other processes could not be joined ({' '.join(str(error).split())[:300]}). Pass --coordinator "

@@ -60,10 +60,10 @@ def train(command: Train) -> int:
         last = outcome.last
         from optaxaccel.training.keeping.progress import describe
 
-        told = describe({"kind": "eval", **last})
+        scores = describe({"kind": "eval", **last})
         if not run.task:
-            told = f"{last['split']} accuracy {100 * last['accuracy']:.2f} %, loss {last['loss']:.4f}"
-        say(f"{told}, {last['seconds']:.1f} s of training")
+            scores = f"{last['split']} accuracy {100 * last['accuracy']:.2f} %, loss {last['loss']:.4f}"
+        say(f"{scores}, {last['seconds']:.1f} s of training")
         say(f"record: {path}\nnext: optaxaccel report {out}")
     return _status(outcome)
 
@@ -107,22 +107,22 @@ def _check(command: Train) -> None:
     twice = {seed for seed in command.seeds if command.seeds.count(seed) > 1}
     if twice:
         raise ValueError(f"--seeds has {min(twice)} twice, and would train one run twice. Pass every seed once.")
-    given = {"--coordinator": command.coordinator, "--process-count": command.process_count}
-    given["--process-index"] = command.process_index
-    named = [name for name, value in given.items() if value is not None]
+    processes = {"--coordinator": command.coordinator, "--process-count": command.process_count}
+    processes["--process-index"] = command.process_index
+    named = [name for name, value in processes.items() if value is not None]
     if named and not command.distributed:
         raise ValueError(
             f"{named[0]} is for several processes, and without --distributed this is one. Add --distributed."
         )
     if named:
-        _check_processes(command, given)
+        _check_processes(command, processes)
 
 
-def _check_processes(command: Train, given: dict[str, Any]) -> None:
-    missing = [name for name, value in given.items() if value is None]
+def _check_processes(command: Train, processes: dict[str, Any]) -> None:
+    missing = [name for name, value in processes.items() if value is None]
     if missing:
         raise ValueError(
-            f"{missing[0]} is missing. Pass all of {', '.join(given)}, or none where a cluster tells them."
+            f"{missing[0]} is missing. Pass all of {', '.join(processes)}, or none where a cluster tells them."
         )
     host, _, port = str(command.coordinator).rpartition(":")
     if not (host and port.isdigit() and 0 < int(port) < 2**16):

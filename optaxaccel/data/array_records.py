@@ -81,15 +81,15 @@ def check_counts(tfds_set: Prepared, split: str) -> None:
     for path, expected in zip(tfds_set.shards[split], tfds_set.lengths[split], strict=True):
         try:
             reader = ArrayRecordReader(str(path))
-            held = reader.num_records()
+            count = reader.num_records()
             reader.close()
         except Exception as error:  # array_record raises what its C++ side gives it, RuntimeError for the most part
             raise ValueError(
                 f"{path} cannot be read; it may be truncated or damaged ({type(error).__name__}: {error}). "
                 f"{again(tfds_set)}"
             ) from error
-        if held != expected:
-            raise ValueError(f"{path} holds {held:,} records, dataset_info.json says {expected:,}. {again(tfds_set)}")
+        if count != expected:
+            raise ValueError(f"{path} holds {count:,} records, dataset_info.json says {expected:,}. {again(tfds_set)}")
 
 
 def read_records(tfds_set: Prepared, split: str, source: Any, indices: Any) -> list[dict[str, Any]]:

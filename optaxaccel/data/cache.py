@@ -24,8 +24,8 @@ _LEFTOVER_SECONDS = 3600.0
 
 def folder() -> Path:
     """Return the folder of decoded images: $OPTAXACCEL_CACHE, else optaxaccel in the user's cache folder."""
-    given = os.environ.get("OPTAXACCEL_CACHE")
-    return Path(given).expanduser() if given else Path("~/.cache/optaxaccel").expanduser()
+    override = os.environ.get("OPTAXACCEL_CACHE")
+    return Path(override).expanduser() if override else Path("~/.cache/optaxaccel").expanduser()
 
 
 def load(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:

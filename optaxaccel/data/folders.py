@@ -98,8 +98,8 @@ def _decoded(files: list[Path]) -> np.ndarray:
             raise ValueError(f"{path} is damaged or no image ({error}). Remove it, or mend it.") from error
     grey = all(image.mode == "L" for image in opened)
     size = opened[0].size
-    made = [
+    images = [
         np.asarray((i if grey else i.convert("RGB")).resize(size) if i.size != size or not grey else i) for i in opened
     ]
-    stacked = np.stack(made)
+    stacked = np.stack(images)
     return stacked[..., None] if grey else stacked

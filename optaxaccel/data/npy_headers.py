@@ -38,13 +38,13 @@ def read(path: Path) -> dict[str, Header]:
                 version = np.lib.format.read_magic(file)
                 read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
                 shape, _, dtype = read_header.get(version, np.lib.format.read_array_header_2_0)(file)
-                header, begin = Header(tuple(shape), dtype), file.tell()
+                header, data_offset = Header(tuple(shape), dtype), file.tell()
             if dtype.hasobject:
                 raise ValueError(f"{name!r}: Object arrays are pickled, and nothing is unpickled here")
-            if min(shape, default=0) < 0 or begin + header.bytes != member.file_size:
+            if min(shape, default=0) < 0 or data_offset + header.bytes != member.file_size:
                 raise ValueError(
                     f"{name!r} would be {dtype} {tuple(shape)}, {header.bytes:,} bytes, and there are "
-                    f"{member.file_size - begin:,}"
+                    f"{member.file_size - data_offset:,}"
                 )
             headers[name] = header
     return headers

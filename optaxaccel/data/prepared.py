@@ -45,9 +45,9 @@ class Prepared(NamedTuple):
     classes: int
 
 
-def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
+def data_dir(folder: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of prepared sets: the one given, else $TFDS_DATA_DIR, else TFDS's own default."""
-    return Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return Path(folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def names(directory: str | os.PathLike[str] | None = None) -> list[str]:

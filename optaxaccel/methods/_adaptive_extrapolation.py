@@ -87,8 +87,8 @@ def extrapolate_adaptive(
     if regularizations is None:
         regularizations = np.concatenate([[1e-16], np.logspace(-15, 1, number - 1)])
     grid = _grid(regularizations)
-    given = given_history.of(params_history, None, stacked=False)
-    with given.precision():
+    prepared = given_history.of(params_history, None, stacked=False)
+    with prepared.precision():
         params, finite = _extrapolate(
             params_history,
             grid,
@@ -97,10 +97,10 @@ def extrapolate_adaptive(
             line_search=line_search,
             force_decrease=force_decrease,
             sharded=sequences.sharded(params_history, stacked=False),
-            kinds=given.kinds[0],
+            kinds=prepared.kinds[0],
         )
-    given.refuse_unless(finite)
-    return given.restored(params, None)[0]
+    prepared.refuse_unless(finite)
+    return prepared.restored(params, None)[0]
 
 
 def _grid(regularizations: Any) -> jax.typing.ArrayLike:

@@ -113,9 +113,9 @@ def averaged(
         seen = trees.cast_like(primal, params) if base_at == "z" and mu_y > 0 else params
         if seen is not params:
             value_fn = _seen_from(value_fn, seen, params)
-        given = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        given = {key: argument for key, argument in given.items() if argument is not None}
-        moves, base_state = inner.update(updates, state.base_state, seen, **given)
+        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
+        extras = {key: argument for key, argument in extras.items() if argument is not None}
+        moves, base_state = inner.update(updates, state.base_state, seen, **extras)
         if keeps_primal:
             updates, moved, kept = _by_primal(moves, primal, params, share, mu_y, finite)
             state = state._replace(primal=kept)
@@ -126,7 +126,7 @@ def averaged(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             weights=weights if finite is True else trees.where(finite, weights, state.weights),
-            base_state=held(finite, base_state, state.base_state, moved),
+            base_state=only_if_finite(finite, base_state, state.base_state, moved),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -185,7 +185,7 @@ def _seen_from(value_fn: Any, seen: optax.Params, params: optax.Params) -> Any:
     return moved
 
 
-def held(finite: Any, new: Any, old: Any, moved: Any) -> Any:
+def only_if_finite(finite: Any, new: Any, old: Any, moved: Any) -> Any:
     """Return the new state in the types of the old one, or the old one where the loss was not finite.
 
     The choice makes XLA compute moments twice, for the updates and to be stored. The first reads the old ones, so these

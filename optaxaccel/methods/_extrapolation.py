@@ -112,20 +112,20 @@ def extrapolate(
                 f"statistics holds {counted} trees and params_history {number}, but each set of statistics belongs to "
                 "one set of parameters. Push both at the same moments."
             )
-    given = given_history.of(params_history, statistics, stacked)
-    with given.precision():
+    prepared = given_history.of(params_history, statistics, stacked)
+    with prepared.precision():
         *combined, finite = _extrapolate(
-            given.params,
-            given.statistics,
+            prepared.params,
+            prepared.statistics,
             regularization,
             relative=relative,
             iterate=iterate,
             stacked=stacked,
-            sharded=sequences.sharded(given.params, stacked),
-            kinds=given.kinds,
+            sharded=sequences.sharded(prepared.params, stacked),
+            kinds=prepared.kinds,
         )
-    given.refuse_unless(finite)
-    params, combined = given.restored(*combined)
+    prepared.refuse_unless(finite)
+    params, combined = prepared.restored(*combined)
     return params if statistics is None else (params, combined)
 
 
@@ -151,17 +151,17 @@ def extrapolation_weights(
     """
     _check(regularization)
     sequences.check("params_history", params_history, stacked)
-    given = given_history.of(params_history, None, stacked)
-    with given.precision():
+    prepared = given_history.of(params_history, None, stacked)
+    with prepared.precision():
         weights, finite = _extrapolation_weights(
-            given.params,
+            prepared.params,
             regularization,
             relative=relative,
             stacked=stacked,
-            sharded=sequences.sharded(given.params, stacked),
-            kinds=given.kinds[0],
+            sharded=sequences.sharded(prepared.params, stacked),
+            kinds=prepared.kinds[0],
         )
-    given.refuse_unless(finite)
+    prepared.refuse_unless(finite)
     return weights
 
 

@@ -160,8 +160,8 @@ def gose(
         contract.require_params("gose", params)
         curvature_value_fn = extra.pop("curvature_value_fn", None)
         loss = contract.bind_value_fn("gose", value_fn if curvature_value_fn is None else curvature_value_fn, extra)
-        given = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        given = {name: argument for name, argument in given.items() if argument is not None}
+        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
+        extras = {name: argument for name, argument in extras.items() if argument is not None}
         finite = contract.step_is_finite(updates, value)
         mean = _averaged(state.gradient_mean, updates, ema_decay, finite)
 
@@ -181,7 +181,7 @@ def gose(
         searches = jax.lax.cond(due, gradient_is_small, lambda: jnp.zeros((), bool))
         descent = jax.lax.cond(searches, search, lambda: no_descent(params))
         jumps = descent.num_jumps > 0
-        moved, base_state = base.update(updates, state.base_state, params, **given)
+        moved, base_state = base.update(updates, state.base_state, params, **extras)
         # An injected float32 momentum turns optax.trace's bfloat16 buffer into float32; a state keeps its types.
         base_state = jax.tree.map(
             lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state

@@ -137,9 +137,9 @@ def interpolatron(
         moves = mixed_step(params, gradient, iterates, gradients, coefficients, older, rate)
         if finite is not True:
             moves = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), moves)
-        made = jnp.where(finite, optax.safe_increment(count), count)
-        held = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
-        return moves, InterpolatronState(made, held, iterates, gradients)
+        new_count = jnp.where(finite, optax.safe_increment(count), count)
+        notfinite_count = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
+        return moves, InterpolatronState(new_count, notfinite_count, iterates, gradients)
 
     return without_boxes(optax.GradientTransformationExtraArgs(init, update))
 
@@ -213,14 +213,14 @@ def _start(history_init: Any, length: int):
         contract.check_count("history_init seed", seed, "the pairs before the first step are drawn from it", at_least=0)
         return lambda params: _draw(params, length, scale, seed)
     if isinstance(history_init, tuple) and len(history_init) == 2:
-        for name, given in zip(("iterates", "gradients"), history_init, strict=True):
-            if not isinstance(given, (list, tuple)) or len(given) != length - 1:
+        for name, pairs in zip(("iterates", "gradients"), history_init, strict=True):
+            if not isinstance(pairs, (list, tuple)) or len(pairs) != length - 1:
                 raise ValueError(
-                    f"history_init: {name}={given!r} is no list of {length - 1} trees: {length} coefficients need as "
+                    f"history_init: {name}={pairs!r} is no list of {length - 1} trees: {length} coefficients need as "
                     "many pairs, the newest of which comes with the first update. Pass history_init=(iterates, "
                     f"gradients), each a list of {length - 1} trees like the parameters, newest first."
                 )
-        return lambda params: tuple(_arrange(params, given, length) for given in history_init)
+        return lambda params: tuple(_arrange(params, pairs, length) for pairs in history_init)
     raise ValueError(
         f"history_init={history_init!r} is unknown. "
         "Pass 'copy', 'zero', ('normal', scale, seed) or (iterates, gradients)."
@@ -249,10 +249,10 @@ def _draw(params: optax.Params, length: int, scale: jax.typing.ArrayLike, seed: 
     return draw(), draw()
 
 
-def _arrange(params: optax.Params, given: Sequence[Any], length: int) -> Any:
+def _arrange(params: optax.Params, pairs: Sequence[Any], length: int) -> Any:
     """Return the ring whose slot -1 holds the newest tree given, slot -2 the one before, and so on."""
     numbers = itertools.count()
-    leaves = [jax.tree.leaves(tree) for tree in given]
+    leaves = [jax.tree.leaves(tree) for tree in pairs]
 
     def leaf(slots):
         number = next(numbers)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods._averaging import after_updates, held
+from optaxaccel.methods._averaging import after_updates, only_if_finite
 from optaxaccel.numerics import ring, sums, trees
 from optaxaccel.numerics.boxes import boxing, without_boxes
 
@@ -106,9 +106,9 @@ def latest_weight_average(
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("latest_weight_average", params)
         finite = contract.loss_is_finite(value)
-        given = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        given = {key: argument for key, argument in given.items() if argument is not None}
-        updates, base_state = inner.update(updates, state.base_state, params, **given)
+        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
+        extras = {key: argument for key, argument in extras.items() if argument is not None}
+        updates, base_state = inner.update(updates, state.base_state, params, **extras)
         updates = jax.tree.map(lambda u, p: jnp.where(finite, u, 0.0).astype(p.dtype), updates, params)
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         due = finite & (count % period == 0)
@@ -118,7 +118,7 @@ def latest_weight_average(
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             checkpoints=ring.write(state.checkpoints, (count // period - 1) % history, moved, when=due),
             period=state.period,
-            base_state=held(finite, base_state, state.base_state, moved),
+            base_state=only_if_finite(finite, base_state, state.base_state, moved),
         )
 
     return without_boxes(optax.GradientTransformationExtraArgs(init, update))

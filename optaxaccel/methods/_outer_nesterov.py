@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods._averaging import after_updates, held
+from optaxaccel.methods._averaging import after_updates, only_if_finite
 from optaxaccel.methods._primal_averaging import check_adam, check_moments
 from optaxaccel.numerics import trees
 from optaxaccel.numerics.branching import when
@@ -109,9 +109,9 @@ def outer_nesterov(
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("outer_nesterov", params)
         finite = contract.loss_is_finite(value)
-        given = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        given = {key: argument for key, argument in given.items() if argument is not None}
-        updates, base_state = inner.update(updates, state.base_state, params, **given)
+        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
+        extras = {key: argument for key, argument in extras.items() if argument is not None}
+        updates, base_state = inner.update(updates, state.base_state, params, **extras)
         updates = jax.tree.map(lambda u, p: jnp.where(finite, u, 0.0).astype(p.dtype), updates, params)
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         numbers = [contract.at_step(number, state.count) for number in (step_size, momentum)]
@@ -123,7 +123,7 @@ def outer_nesterov(
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             eval_params=slow,
             velocity=velocity,
-            base_state=held(finite, base_state, state.base_state, after_updates(params, updates)),
+            base_state=only_if_finite(finite, base_state, state.base_state, after_updates(params, updates)),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

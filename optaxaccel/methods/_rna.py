@@ -140,9 +140,9 @@ def rna(
 
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("rna", params)
-        given = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        given = {name: argument for name, argument in given.items() if argument is not None}
-        updates, base_state = base.update(updates, state.base_state, params, **given)
+        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
+        extras = {name: argument for name, argument in extras.items() if argument is not None}
+        updates, base_state = base.update(updates, state.base_state, params, **extras)
         finite = contract.loss_is_finite(value)
         updates = jax.tree.map(lambda u, p: jnp.where(finite, u, 0).astype(p.dtype), updates, params)
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
@@ -154,7 +154,7 @@ def rna(
         due = finite & (count % period == 0)
 
         boxed = boxing(params)
-        begin = base.init  # all of the base that may be held by what is traced; its update may know tracers
+        init_base = base.init  # all of the base that may be held by what is traced; its update may know tracers
 
         def end_period(carry, ends, counts, ridge):
             num_pairs, starts, old_base_state = carry
@@ -162,7 +162,9 @@ def rna(
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
-                fresh = trees.where(num_pairs > 0, trees.cast_like(begin(boxed(new)), old_base_state), old_base_state)
+                fresh = trees.where(
+                    num_pairs > 0, trees.cast_like(init_base(boxed(new)), old_base_state), old_base_state
+                )
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())

@@ -215,6 +215,6 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
         last_value=value,
         aux=kept_aux,
     )
-    held = state._replace(notfinite_count=optax.safe_increment(state.notfinite_count))
-    new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, held)
+    unchanged = state._replace(notfinite_count=optax.safe_increment(state.notfinite_count))
+    new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, unchanged)
     return trees.cast_like(moved, params), new

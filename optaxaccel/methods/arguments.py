@@ -63,11 +63,11 @@ def check_number(
     raise ValueError(f"{name}={value!r} is out of range: {why}. Pass {name} {' and '.join(limits)}.")
 
 
-def check_static(**given: Any) -> None:
+def check_static(**arguments: Any) -> None:
     """Raise ValueError, with the names of all, if one of the arguments that set shapes or loops is an array."""
-    traced = [name for name, value in given.items() if isinstance(value, jax.Array)]
+    traced = [name for name, value in arguments.items() if isinstance(value, jax.Array)]
     if traced:
-        names = ", ".join(f"'{name}'" for name in given)
+        names = ", ".join(f"'{name}'" for name in arguments)
         raise ValueError(
             f"{' and '.join(traced)} cannot be an array or traced: such arguments set shapes or loops, so pass plain "
             f"numbers. With optax name all of them: optax.inject_hyperparams(..., static_args=({names}))."

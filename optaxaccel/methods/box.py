@@ -110,8 +110,8 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
             search=_search_state(state, outcome, value),
         )
         finite = contract.step_is_finite(g, value)
-        held = state._replace(search=state.search._replace(notfinite_count=state.search.notfinite_count + 1))
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, held)
+        unchanged = state._replace(search=state.search._replace(notfinite_count=state.search.notfinite_count + 1))
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, unchanged)
         moved = jnp.where(finite, project(x + outcome.step.astype(x.dtype) * direction, state) - x, 0.0)
         return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new
 

@@ -28,11 +28,11 @@ def compiled_once(line: functools.partial, value_fn: Callable | None, *arguments
     *trees_given, extra = arguments
     data = {k: v for k, v in extra.items() if all(map(_is_data, jax.tree.leaves(v)))}
     holder = value_fn if isinstance(value_fn, jax.tree_util.Partial) else None
-    held = jax.tree.leaves(holder)
-    leaves = jax.tree.leaves((trees_given, data)) + held
+    holder_leaves = jax.tree.leaves(holder)
+    leaves = jax.tree.leaves((trees_given, data)) + holder_leaves
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) or not _hashable(value_fn):
         return line(value_fn, *arguments)
-    if holder is not None and all(map(_is_data, held)) and _hashable(holder.func):
+    if holder is not None and all(map(_is_data, holder_leaves)) and _hashable(holder.func):
         return _jitted_holding(_same(line), holder, *trees_given, data)
     return _jitted(_same(line), value_fn, *trees_given, data)
 

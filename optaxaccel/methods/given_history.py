@@ -91,9 +91,9 @@ def of(params: Any, statistics: Any, stacked: bool) -> Given:
     kinds = leaf_kinds.kinds(one), leaf_kinds.kinds(another, all_statistics=True)
     if leaf_kinds.WEIGHT not in kinds[0]:
         leaves = jax.tree_util.tree_leaves_with_path(one)
-        held = [f"{jax.tree_util.keystr(path)} {np.asarray(leaf).dtype}" for path, leaf in leaves[:5]]
+        listed = [f"{jax.tree_util.keystr(path)} {np.asarray(leaf).dtype}" for path, leaf in leaves[:5]]
         raise ValueError(
-            f"params_history holds no floating weights, only {', '.join(held) or 'empty trees'}. The weights of an "
+            f"params_history holds no floating weights, only {', '.join(listed) or 'empty trees'}. The weights of an "
             "extrapolation come from differences of floating leaves that are no running statistics. Pass the "
             "parameters of a network."
         )

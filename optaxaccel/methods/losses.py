@@ -50,10 +50,10 @@ def bind_value_fn(
         )
     missing = [p.name for p in named if p.default is p.empty and p.name not in extra]
     if missing:
-        given = ", ".join(f"{name}=..." for name in missing)
+        absent = ", ".join(f"{name}=..." for name in missing)
         raise ValueError(
             f"{method}: value_fn needs {', '.join(missing)}, which update was not given. Hand the data of this step on "
-            f"by name: tx.update(grads, state, params, value=loss, grad=grads, value_fn=value_fn, {given})."
+            f"by name: tx.update(grads, state, params, value=loss, grad=grads, value_fn=value_fn, {absent})."
         )
     data = dict(extra) if takes_all else {p.name: extra[p.name] for p in named if p.name in extra}
 

@@ -117,17 +117,17 @@ def line_calls(opt_state: optax.OptState, before: optax.OptState) -> tuple[jax.A
       before: the state before it.
     """
     none = jnp.zeros((), jnp.int32)
-    made = [
+    counts = [
         (none, after.evaluations - start.evaluations)
         for after, start in zip(find(opt_state, SearchesLine), find(before, SearchesLine), strict=True)
     ]
     for node in jax.tree.leaves(opt_state, is_leaf=_optax_search):
         if _optax_search(node):
             trials = jnp.asarray(node.info.num_linesearch_steps)
-            made.append((none, trials) if hasattr(node.info, "curvature_error") else (trials, none))
-    if not made:
+            counts.append((none, trials) if hasattr(node.info, "curvature_error") else (trials, none))
+    if not counts:
         return None
-    values, grads = (sum(each, start=none) for each in zip(*made, strict=True))
+    values, grads = (sum(each, start=none) for each in zip(*counts, strict=True))
     return values, grads
 
 

@@ -22,18 +22,18 @@ def of(history: Any, rows: jax.typing.ArrayLike, *, statistics: Any = None, stac
       statistics: a history like it, or None.
       stacked: whether both are stacked trees.
     """
-    given = given_history.of(history, statistics, stacked)
-    with given.precision():
+    prepared = given_history.of(history, statistics, stacked)
+    with prepared.precision():
         *combined, finite = _combined(
-            given.params,
-            given.statistics,
+            prepared.params,
+            prepared.statistics,
             rows,
             stacked=stacked,
-            sharded=sequences.sharded(given.params, stacked),
-            kinds=given.kinds,
+            sharded=sequences.sharded(prepared.params, stacked),
+            kinds=prepared.kinds,
         )
-    given.refuse_unless(finite)
-    params, combined = given.restored(*combined)
+    prepared.refuse_unless(finite)
+    params, combined = prepared.restored(*combined)
     return params if statistics is None else (params, combined)
 
 

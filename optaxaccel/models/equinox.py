@@ -38,20 +38,20 @@ def from_equinox(make: Callable[..., Any]) -> Model:
 
     def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
         del x
-        made, begun = eqx.nn.make_with_state(make)(key=key)
-        return _numbered(eqx.filter(made, eqx.is_inexact_array)), _numbered(begun)
+        module, begun = eqx.nn.make_with_state(make)(key=key)
+        return _numbered(eqx.filter(module, eqx.is_inexact_array)), _numbered(begun)
 
     def apply(
         params: Any, net_state: Any, x: jax.Array, *, key: jax.Array | None = None, train: bool = False
     ) -> tuple[jax.Array, Any]:
-        made = eqx.combine(jax.tree.unflatten(tree_of_params, jax.tree.leaves(params)), static)
-        made = eqx.nn.inference_mode(made, value=not train)
+        module = eqx.combine(jax.tree.unflatten(tree_of_params, jax.tree.leaves(params)), static)
+        module = eqx.nn.inference_mode(module, value=not train)
         begun = jax.tree.unflatten(tree_of_state, jax.tree.leaves(net_state))
         keys = jax.random.split(jax.random.key(0) if key is None else key, x.shape[0])
 
         def one(x, state, key):
-            given = {"key": key if train else None} if takes_key else {}
-            return made(x, state, **given) if takes_state else (made(x, **given), state)
+            extras = {"key": key if train else None} if takes_key else {}
+            return module(x, state, **extras) if takes_state else (module(x, **extras), state)
 
         logits, after = jax.vmap(one, in_axes=(0, None, 0), out_axes=(0, None), axis_name=AXIS)(x, begun, keys)
         return jnp.asarray(logits, jnp.float32), _numbered(after) if train else net_state

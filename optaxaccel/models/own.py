@@ -34,12 +34,12 @@ def network_at(place: str) -> Callable[..., Any]:
                 f"model={place!r}: the module {where!r} could not be imported ({error}). Pass MODULE:NAME of one that "
                 "Python finds, or FILE.py:NAME."
             ) from error
-    made = getattr(module, name, None)
-    if not callable(made):
+    network = getattr(module, name, None)
+    if not callable(network):
         raise ValueError(
             f"model={place!r}: {where} has no {name!r}. Looked for a class or a function; this would do: {_LINES}"
         )
-    return made
+    return network
 
 
 def model_of(make: Callable[..., Any], *, classes: int, input_shape: Sequence[int] | None, **overrides: Any) -> Model:
@@ -58,9 +58,9 @@ def model_of(make: Callable[..., Any], *, classes: int, input_shape: Sequence[in
     names = inspect.signature(make.__init__ if inspect.isclass(make) else make).parameters  # NNX hides a class's own
     names = {name: parameter for name, parameter in names.items() if name != "self"}
     all_names = any(p.kind is p.VAR_KEYWORD for p in names.values())
-    given: dict[str, Any] = {"classes": classes, "input_shape": None if input_shape is None else tuple(input_shape)}
-    given = {name: value for name, value in given.items() if name in names or (all_names and name == "classes")}
-    bound: Any = partial(make, **{**given, **overrides})
+    arguments: dict[str, Any] = {"classes": classes, "input_shape": None if input_shape is None else tuple(input_shape)}
+    arguments = {name: value for name, value in arguments.items() if name in names or (all_names and name == "classes")}
+    bound: Any = partial(make, **{**arguments, **overrides})
     for name in overrides:
         if name not in names and not all_names:
             raise ValueError(f"{name}={overrides[name]!r}: the network takes {', '.join(names) or 'nothing'}.")
@@ -72,17 +72,17 @@ def model_of(make: Callable[..., Any], *, classes: int, input_shape: Sequence[in
         from optaxaccel.models.equinox import from_equinox
 
         return from_equinox(bound)
-    made = bound()
-    if isinstance(made, Model):
-        return made
+    network = bound()
+    if isinstance(network, Model):
+        return network
     from flax import linen as nn
 
-    if isinstance(made, nn.Module):
+    if isinstance(network, nn.Module):
         from optaxaccel.models.linen import from_linen
 
-        return from_linen(made)
+        return from_linen(network)
     raise ValueError(
-        f"{getattr(make, '__name__', make)} made a {type(made).__name__}, and no network. Return a Linen module, an "
+        f"{getattr(make, '__name__', make)} made a {type(network).__name__}, and no network. Return a Linen module, an "
         f"NNX module (with an argument rngs), an Equinox module (with an argument key) or a Model, say: {_LINES}"
     )
 

@@ -55,8 +55,8 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
     def unfinished(state):
         return (state.passes < 2) | ((state.passes < PASSES) & (jnp.trace(state.gram) > TRUSTED * number))
 
-    begin = identity + columns.no_products(leaves, mask[:, None] * identity)
-    last = lax.while_loop(unfinished, whiten, _Whitened(begin, begin, begin, begin[0, 0], jnp.zeros((), jnp.int32)))
+    start = identity + columns.no_products(leaves, mask[:, None] * identity)
+    last = lax.while_loop(unfinished, whiten, _Whitened(start, start, start, start[0, 0], jnp.zeros((), jnp.int32)))
     values, vectors = jnp.linalg.eigh(last.gram)
     root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
     return (root @ last.inverse) * mask

@@ -16,13 +16,13 @@ from jax import lax
 Axes = frozenset[str]
 
 
-def while_loop(unfinished: Callable[[Any], jax.Array], turn: Callable[[Any], Any], begin: Any) -> Any:
+def while_loop(unfinished: Callable[[Any], jax.Array], turn: Callable[[Any], Any], carry: Any) -> Any:
     """Return what `lax.while_loop` does, from a start that lies over devices as a turn's result does."""
     mesh = jax.sharding.get_abstract_mesh()
-    begin = widened(turn, begin, unfinished)
+    carry = widened(turn, carry, unfinished)
     if mesh.explicit_axes:
-        begin = _each_member_its_own(unfinished, turn, begin)
-    return lax.while_loop(unfinished, turn, begin)
+        carry = _each_member_its_own(unfinished, turn, carry)
+    return lax.while_loop(unfinished, turn, carry)
 
 
 def cond(due: jax.Array, one: Callable[[], Any], other: Callable[[], Any]) -> Any:
@@ -33,25 +33,25 @@ def cond(due: jax.Array, one: Callable[[], Any], other: Callable[[], Any]) -> An
     return lax.cond(due, lambda: _vary(one(), axes), lambda: _vary(other(), axes))
 
 
-def widened(turn: Callable[[Any], Any], begin: Any, unfinished: Callable[[Any], jax.Array] | None = None) -> Any:
-    """Return `begin`, varying over the mesh axes of `shard_map` as what a turn makes of it does."""
+def widened(turn: Callable[[Any], Any], carry: Any, unfinished: Callable[[Any], jax.Array] | None = None) -> Any:
+    """Return `carry`, varying over the mesh axes of `shard_map` as what a turn makes of it does."""
     if not jax.sharding.get_abstract_mesh().manual_axes:
-        return begin
-    axes = [_axes(jax.typeof(x)) for x in jax.tree.leaves(begin)]
+        return carry
+    axes = [_axes(jax.typeof(x)) for x in jax.tree.leaves(carry)]
     while True:
-        begin = _vary(begin, axes)
+        carry = _vary(carry, axes)
         # Devices that go on for themselves have results of their own.
-        judged = frozenset() if unfinished is None else _axes_of(unfinished, begin)[0]
-        wider = [a | b | judged for a, b in zip(axes, _axes_of(turn, begin), strict=True)]
+        judged = frozenset() if unfinished is None else _axes_of(unfinished, carry)[0]
+        wider = [a | b | judged for a, b in zip(axes, _axes_of(turn, carry), strict=True)]
         if wider == axes:
-            return begin
+            return carry
         axes = wider
 
 
-def _each_member_its_own(unfinished: Callable[[Any], jax.Array], turn: Callable[[Any], Any], begin: Any) -> Any:
+def _each_member_its_own(unfinished: Callable[[Any], jax.Array], turn: Callable[[Any], Any], carry: Any) -> Any:
     """Return the start, of which every leaf is a batch where the condition is; compilers drop the branch not taken."""
-    goes_on = lax.cond(jnp.zeros((), bool), lambda: unfinished(turn(begin)), lambda: unfinished(begin))
-    return jax.tree.map(lambda x: jnp.where(goes_on, x, x), begin)
+    goes_on = lax.cond(jnp.zeros((), bool), lambda: unfinished(turn(carry)), lambda: unfinished(carry))
+    return jax.tree.map(lambda x: jnp.where(goes_on, x, x), carry)
 
 
 def _axes_of(function: Callable[..., Any], *arguments: Any) -> list[Axes]:

@@ -116,10 +116,10 @@ def history_init(params: Tree, *, length: int = 11, dtype: Any = None, offload: 
         )
 
     def stored(x):
-        kept = leaf_dtype(x)
-        if dtype is not None and jnp.issubdtype(kept, jnp.floating):
-            kept = dtype
-        return jax.ShapeDtypeStruct(x.shape, kept) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, kept)
+        target = leaf_dtype(x)
+        if dtype is not None and jnp.issubdtype(target, jnp.floating):
+            target = dtype
+        return jax.ShapeDtypeStruct(x.shape, target) if isinstance(x, jax.ShapeDtypeStruct) else jnp.asarray(x, target)
 
     slots = stack_copies(jax.tree.map(stored, params), length)
     if offload:

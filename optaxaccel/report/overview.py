@@ -56,12 +56,14 @@ def overview(definitions: Sequence[Definition]) -> str:
 def _number(definition: Definition, plan: AnyPlan, results: Published) -> str:
     """Return the number that says most: of contenders the first one's, of a study how much was as expected."""
     if isinstance(plan, Study):
-        held = sum(
+        fulfilled = sum(
             plan.expected[name].holds(value)
             for name, value in results.values.items()
             if name in plan.expected and value is not None
         )
-        return f"{held} of {len(plan.expected)} as expected" if plan.expected else f"{len(results.values)} measured"
+        return (
+            f"{fulfilled} of {len(plan.expected)} as expected" if plan.expected else f"{len(results.values)} measured"
+        )
     if isinstance(plan, Grid):
         best = min(grids.settings(results.records, plan.by).items(), key=lambda item: item[1][0].value)
         return f"{best[0]}: {'error' if plan.by == 'accuracy' else plan.by} {best[1][0].spread.show(4)}"

@@ -58,11 +58,11 @@ def write_runs(
       full: those whose curves are kept; of the others the last point is.
       targets: training losses; of every run it is kept when it came there.
     """
-    kept = {record.path for record in full}
+    full_paths = {record.path for record in full}
     records = [_placeless(record) for record in records]
     shared = {name: value for name, value in records[0].start.items() if name not in LEFT_OUT}
-    points = max(FEWEST, min(POINTS, MOST // max(1, len(kept))))
-    lines = [_packed(record, shared, points if record.path in kept else GRID_POINTS) for record in records]
+    points = max(FEWEST, min(POINTS, MOST // max(1, len(full_paths))))
+    lines = [_packed(record, shared, points if record.path in full_paths else GRID_POINTS) for record in records]
     for line, record in zip(lines, records, strict=True):
         if targets:
             line["end"]["calls_to"] = {repr(target): calls_to(record, target) for target in targets}

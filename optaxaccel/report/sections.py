@@ -52,8 +52,8 @@ def draw(
         return [studies.figure(results.points, definition.panels, stem.with_suffix(".png"), title)]
     if isinstance(plan, Grid):
         return [figures.boxes(results.records, stem.with_suffix(".png"), plan.by, title)]
-    told = definition.reported.accuracies if definition.reported else {}
-    drawn = [figures.draw(results.records, stem.with_suffix(".png"), title, plan.by, told)]
+    reported = definition.reported.accuracies if definition.reported else {}
+    drawn = [figures.draw(results.records, stem.with_suffix(".png"), title, plan.by, reported)]
     if any(record.last("extrapolation") for record in results.records):
         drawn.append(figures.extrapolated(results.records, stem.with_name(f"{stem.name}-extrapolated.png"), title))
     path = stem.with_name(f"{stem.name}-sensitivity.png")
@@ -111,11 +111,11 @@ def verdict(definition: Definition, scale: str) -> tuple[str, str]:
     plan = definition.runs[scale]
     if isinstance(plan, Study) and plan.expected:
         values = published.read(result_path(definition, scale)).values
-        held = [name for name, wanted in plan.expected.items() if values.get(name) is not None]
-        held = [name for name in held if plan.expected[name].holds(values[name])]
-        if len(held) == len(plan.expected):
+        fulfilled = [name for name, wanted in plan.expected.items() if values.get(name) is not None]
+        fulfilled = [name for name in fulfilled if plan.expected[name].holds(values[name])]
+        if len(fulfilled) == len(plan.expected):
             return "reproduced", ""
-        return "not reproduced", f"Off: {', '.join(n for n in plan.expected if n not in held)}."
+        return "not reproduced", f"Off: {', '.join(n for n in plan.expected if n not in fulfilled)}."
     return "measured", ""
 
 

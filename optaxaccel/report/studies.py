@@ -22,8 +22,8 @@ def table(values: Mapping[str, float], expected: Mapping[str, Expect], title: st
         if wanted is None:
             rows.append([name, "-", shown, "-", ""])
         else:
-            held = "yes" if value is not None and wanted.holds(value) else "NO"
-            rows.append([name, _range(wanted), shown, held, wanted.source])
+            as_expected = "yes" if value is not None and wanted.holds(value) else "NO"
+            rows.append([name, _range(wanted), shown, as_expected, wanted.source])
     return tables.Table(title, ("quantity", "expected", "measured", "as expected", "source"), rows, tables.WORDS)
 
 

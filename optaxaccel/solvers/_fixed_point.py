@@ -142,14 +142,14 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.L
     x0 = loops.widened(lambda x: both(x)[0], x0)
     traced, constants = implicit.trace(both, x0)
     if phantom is None:
-        point, told = implicit.fixed(traced, constants, x0, rule, limits)
+        point, outcome = implicit.fixed(traced, constants, x0, rule, limits)
     else:
         still = lax.stop_gradient(constants)
-        point, told = loop.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)
+        point, outcome = loop.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)
         for _ in range(phantom - 1):
             point = traced(constants, point)[0]
     value, aux = traced(constants, point)
-    status, residual, maps, rejected, backward = lax.stop_gradient(told)
+    status, residual, maps, rejected, backward = lax.stop_gradient(outcome)
     integers = (jnp.asarray(number, jnp.int32) for number in (status, maps + (phantom or 1), rejected, backward))
     status, maps, rejected, backward = integers
     return FixedPoint(value, aux, status, residual, maps, rejected, backward)

@@ -118,7 +118,7 @@ def minimize(
     at = state
     if at is None:
         params = jax.tree.map(jnp.asarray, params)
-        at = _begin(problem, params, data, None if bounds is None else _box(params, bounds))
+        at = _init(problem, params, data, None if bounds is None else _box(params, bounds))
     most = jnp.iinfo(jnp.int32).max
     max_steps = jnp.asarray(min(max_steps, most) if isinstance(max_steps, int) else max_steps, jnp.int32)
     limit = at.steps + jnp.minimum(max_steps, most - at.steps)
@@ -196,7 +196,7 @@ def _status(state: MinimizeState, tol: jax.Array, searched: jax.Array) -> jax.Ar
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any], box: Any) -> MinimizeState:
+def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any], box: Any) -> MinimizeState:
     opt_state = problem.tx.init(params)
     if isinstance(opt_state, BoxState):
         opt_state = opt_state._replace(lower=box[0], upper=box[1])
@@ -255,7 +255,7 @@ def _loop(problem: Problem, state: MinimizeState, data, tol: jax.Array, limit: j
 
     def turn_of_batch(state: MinimizeState) -> MinimizeState:
         goes_on = unfinished(state)
-        return batches.held(goes_on, turn(batches.halted(goes_on, state)), state)
+        return batches.frozen(goes_on, turn(batches.halted(goes_on, state)), state)
 
     if batches.has_dense(state.opt_state) and _search_state(state.opt_state) is not None:
         state = loops.while_loop(lambda state: batches.anybody(unfinished(state)), turn_of_batch, state)

@@ -123,7 +123,7 @@ def proximal_gradient(
     contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
     refusals.check_data("proximal_gradient", fun, data)
     problem, data = Problem(fun, prox, has_aux, accelerate), dict(data or {})
-    state = _begin(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
+    state = _init(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
     limit = state.steps + jnp.asarray(max_steps, jnp.int32)
     return _loop(problem, state, data, jnp.asarray(tol, state.value.dtype), limit)
 
@@ -133,7 +133,7 @@ def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params],
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> ProximalGradientState:
+def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> ProximalGradientState:
     dtype = trees.accumulation_dtype()
     value = _loss(problem, data)(params)[0].astype(dtype)
     one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
@@ -180,8 +180,8 @@ def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any
         return s * SHORTER, trials + 1, *propose(s * SHORTER)
 
     s = state.step_size
-    begin = (s, jnp.ones((), jnp.int32), *propose(s))
-    s, trials, x, value, good, longer = loops.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, begin)
+    start = (s, jnp.ones((), jnp.int32), *propose(s))
+    s, trials, x, value, good, longer = loops.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, start)
     new = _accelerated(problem, state, x, value, s)
     calls = state.evaluations + 1 + trials
     failed = state._replace(status=jnp.full((), int(SearchStatus.PRECISION_LOSS), jnp.int32))

@@ -44,7 +44,7 @@ def halted(goes_on: jax.Array, state: MinimizeState) -> MinimizeState:
     return state._replace(value=value, grad=grad)
 
 
-def held(goes_on: jax.Array, new: MinimizeState, old: MinimizeState) -> MinimizeState:
+def frozen(goes_on: jax.Array, new: MinimizeState, old: MinimizeState) -> MinimizeState:
     """Return the new state or the old one; the matrix, which a halted step leaves as it is, without looking."""
 
     def chosen(new: Any, old: Any) -> Any:

@@ -58,10 +58,10 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
     @solved.defjvp
     def rule_of_implicit_functions(primals, tangents):
         constants, x0, limits = primals
-        x, told = solved(constants, x0, limits)
+        x, outcome = solved(constants, x0, limits)
         side = jax.jvp(lambda c: image(c, x), (constants,), (tangents[0],))[1]
         linear = jax.linearize(lambda x: image(constants, x), x)[1]
-        return (x, told), (_solve(linear, side, rule, limits), trees.zeros_like(told))
+        return (x, outcome), (_solve(linear, side, rule, limits), trees.zeros_like(outcome))
 
     return solved(constants, lax.stop_gradient(x0), lax.stop_gradient(limits))
 

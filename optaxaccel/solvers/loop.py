@@ -91,8 +91,8 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
 
     none = jnp.zeros((), jnp.int32)
     state = _start(rule)(x0)
-    begin = _Carry(trees.fresh_copy(x0), state, trees.fresh_copy(x0), state.residual, state.residual, none, none)
-    end = loops.while_loop(unfinished, turn, begin)
+    start = _Carry(trees.fresh_copy(x0), state, trees.fresh_copy(x0), state.residual, state.residual, none, none)
+    end = loops.while_loop(unfinished, turn, start)
     still = (end.stale >= STALE) & (2 * end.stale >= end.maps)
     ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
     status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)

@@ -46,7 +46,7 @@ def check_data(name: str, fun: Any, data: Any) -> None:
         )
 
 
-def check_untraced(*given: Any) -> None:
+def check_untraced(*trees: Any) -> None:
     """Raise TypeError where a callback could not be called."""
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(given)):
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees)):
         raise TypeError("callback is called from Python after every step, which no transformation of JAX can trace.")

@@ -53,13 +53,13 @@ def make(name: str, *, size: Size = "small", **arguments: Any) -> Task:
                 raise unknown(f"argument of task {name!r}:", argument, parameters)
     if name not in TASKS and "size" in parameters:
         defaults = {"size": size}
-    made = maker(**{**defaults, **arguments})
-    if not isinstance(made, Task):
+    task = maker(**{**defaults, **arguments})
+    if not isinstance(task, Task):
         raise ValueError(
-            f"task {name}: {getattr(maker, '__name__', 'it')} returned a {type(made).__name__}. Return "
+            f"task {name}: {getattr(maker, '__name__', 'it')} returned a {type(task).__name__}. Return "
             "optaxaccel.tasks.Task(init, loss, train=data), or optaxaccel.tasks.from_loss(loss, params)."
         )
-    return made if made.name != "task" else made.replace(name=_short(name))
+    return task if task.name != "task" else task.replace(name=_short(name))
 
 
 def register(name: str, maker: Callable[..., Task], *, about: str = "", score: str = "loss", **sizes: Any) -> None:

@@ -59,9 +59,9 @@ def images(
         x = data.prepare(batch["image"], key=noise, mean=mean, std=std, augment=augment, train=train)
         logits, net_state = network.apply(params, net_state, x, key=key if train else None, train=train)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        told = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch["label"][:, None], axis=1)
+        losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch["label"][:, None], axis=1)
         right = jnp.mean((jnp.argmax(logits, -1) == batch["label"]).astype(jnp.float32))
-        return jnp.mean(told), (net_state, {"accuracy": right})
+        return jnp.mean(losses), (net_state, {"accuracy": right})
 
     def predict(params, net_state, image):
         return network.apply(params, net_state, data.prepare(jnp.asarray(image), mean=mean, std=std))[0]

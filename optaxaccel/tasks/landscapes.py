@@ -154,8 +154,8 @@ def cp_tensor(*, size: int = 10, rank: int = 3, steps: int = 1000) -> Task:
     tensor = np.einsum("ir,jr,kr->ijk", u, v, w)
 
     def value(params, data):
-        made = jnp.einsum("ir,jr,kr->ijk", *params)
-        return 0.5 * jnp.sum((made - data["t"]) ** 2)
+        product = jnp.einsum("ir,jr,kr->ijk", *params)
+        return 0.5 * jnp.sum((product - data["t"]) ** 2)
 
     def init(key):
         return [jax.random.normal(k, (size, rank)) / size**0.5 for k in jax.random.split(key, 3)]

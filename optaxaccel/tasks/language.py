@@ -52,15 +52,15 @@ def language(
     """
     tokens, classes = _tokens(_text(text)[:characters], unit, vocabulary)
     windows = len(tokens) // (length + 1)
-    held = max(1, windows // 10)
-    if windows < 3 or windows - 2 * held < batch_size:
+    held_out = max(1, windows // 10)
+    if windows < 3 or windows - 2 * held_out < batch_size:
         raise ValueError(
             f"The text has {len(tokens):,} tokens, {windows:,} windows of {length + 1}: too few for a batch of "
             f"{batch_size} beside what is held out. Pass a longer text, or a smaller length or batch_size."
         )
     cut = {"tokens": tokens[: windows * (length + 1)].reshape(windows, length + 1)}
-    parts = {"train": slice(0, windows - 2 * held), "validation": slice(windows - 2 * held, windows - held)}
-    parts["test"] = slice(windows - held, windows)
+    parts = {"train": slice(0, windows - 2 * held_out), "validation": slice(windows - 2 * held_out, windows - held_out)}
+    parts["test"] = slice(windows - held_out, windows)
     model = transformer.make(
         classes=classes, length=length, layers=layers, width=width, heads=heads, dropout=dropout, dtype=dtype
     )

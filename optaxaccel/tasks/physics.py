@@ -51,8 +51,8 @@ def informed(equation: Equation, *, width: int, layers: int, points: int, resamp
         left = jax.vmap(lambda x: equation.residual(params, x))(batch["points"])
         metrics = {}
         if not train:
-            told = jax.vmap(lambda x: equation.solution(params, x))(jnp.asarray(at))
-            metrics = {"relative_l2": jnp.linalg.norm(told - want) / np.linalg.norm(want)}
+            predicted = jax.vmap(lambda x: equation.solution(params, x))(jnp.asarray(at))
+            metrics = {"relative_l2": jnp.linalg.norm(predicted - want) / np.linalg.norm(want)}
         return jnp.mean(left**2), (net_state, metrics)
 
     return Task(

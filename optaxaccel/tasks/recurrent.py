@@ -33,12 +33,12 @@ def copy(
 
     def init(key):
         gates, candidate, out = jax.random.split(key, 3)
-        made = {
+        params = {
             "gates": networks.dense(gates, (inputs + hidden, 2 * hidden)),
             "candidate": networks.dense(candidate, (inputs + hidden, hidden)),
             "out": networks.dense(out, (hidden, symbols)),
         }
-        return made, {}
+        return params, {}
 
     def tell(params, read):
         def unit(h, x):

@@ -79,10 +79,10 @@ def _check_data(task: Task, name: str, data: Tree) -> None:
 def _check_examples(task: Task, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     counts = {where: shape[0] if shape else None for where, shape in shapes.items()}
     if not counts or len(set(counts.values())) > 1 or None in counts.values():
-        told = ", ".join(f"{where} {shape}" for where, shape in shapes.items()) or "no array"
+        listed = ", ".join(f"{where} {shape}" for where, shape in shapes.items()) or "no array"
         raise ValueError(
             f"{task.name}: batches are cut along the first axis, the examples, which all arrays share, but there are: "
-            f"{told}. Pass arrays of one length, or batch_size=None to use them whole."
+            f"{listed}. Pass arrays of one length, or batch_size=None to use them whole."
         )
     count = next(iter(counts.values())) or 0
     if name == "train" and count < (task.batch_size or 1):
@@ -94,13 +94,13 @@ def _check_examples(task: Task, name: str, shapes: Mapping[str, tuple[int, ...]]
 
 
 def _check_init(task: Task) -> tuple[Tree, Tree]:
-    made = task.init(jax.random.key(0))
-    if not (isinstance(made, tuple) and len(made) == 2):
+    start = task.init(jax.random.key(0))
+    if not (isinstance(start, tuple) and len(start) == 2):
         raise ValueError(
-            f"{task.name}: init returned a {type(made).__name__}, but it gives the parameters and what the network "
+            f"{task.name}: init returned a {type(start).__name__}, but it gives the parameters and what the network "
             "carries beside them. Write: return params, {}."
         )
-    params, net_state = made
+    params, net_state = start
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
         raise ValueError(f"{task.name}: init returned no parameters, so there is nothing to train.")
@@ -119,7 +119,7 @@ def _check_init(task: Task) -> tuple[Tree, Tree]:
 def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: bool) -> None:
     call = f"loss(params, net_state, batch, key=key, train={train})"
     try:
-        made = jax.eval_shape(
+        output = jax.eval_shape(
             lambda p, s, b, k: task.loss(p, s, b, key=k, train=train), *_shapes(params, net_state, batch)
         )
     except (TypeError, ValueError) as error:
@@ -132,11 +132,11 @@ def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: b
         raise ValueError(
             f"{task.name}: {call} failed for a batch of shapes {shapes}: {' '.join(str(error).split())[:300]}"
         ) from error
-    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], tuple) and len(made[1]) == 2):
+    if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], tuple) and len(output[1]) == 2):
         raise ValueError(
-            f"{task.name}: {call} returned {_described(made)}. Write: {_RETURNS}, with {{}} for no metrics."
+            f"{task.name}: {call} returned {_described(output)}. Write: {_RETURNS}, with {{}} for no metrics."
         )
-    loss, (state, metrics) = made
+    loss, (state, metrics) = output
     if jnp.shape(loss) != ():
         raise ValueError(
             f"{task.name}: the loss has shape {jnp.shape(loss)}, but a loss is one number. Return its mean over the "
@@ -174,11 +174,11 @@ def _check_start(task: Task, params: Tree, net_state: Tree, batch: Tree) -> None
     loss, (_, metrics) = jax.jit(lambda p, s, b: task.loss(p, s, b, key=jax.random.key(0), train=True))(
         params, net_state, batch
     )
-    told = {"loss": loss, **metrics}
-    bad = [name for name, value in told.items() if not np.isfinite(np.asarray(value))]
+    scores = {"loss": loss, **metrics}
+    bad = [name for name, value in scores.items() if not np.isfinite(np.asarray(value))]
     if bad:
         raise ValueError(
-            f"{task.name}: {', '.join(f'{name}={float(told[name])}' for name in bad)} at the very start, before any "
+            f"{task.name}: {', '.join(f'{name}={float(scores[name])}' for name in bad)} at the very start, before any "
             "update. Look for log(0), a division by zero or too large a scale in init; jax_debug_nans=True names the "
             "line."
         )
@@ -189,9 +189,9 @@ def _shapes(*trees: Tree) -> tuple[Tree, ...]:
     return (*shaped, jax.eval_shape(lambda: jax.random.key(0)))
 
 
-def _described(made: Any) -> str:
-    if hasattr(made, "shape"):
-        return f"an array of shape {made.shape} alone"
-    if isinstance(made, tuple):
-        return f"a tuple of {len(made)}: {', '.join(type(part).__name__ for part in made)}"
-    return f"a {type(made).__name__}"
+def _described(output: Any) -> str:
+    if hasattr(output, "shape"):
+        return f"an array of shape {output.shape} alone"
+    if isinstance(output, tuple):
+        return f"a tuple of {len(output)}: {', '.join(type(part).__name__ for part in output)}"
+    return f"a {type(output).__name__}"

@@ -119,7 +119,7 @@ def task_of(run: Run) -> Task:
         return tasks.make(run.task, size=arguments.pop("size", "small"), **arguments)
     more = {"train_split": run.train_split, "test_split": run.test_split, "data_dir": run.data_dir}
     half = {} if run.precision == "float32" else {"dtype": run.precision}
-    made = images(
+    task = images(
         model=run.model,
         dataset=run.data,
         batch_size=run.batch_size,
@@ -128,7 +128,7 @@ def task_of(run: Run) -> Task:
         **more,
         **{**run.model_args, **half},
     )
-    return made.replace(name=f"{run.model} on {run.data}")
+    return task.replace(name=f"{run.model} on {run.data}")
 
 
 def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) -> tuple[TrainState, int]:
@@ -136,7 +136,7 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
     recipe = optimizer.recipe(run, total_steps=max(1, run.steps or 1), steps_per_epoch=batches.steps_per_epoch(task))
     data = members.data_of(task)
     numbers = {name: np.asarray(value, np.float32) for name, value in recipe.numbers.items()}
-    like = jax.eval_shape(members.functions(task, recipe).begin, data, np.uint32(run.seed), numbers)
+    like = jax.eval_shape(members.functions(task, recipe).init, data, np.uint32(run.seed), numbers)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
     if which == "last":
@@ -152,5 +152,5 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
         checkpoint = checkpoints.read(which, step, tree)
     finally:
         checkpoints.close()
-    made = checkpoint.tree
-    return (made["member"].state if "member" in made else made["state"]), checkpoint.step
+    saved = checkpoint.tree
+    return (saved["member"].state if "member" in saved else saved["state"]), checkpoint.step

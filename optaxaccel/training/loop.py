@@ -73,16 +73,16 @@ def train(
         more = {"progress": progress, "keep": keep, "also": also}
         return loop_of_tasks.train(run, path, label=label, phase=phase, **more)
     check(run)
-    made, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made
-    steps_per_epoch = made.examples // run.batch_size
+    images, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made
+    steps_per_epoch = images.examples // run.batch_size
     total = run.total_steps(steps_per_epoch)
     recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
     with Keeper(run, keep) as keeper:
-        compiled = program.program(run, recipe, made, layout, next(made.open(0)))
+        compiled = program.program(run, recipe, images, layout, next(images.open(0)))
         numbers = program.numbers_of(run, recipe)
-        beside = extrapolation(run, compiled, made, steps_per_epoch)
+        beside = extrapolation(run, compiled, images, steps_per_epoch)
         state = compiled.init(np.uint32(run.seed), numbers)
-        histories = beside.begin(state) if beside else ()
+        histories = beside.init(state) if beside else ()
         checkpoint = keeper.restore({"state": state, "histories": histories})
         if checkpoint and checkpoint.step > total:
             raise ValueError(
@@ -91,11 +91,11 @@ def train(
         offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
-            running = _Running(run, made, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)
+            running = _Running(run, images, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)
             if checkpoint:
                 journal.recall(checkpoint.memory)
                 return _to_end(running, checkpoint.step, checkpoint.tree)
-            about = {"label": label, "phase": phase, "note": made.note, "devices": layout.count}
+            about = {"label": label, "phase": phase, "note": images.note, "devices": layout.count}
             journal.start(**about, compile_seconds=compiled.compile_seconds)
             return _to_end(running, 0, {"state": state, "histories": histories})
 
@@ -119,7 +119,7 @@ class _Running:
         """Train from `step` updates on; `state` is replicated."""
         journal, keeper, collect = self.journal, self.keeper, self.compiled.collect
         sources = self.feed.open(step)
-        self.held, self.histories = self.compiled.spread(state), histories
+        self.state, self.histories = self.compiled.spread(state), histories
         try:
             if step == 0:
                 self.measure(0, state)
@@ -131,23 +131,23 @@ class _Running:
             keeper.save(step, self.kept(), journal.memory(collect), wait=True)
         except NotFiniteError as fault:
             journal.end("diverged", fault.step, what=fault.what)
-            return Outcome("diverged", fault.step, collect(self.held), journal.last_eval)
+            return Outcome("diverged", fault.step, collect(self.state), journal.last_eval)
         if step < journal.total:
-            return Outcome("stopped", step, collect(self.held), journal.last_eval, keeper.stopped_by)
-        state = collect(self.held)
+            return Outcome("stopped", step, collect(self.state), journal.last_eval, keeper.stopped_by)
+        state = collect(self.state)
         journal.end("done", step, **counts(state))
         return Outcome("done", step, state, journal.last_eval)
 
     def advance(self, step: int, sources: Iterator[Any]) -> None:
         """Make one update and all that is due after it."""
         compiled, journal = self.compiled, self.journal
-        self.trace.before(step, self.held)
+        self.trace.before(step, self.state)
         with journal.waiting():
             source = next(sources)
-        self.held, metrics = compiled.step(self.held, self.numbers, *source)
+        self.state, metrics = compiled.step(self.state, self.numbers, *source)
         journal.pending.append(metrics)
         if journal.clock is None:  # the first call of a program pays for starting it
-            jax.block_until_ready(self.held)
+            jax.block_until_ready(self.state)
             journal.start_clock()
         parallel.wait_for_oldest(journal.pending)
         journal.close_budget(step + 1)
@@ -158,19 +158,19 @@ class _Running:
         pushes = self.beside is not None and (step + 1) % self.beside.interval == 0
         if evaluates or pushes:
             journal.log(compiled.collect)
-            jax.block_until_ready(self.held)
+            jax.block_until_ready(self.state)
             journal.tick()
-            self.measure(step + 1, compiled.collect(self.held), evaluates, pushes)
+            self.measure(step + 1, compiled.collect(self.state), evaluates, pushes)
             journal.start_clock()
         stays = self.keeper.interval(journal.epoch)
         if stays and (step + 1) % stays == 0:
-            self.keeper.save_kept(step + 1, {"state": compiled.collect(self.held)})
+            self.keeper.save_kept(step + 1, {"state": compiled.collect(self.state)})
         if (reads or evaluates or pushes) and self.keeper.due():
             self.keeper.save(step + 1, self.kept(), journal.memory(compiled.collect))
 
     def kept(self) -> Mapping[str, Any]:
         """Return the arrays that a checkpoint holds."""
-        return {"state": self.compiled.collect(self.held), "histories": self.histories}
+        return {"state": self.compiled.collect(self.state), "histories": self.histories}
 
     def evaluates_after(self, step: int) -> bool:
         """Return whether an interval between evaluations, or the run, ends here."""

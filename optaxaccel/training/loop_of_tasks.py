@@ -79,21 +79,21 @@ def train(
     epoch = batches.steps_per_epoch(task)
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
-        made = Running(run, task, total)
-        checkpoint = keeper.restore({"member": made.one})
+        running = Running(run, task, total)
+        checkpoint = keeper.restore({"member": running.one})
         if checkpoint and checkpoint.step > total:
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
         offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
-            made.open(writer, keeper, progress)
+            running.open(writer, keeper, progress)
             if checkpoint:
-                made.recall(checkpoint)
+                running.recall(checkpoint)
             else:
-                made.start(label or run.method, phase)
+                running.start(label or run.method, phase)
             try:
-                return made.to_end()
+                return running.to_end()
             except (ValueError, TypeError, LookupError, FileNotFoundError) as error:
                 raise RunFailedError(f"the run had begun, and failed: {type(error).__name__}: {error}") from error
 
@@ -111,9 +111,9 @@ class Running:
         self.data = members.data_of(task)
         self.program, _ = members.program(self.task, self.recipe, self.data, 1)
         kind = np.float64 if task.precision == "float64" else np.float32
-        given = {n: _whole(run.method_args.get(n), v) for n, v in self.recipe.numbers.items()}
-        self.numbers = {name: np.asarray(value, kind)[None] for name, value in given.items()}
-        self.member = self.program.begin(self.data, np.array([run.seed], np.uint32), self.numbers)
+        as_given = {n: _whole(run.method_args.get(n), v) for n, v in self.recipe.numbers.items()}
+        self.numbers = {name: np.asarray(value, kind)[None] for name, value in as_given.items()}
+        self.member = self.program.init(self.data, np.array([run.seed], np.uint32), self.numbers)
         self.member = self._advanced(0, 0)
         jax.block_until_ready(self.program.measure(self.data, self.member))
         self.compile_seconds = time.perf_counter() - began
@@ -203,8 +203,8 @@ class Running:
 
     def look(self, step: int, evaluates: bool) -> tuple[int, str] | None:
         """Write what is due, and return the fault that ends the run, if there is one."""
-        told, self.member = members.look(self.member)
-        own = {name: value[0] for name, value in told.items()}
+        totals, self.member = members.look(self.member)
+        own = {name: value[0] for name, value in totals.items()}
         if own["fault"] >= 0:
             return int(own["fault"]), "loss, gradient or measurement"
         at = self.position(step, own)
@@ -225,12 +225,12 @@ class Running:
         self.best = min(self.best, worth)
         return None
 
-    def position(self, step: int, told: Mapping[str, Any]) -> dict[str, Any]:
+    def position(self, step: int, totals: Mapping[str, Any]) -> dict[str, Any]:
         """Return where the run is: steps, epochs, oracle calls so far and training seconds."""
-        line = (int(told["values"]), int(told["grads"])) if self.program.searches else None
-        calls = self.recipe.calls(step, int(told["attempts"]), line)
-        made = {"value_calls": calls.values, "grad_calls": step + calls.grads, "hvp_calls": calls.hvps}
-        return {"step": step, "epoch": round(step / self.epoch, 6), **made, "seconds": round(self.seconds, 6)}
+        line = (int(totals["values"]), int(totals["grads"])) if self.program.searches else None
+        calls = self.recipe.calls(step, int(totals["attempts"]), line)
+        oracle_calls = {"value_calls": calls.values, "grad_calls": step + calls.grads, "hvp_calls": calls.hvps}
+        return {"step": step, "epoch": round(step / self.epoch, 6), **oracle_calls, "seconds": round(self.seconds, 6)}
 
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
         """Write one row and tell it."""
@@ -257,9 +257,9 @@ class Running:
         return self.one.state
 
 
-def _whole(given: Any, rounded: Any) -> Any:
+def _whole(number: Any, rounded: Any) -> Any:
     """Return a number as it was given; a recipe has it in single precision, or as the table of a schedule."""
-    return given if np.ndim(rounded) == 0 and isinstance(given, (int, float)) else rounded
+    return number if np.ndim(rounded) == 0 and isinstance(number, (int, float)) else rounded
 
 
 def _penalised(task: Task, strength: float) -> Task:

@@ -183,9 +183,9 @@ def _choose(best: Point, other: Point, trial: Point, bracketed, nearest, farthes
     limit = jnp.where(forward, farthest, nearest)
     cubic = jnp.where((ratio < 0) & (towards != 0), trial.step + ratio * (best.step - trial.step), limit)
     near = jnp.abs(cubic - trial.step) < jnp.abs(secant - trial.step)
-    kept = trial.step + SHARE * (other.step - trial.step)
+    bound = trial.step + SHARE * (other.step - trial.step)
     between = jnp.where(near, cubic, secant)
-    between = jnp.where(forward, jnp.minimum(kept, between), jnp.maximum(kept, between))
+    between = jnp.where(forward, jnp.minimum(bound, between), jnp.maximum(bound, between))
     beyond = jnp.where(jnp.abs(cubic - trial.step) > jnp.abs(secant - trial.step), cubic, secant)
     step_flatter = jnp.where(bracketed, between, jnp.clip(beyond, nearest, farthest))
 

@@ -33,13 +33,13 @@ class Extrapolation(NamedTuple):
 
     Attributes:
       interval: updates between two of the trees kept.
-      begin: (state) -> empty histories.
+      init: (state) -> empty histories.
       push: (histories, state) -> histories with the iterate that the method wants evaluated.
       point: (histories, state) -> a state to evaluate at the extrapolated point.
     """
 
     interval: int
-    begin: Callable[[TrainState], Histories]
+    init: Callable[[TrainState], Histories]
     push: Callable[[Histories, TrainState], Histories]
     point: Callable[[Histories, TrainState], TrainState]
 
@@ -61,7 +61,7 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
     options = {"regularization": asked["regularization"], "iterate": asked["iterate"]}
     judges = lru_cache(maxsize=1)(lambda: _first_batches(run, feed))
 
-    def begin(state):
+    def init(state):
         if adaptive and not refreshed and jax.tree.leaves(state.net_state):
             raise ValueError(
                 "regularization='adaptive' goes beyond the extrapolated point, where combined statistics no longer "
@@ -101,7 +101,7 @@ def extrapolation(run: Run, compiled: Program, feed: Feed, steps_per_epoch: int)
                 new = compiled.refresh(dataclasses.replace(new, step=jnp.int32(step)), *source)
         return dataclasses.replace(new, step=state.step)
 
-    return Extrapolation(steps_from(asked["every"], steps_per_epoch), begin, push, point)
+    return Extrapolation(steps_from(asked["every"], steps_per_epoch), init, push, point)
 
 
 def _first_batches(run: Run, feed: Feed) -> tuple[jax.Array, ...]:

@@ -37,9 +37,9 @@ def gram(rows: Rows, tick: Callable[[int], None] = lambda count: None) -> np.nda
         differences, products = np.empty((number, block), dtype), np.zeros((number, number))
         factors = differences if dtype == np.float64 else np.empty((number, block))
         with np.errstate(all="ignore"):
-            for begin in range(start, stop, block):
-                size = min(block, stop - begin)
-                blocks = [row[begin : begin + size].astype(dtype, copy=False) for row in rows]
+            for first in range(start, stop, block):
+                size = min(block, stop - first)
+                blocks = [row[first : first + size].astype(dtype, copy=False) for row in rows]
                 for k in range(number):
                     np.subtract(blocks[k + 1], blocks[k], out=differences[k, :size])
                 if factors is not differences:
@@ -60,7 +60,7 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
 
     `bounded`, no entry leaves the range that it has in the rows.
     """
-    kept, rows = rows[-1].dtype, [_real(row) for row in rows]
+    dtype_of_rows, rows = rows[-1].dtype, [_real(row) for row in rows]
     dtype = _work(rows[-1].dtype)
     used = [k for k in range(len(rows) - 1) if weights[k] != 0]
     factors = weights[used].astype(dtype)
@@ -69,8 +69,8 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
         block, pieces = _length(len(rows)), np.empty(stop - start, rows[-1].dtype)
         differences = np.empty((len(used), block), dtype)
         with np.errstate(all="ignore"):
-            for begin in range(start, stop, block):
-                place = slice(begin, min(begin + block, stop))
+            for first in range(start, stop, block):
+                place = slice(first, min(first + block, stop))
                 newest = rows[-1][place].astype(dtype, copy=False)
                 for row, k in enumerate(used):
                     older = rows[k][place].astype(dtype, copy=False)
@@ -79,8 +79,8 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
                 if bounded:
                     others = np.stack([row[place].astype(dtype, copy=False) for row in rows])
                     merged = np.clip(merged, others.min(0), others.max(0))
-                pieces[begin - start : begin - start + newest.size] = merged
-        return pieces.view(kept)
+                pieces[first - start : first - start + newest.size] = merged
+        return pieces.view(dtype_of_rows)
 
     for _, piece in _spread(section, rows[-1].size):
         yield piece
@@ -113,10 +113,10 @@ def _spread(section: Callable[[int, int], Any], size: int) -> Iterator[tuple[int
         for start in range(0, size, SECTION):
             ahead.append((start, pool.submit(section, start, min(start + SECTION, size))))
             if len(ahead) > 2 * count:
-                begin, made = ahead.popleft()
-                yield begin, made.result()
-        for begin, made in ahead:
-            yield begin, made.result()
+                offset, future = ahead.popleft()
+                yield offset, future.result()
+        for offset, future in ahead:
+            yield offset, future.result()
 
 
 def _length(rows: int) -> int:

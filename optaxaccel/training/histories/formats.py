@@ -147,8 +147,8 @@ def _texts(like: Path, about: Mapping[str, str]) -> dict[str, str]:
     file = shards.weights_of(like) if like.is_dir() else like
     if file is not None and file.name.endswith(shards.INDEX):
         file = next(iter(sorted(file.parent.glob(file.name.removesuffix(".safetensors" + shards.INDEX) + "-*-of-*"))))
-    kept = safetensors_files.metadata(file) if file is not None and file.suffix == ".safetensors" else {}
-    return {**(kept or {"format": "np"}), **about}
+    texts = safetensors_files.metadata(file) if file is not None and file.suffix == ".safetensors" else {}
+    return {**(texts or {"format": "np"}), **about}
 
 
 def _read_msgpack(path: Path) -> Tree:

@@ -80,11 +80,11 @@ def _filled(like: Any, by_names: Mapping[layout.Names, Any], what: str) -> Any:
 
         return jax.tree_util.tree_map_with_path(leaf, part)
 
-    made = filled(like[0], "params"), filled(like[1], "net_state")
+    trees = filled(like[0], "params"), filled(like[1], "net_state")
     left = [names for names in leaves if names not in used]
     if left:
         raise ValueError(
             f"{'/'.join(left[0])} of the checkpoints is not in {what}, so this is not the network that was trained. "
             "Pass its --model, --model-args and --data, or --value-fn FILE.py:FUNCTION."
         )
-    return made
+    return trees

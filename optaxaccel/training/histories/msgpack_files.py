@@ -34,34 +34,34 @@ def mapped(path: Path) -> Tree:
     with open(path, "rb") as file:
         memory = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
-    def array(begin: int) -> np.ndarray:
-        (dimensions, name, place), _ = walk(begin, whole=False)
+    def array(offset: int) -> np.ndarray:
+        (dimensions, name, place), _ = walk(offset, whole=False)
         dtype = np.dtype(getattr(ml_dtypes, name, name))
         flat = np.frombuffer(memory[place[0] : place[1]], dtype) if place[1] > place[0] else np.zeros(0, dtype)
         return flat.reshape(dimensions)
 
     def walk(at: int, whole: bool = True) -> tuple[Any, int]:
         """Return what begins at a place, and where it ends; not `whole`, bytes are their places."""
-        kind, length, begin = _head(memory, at)
+        kind, length, offset = _head(memory, at)
         if kind == "map":
-            entries, at = {}, begin
+            entries, at = {}, offset
             for _ in range(length):
                 key, at = walk(at)
                 entries[key], at = walk(at, whole)
             return _joined(entries), at
         if kind == "array":
-            items, at = [], begin
+            items, at = [], offset
             for _ in range(length):
                 item, at = walk(at, whole)
                 items.append(item)
             return items, at
-        end = begin + length
+        end = offset + length
         if end > len(memory):
             raise ValueError("it ends within an array")
-        if kind == "ext" and memory[begin - 1] == _ARRAY:
-            return array(begin), end
+        if kind == "ext" and memory[offset - 1] == _ARRAY:
+            return array(offset), end
         if kind == "bin" and not whole:
-            return (begin, end), end
+            return (offset, end), end
         return serialization.msgpack_restore(bytes(memory[at:end])), end
 
     tree, end = walk(0)
@@ -82,11 +82,11 @@ def _head(memory: memoryview, at: int) -> tuple[str, int, int]:
     if 0xD4 <= first <= 0xD8:
         return "ext", 1 << (first - 0xD4), at + 2
     if first in _LENGTHS:
-        begin = at + 1 + _LENGTHS[first]
-        length = int.from_bytes(memory[at + 1 : begin], "big")
+        offset = at + 1 + _LENGTHS[first]
+        length = int.from_bytes(memory[at + 1 : offset], "big")
         kind = {0xC4: "bin", 0xC5: "bin", 0xC6: "bin", 0xC7: "ext", 0xC8: "ext", 0xC9: "ext"}.get(first, "plain")
         kind = {0xDC: "array", 0xDD: "array", 0xDE: "map", 0xDF: "map"}.get(first, kind)
-        return kind, length, begin + (kind == "ext")
+        return kind, length, offset + (kind == "ext")
     return "plain", _SIZES.get(first, 0), at + 1
 
 

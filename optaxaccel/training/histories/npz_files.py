@@ -74,14 +74,14 @@ def _member(path: Path, memory: mmap.mmap, archive: zipfile.ZipFile, name: str, 
     if info.compress_type != zipfile.ZIP_STORED or (fortran and len(shape) > 1) or dtype.byteorder == ">":
         return Deferred(native, shape, load)
     name_length, extra_length = struct.unpack_from("<HH", memory, info.header_offset + 26)
-    begin = info.header_offset + 30 + name_length + extra_length
+    offset = info.header_offset + 30 + name_length + extra_length
     checksum = 0
-    for start in range(begin, begin + info.file_size, _PIECE):
-        checksum = zlib.crc32(memoryview(memory)[start : min(start + _PIECE, begin + info.file_size)], checksum)
+    for start in range(offset, offset + info.file_size, _PIECE):
+        checksum = zlib.crc32(memoryview(memory)[start : min(start + _PIECE, offset + info.file_size)], checksum)
     if checksum != info.CRC:
         raise ValueError(f"the check sum of {name!r} is wrong")
     count = int(np.prod(shape))
-    array = np.frombuffer(memory, dtype, count, begin + ahead) if count else np.zeros(0, dtype)
+    array = np.frombuffer(memory, dtype, count, offset + ahead) if count else np.zeros(0, dtype)
     return _typed(name, array).reshape(shape)
 
 

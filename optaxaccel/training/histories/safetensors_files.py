@@ -60,14 +60,14 @@ def mapped(path: Path) -> dict[str, np.ndarray]:
         places = {name: _place(name, entry, size) for name, entry in entries.items()}
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def array(dtype: np.dtype, shape: list[int], begin: int) -> np.ndarray:
+    def array(dtype: np.dtype, shape: list[int], offset: int) -> np.ndarray:
         count = math.prod(shape)
         if not count:
             return np.zeros(shape, dtype)
-        flat = np.frombuffer(memory, dtype.newbyteorder("<"), count, start + begin)
+        flat = np.frombuffer(memory, dtype.newbyteorder("<"), count, start + offset)
         return flat.astype(dtype, copy=False).reshape(shape)
 
-    return {name: array(dtype, shape, begin) for name, (dtype, shape, begin, _) in places.items()}
+    return {name: array(dtype, shape, first) for name, (dtype, shape, first, _) in places.items()}
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -120,9 +120,9 @@ def stream(
 
 def _parsed(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """Return the header, and where the arrays begin."""
-    begin = file.read(8)
-    length = int.from_bytes(begin, "little")
-    if len(begin) < 8 or not 2 <= length <= _LONGEST_HEADER:
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= _LONGEST_HEADER:
         raise ValueError(f"its header would have {length:,} bytes")
     text = file.read(length)
     if len(text) < length:
@@ -142,9 +142,9 @@ def _header(file: BinaryIO) -> tuple[dict[str, Any], int, int]:
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: _offsets(item[0], item[1])):
-        begin, stop = _offsets(name, entry)
-        if begin != end:
-            raise ValueError(f"{name!r} begins at {begin} and not at {end}, where the array before it ends")
+        first, stop = _offsets(name, entry)
+        if first != end:
+            raise ValueError(f"{name!r} begins at {first} and not at {end}, where the array before it ends")
         end = stop
     if end != size:
         raise ValueError(f"its header speaks of {end:,} bytes of arrays, and there are {size:,}")
@@ -160,23 +160,23 @@ def _offsets(name: str, entry: Any) -> tuple[int, int]:
 
 def _place(name: str, entry: dict[str, Any], size: int) -> tuple[np.dtype, list[int], int, int]:
     """Return dtype, shape, and where the bytes of an array begin and end."""
-    begin, end = _offsets(name, entry)
+    first, end = _offsets(name, entry)
     shape, dtype = entry.get("shape"), _DTYPES.get(str(entry.get("dtype")))
     if dtype is None:
         raise ValueError(f"{name!r} has the unknown dtype {entry.get('dtype')!r}")
     if not (isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)):
         raise ValueError(f"{name!r} has the shape {shape!r}")
     dtype = np.dtype(dtype)
-    if not 0 <= begin <= end <= size or end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name!r}, {dtype} {tuple(shape)}, does not fill bytes {begin} to {end}")
-    return dtype, shape, begin, end
+    if not 0 <= first <= end <= size or end - first != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name!r}, {dtype} {tuple(shape)}, does not fill bytes {first} to {end}")
+    return dtype, shape, first, end
 
 
 def _array(file: BinaryIO, name: str, entry: dict[str, Any], start: int, size: int) -> np.ndarray:
-    dtype, shape, begin, end = _place(name, entry, size)
-    file.seek(start + begin)
+    dtype, shape, first, end = _place(name, entry, size)
+    file.seek(start + first)
     return (
-        np.frombuffer(bytearray(file.read(end - begin)), dtype.newbyteorder("<"))
+        np.frombuffer(bytearray(file.read(end - first)), dtype.newbyteorder("<"))
         .astype(dtype, copy=False)
         .reshape(shape)
     )

@@ -45,9 +45,9 @@ def read(index: Path, read_one: Callable[[Path], Mapping[str, Any]]) -> Tree:
             raise ValueError(f"it names the file {name!r}, which is not beside it")
         if not (index.parent / name).is_file():
             raise FileNotFoundError(f"the file {name} that it names is missing")
-        held = read_one(index.parent / name)
+        here = read_one(index.parent / name)
         for array in (array for array, place in places.items() if place == name):
-            if array not in held:
+            if array not in here:
                 raise ValueError(f"{name} lacks {array!r}")
-            arrays[array] = held[array]
+            arrays[array] = here[array]
     return arrays

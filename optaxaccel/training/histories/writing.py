@@ -213,13 +213,13 @@ def _on_disk(path: Path) -> int:
 
 
 def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
-    done = told = 0
+    done = reported = 0
 
     def tick(count: int) -> None:
-        nonlocal done, told
+        nonlocal done, reported
         done += count
-        if progress is not None and (done - told) * TOLD >= total:
-            told = done
+        if progress is not None and (done - reported) * TOLD >= total:
+            reported = done
             progress(min(done, total), total)
 
     return tick

@@ -162,11 +162,11 @@ class Checkpoints:
         manager = self._manager(folder) if (self.folder / folder).exists() else self._last
         steps = sorted(manager.all_steps())
         if not steps or (step is not None and step not in steps):
-            told = f"after steps {', '.join(map(str, steps))}" if steps else "none"
+            listed = f"after steps {', '.join(map(str, steps))}" if steps else "none"
             raise FileNotFoundError(
                 f"{self.folder}/{folder} has no checkpoint"
                 + (f" of step {step}" if step is not None else "")
-                + f"; there are: {told}. Keep some while training: --keep 10 --keep-every 1epoch."
+                + f"; there are: {listed}. Keep some while training: --keep 10 --keep-every 1epoch."
             )
         chosen = steps[-1] if step is None else step
         memory = manager.restore(chosen, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
@@ -235,8 +235,8 @@ def _writing(folder: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
             whole = any(path.name.isdigit() for path in (folder / "last").glob("*"))  # those under way end otherwise
-            kept = "; the checkpoint before this one is whole" if whole else ""
-            raise OSError(errno.ENOSPC, f"No space left on the disk{kept}", str(folder)) from error
+            whole_one = "; the checkpoint before this one is whole" if whole else ""
+            raise OSError(errno.ENOSPC, f"No space left on the disk{whole_one}", str(folder)) from error
         if isinstance(error, OSError):
             raise
         raise OSError(errno.EIO, f"The checkpoint could not be written: {text[:300]}", str(folder)) from error

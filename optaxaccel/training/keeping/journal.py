@@ -123,8 +123,8 @@ class Journal:
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
         if end and columns["line_values"][0] != UNKNOWN:
-            made = [int(columns[name][:end].sum(dtype=float)) for name in ("line_values", "line_grads")]
-            self.line = [so_far + now for so_far, now in zip(self.line or (0, 0), made, strict=True)]
+            line_calls = [int(columns[name][:end].sum(dtype=float)) for name in ("line_values", "line_grads")]
+            self.line = [so_far + now for so_far, now in zip(self.line or (0, 0), line_calls, strict=True)]
         if good:
             self.attempts = int(columns["search_attempts"][good[-1]])
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
@@ -248,8 +248,13 @@ class Journal:
     def memory(self, collect: Callable[[Metrics], Metrics]) -> dict[str, Any]:
         """Return as JSON what `recall` needs to go on as if nothing had happened."""
         self.pending[:] = self.read(collect, self.pending)
-        kept = {name: getattr(self, name) for name in self._KEPT}
-        return {**kept, "pending": list(self.pending), "last_eval": dict(self.last_eval), "offset": self.writer.tell()}
+        fields = {name: getattr(self, name) for name in self._KEPT}
+        return {
+            **fields,
+            "pending": list(self.pending),
+            "last_eval": dict(self.last_eval),
+            "offset": self.writer.tell(),
+        }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on from what `memory` returned; checkpoints from before attempts were counted know of none."""

@@ -88,14 +88,14 @@ def measure(names: Sequence[str], loss: Callable[..., jax.Array], params: Any, r
 
 def rate_at(step: int, numbers: Mapping[str, Any], opt_state: Any) -> float | None:
     """Return the rate at a step: of the method's state where it tells one, or its learning rate, or None."""
-    told = [
+    rates = [
         node.rate
         for node in jax.tree.leaves(opt_state, is_leaf=lambda node: "rate" in getattr(type(node), "_fields", ()))
         if "rate" in getattr(type(node), "_fields", ())
     ]
-    if told:
-        return float(told[0])
-    given = numbers.get("learning_rate")
-    if given is None:
+    if rates:
+        return float(rates[0])
+    rate = numbers.get("learning_rate")
+    if rate is None:
         return None
-    return float(given if jnp.ndim(given) == 0 else given[min(step, len(given) - 1)])
+    return float(rate if jnp.ndim(rate) == 0 else rate[min(step, len(rate) - 1)])

@@ -39,8 +39,8 @@ def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> 
         elif row["kind"] in measured:
             if row["kind"] != "train":
                 _check(where, row, "split", _TEXT)
-            told = ("loss",) if rows[0].get("score") else ("loss", "accuracy")  # a task says what else it measures
-            for name in (*_POSITION, *told):
+            required = ("loss",) if rows[0].get("score") else ("loss", "accuracy")  # a task says what else it measures
+            for name in (*_POSITION, *required):
                 _check_number(where, row, name, strict=name in _POSITION or row["kind"] in ("eval", "train_eval"))
         elif row["kind"] == "end":
             _check(where, row, "status", _TEXT)

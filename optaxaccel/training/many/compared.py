@@ -61,12 +61,12 @@ class ComparisonTable(NamedTuple):
             parts = (c.ljust(w) if k == 1 else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True)))
             return "  ".join(parts).rstrip()
 
-        told = [text(head), text(["-" * width for width in widths])]
+        lines = [text(head), text(["-" * width for width in widths])]
         for row, line in zip(rows, self.lines, strict=True):
-            told.append(text(row))
+            lines.append(text(row))
             if line.setting and line.setting not in line.method:
-                told.append(" " * (widths[0] + 2) + f"  {line.setting}"[: WIDTH - widths[0] - 2])
-        return "\n".join([self.title, *told])
+                lines.append(" " * (widths[0] + 2) + f"  {line.setting}"[: WIDTH - widths[0] - 2])
+        return "\n".join([self.title, *lines])
 
 
 class Comparison(NamedTuple):

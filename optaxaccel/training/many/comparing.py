@@ -76,25 +76,25 @@ def compare(
       >>> outcome.best, [record.rows[-1]["loss"] for record in outcome.records]  # 2 (1 - 2 lr)^2
       ('sgd', [0.0, 0.5])
     """
-    made = _task(task, params, data, batch_size)
-    budget = _budget(made, steps, calls, seconds)
+    the_task = _task(task, params, data, batch_size)
+    budget = _budget(the_task, steps, calls, seconds)
     final_seeds = _seeds(seeds)
     _check_count("tune_seeds", tune_seeds)
     _check_count("evaluations", evaluations)
     everyone = contenders(methods, tune)
-    refusals.check(made)
-    planned = _Comparing(made, budget, evaluations, None if folder is None else Path(folder))
+    refusals.check(the_task)
+    planned = _Comparing(the_task, budget, evaluations, None if folder is None else Path(folder))
     final = len(everyone) * len(final_seeds)
     tuning = sum(len(one.settings) for one in everyone if len(one.settings) > 1) * tune_seeds
-    with planned.owning(), telling(progress, made.name, final + tuning) as tell:
+    with planned.owning(), telling(progress, the_task.name, final + tuning) as tell:
         planned.tell = tell
         tried, chosen = [], []
         for one in everyone:
             tuned = planned.tune(one, [TUNING_SEED + k for k in range(tune_seeds)])
             tried += tuned
-            chosen.append(_chosen(one, tuned, made))
-        done = planned.train(made, chosen, final_seeds, "final")
-    return Comparison(made.name, _score_of(made), [*tried, *done], [one.label for one in everyone])
+            chosen.append(_chosen(one, tuned, the_task))
+        done = planned.train(the_task, chosen, final_seeds, "final")
+    return Comparison(the_task.name, _score_of(the_task), [*tried, *done], [one.label for one in everyone])
 
 
 class _Comparing:
@@ -133,9 +133,9 @@ class _Comparing:
             own = self._marks(jobs[places[0]].setting)
             group = Group(task, [jobs[place] for place in places], self.budget, self.evaluations)
             label, count = jobs[places[0]].setting.label, len(places)
-            made = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
+            trained = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
             self.tell(label, 1.0, count)
-            finished.update(zip(places, made, strict=True))
+            finished.update(zip(places, trained, strict=True))
         return [finished[place] for place in range(len(jobs))]
 
     def _job(self, setting: Setting, seed: int, phase: str) -> Job:
@@ -206,8 +206,10 @@ def _apart(task: Task) -> Task:
     size = min(max(1, round(HELD_OUT * count)), count - task.batch_size)
     if size < 1:
         return task.replace(test=None)
-    held, rest = (jax.tree.map(lambda leaf, part=part: leaf[part], task.train) for part in (order[:size], order[size:]))
-    return task.replace(train=rest, test=held)
+    validation, rest = (
+        jax.tree.map(lambda leaf, part=part: leaf[part], task.train) for part in (order[:size], order[size:])
+    )
+    return task.replace(train=rest, test=validation)
 
 
 def _task(task: Any, params: Any, data: Any, batch_size: int | None) -> Task:
@@ -231,16 +233,16 @@ def _task(task: Any, params: Any, data: Any, batch_size: int | None) -> Task:
 
 
 def _budget(task: Any, steps: int | None, calls: int | None, seconds: float | None) -> Budget:
-    given = {
+    limits = {
         name: value for name, value in (("steps", steps), ("calls", calls), ("seconds", seconds)) if value is not None
     }
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} are both given, and runs would end with neither. Pass one of them.")
-    for name, value in given.items():
+    if len(limits) > 1:
+        raise ValueError(f"{' and '.join(limits)} are both given, and runs would end with neither. Pass one of them.")
+    for name, value in limits.items():
         whole = name == "seconds" or (isinstance(value, int) and not isinstance(value, bool))
         if not (whole and isinstance(value, (int, float)) and 0 < value <= UNLIMITED):
             raise ValueError(f"{name}={value!r} is no budget. Pass {name}={'a number' if name == 'seconds' else 1000}.")
-    return Budget(steps, calls, seconds) if given else Budget(steps=getattr(task, "steps", 1))
+    return Budget(steps, calls, seconds) if limits else Budget(steps=getattr(task, "steps", 1))
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:

@@ -40,44 +40,44 @@ class Contender(NamedTuple):
     settings: tuple[Setting, ...]
 
 
-def contenders(given: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[Contender]:
+def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[Contender]:
     """Return the contenders that `compare` was asked for.
 
     Args:
-      given: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a transformation, a
+      entrants: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a transformation, a
         factory, or (name or factory, {argument: value or sequence of values to try}).
       tune: {argument: values to try} for every method that has the argument and was not given it.
 
     Raises:
       ValueError: a method, an argument or a value is none.
     """
-    if isinstance(given, str):
-        given = [given]
-    if not isinstance(given, Mapping):
-        names = list(given)
+    if isinstance(entrants, str):
+        entrants = [entrants]
+    if not isinstance(entrants, Mapping):
+        names = list(entrants)
         unnamed = [one for one in names if not isinstance(one, str)]
         if unnamed:
             raise ValueError(f"{unnamed[0]!r} has no label. Pass methods={{'my method': ...}}.")
-        given = {name: name for name in names}
-    if not given:
+        entrants = {name: name for name in names}
+    if not entrants:
         raise ValueError("There are no methods to compare. Pass methods={'pal': 'pal', 'adam': optax.adam}, say.")
     tune = {} if tune is None else tune
     for name, values in tune.items():
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise ValueError(f"tune[{name!r}]={values!r} holds no values. Pass tune={{{name!r}: (0.01, 0.1)}}.")
-    made = [_contender(label, method, tune) for label, method in given.items()]
+    everyone = [_contender(label, method, tune) for label, method in entrants.items()]
     for name, values in tune.items():
-        tried = {repr(setting.arguments.get(name)) for one in made for setting in one.settings}
+        tried = {repr(setting.arguments.get(name)) for one in everyone for setting in one.settings}
         if not tried & set(map(repr, values)):
             raise ValueError(
                 f"No method has an argument {name!r} left to tune. Give it to one: methods={{'label': (factory, "
                 f"{{{name!r}: (0.01, 0.1)}})}}, or leave tune={{{name!r}: ...}} out."
             )
-    return made
+    return everyone
 
 
-def _contender(label: str, given: Any, tune: Mapping[str, Sequence[Any]]) -> Contender:
-    what, arguments = given if _with_arguments(given) else (given, {})
+def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]]) -> Contender:
+    what, arguments = method_or_pair if _with_arguments(method_or_pair) else (method_or_pair, {})
     if isinstance(what, optax.GradientTransformation):
         if arguments:
             raise ValueError(f"{label}: a transformation takes no arguments. Pass its factory: (optax.adam, {{...}}).")
@@ -101,9 +101,9 @@ def _contender(label: str, given: Any, tune: Mapping[str, Sequence[Any]]) -> Con
     return Contender(label, tuple(_setting(label, what, method, one) for one in settings))
 
 
-def _with_arguments(given: Any) -> bool:
-    named = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)
-    return named and not isinstance(given, optax.GradientTransformation)
+def _with_arguments(method_or_pair: Any) -> bool:
+    named = isinstance(method_or_pair, tuple) and len(method_or_pair) == 2 and isinstance(method_or_pair[1], Mapping)
+    return named and not isinstance(method_or_pair, optax.GradientTransformation)
 
 
 def _of_factory(label: str, factory: Callable[..., Any]) -> Method:
@@ -133,8 +133,8 @@ def _choices(value: Any, method: Method, name: str) -> tuple[Any, ...]:
 
 def _setting(label: str, what: Any, method: Method, arguments: dict[str, Any]) -> Setting:
     if isinstance(what, str):
-        made = optimizer.recipe(Run(method=what, method_args=arguments), total_steps=1, steps_per_epoch=1)
-        return Setting(label, what, arguments, made)
+        recipe = optimizer.recipe(Run(method=what, method_args=arguments), total_steps=1, steps_per_epoch=1)
+        return Setting(label, what, arguments, recipe)
     missing = [n for n, a in method.arguments().items() if _needed(a) and n not in arguments]
     if missing:
         raise ValueError(

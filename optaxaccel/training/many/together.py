@@ -121,11 +121,11 @@ def _one_at_a_time() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _has_kernels(run: Run, made: Feed, layout: Layout) -> bool:
+def _has_kernels(run: Run, images: Feed, layout: Layout) -> bool:
     """Return whether a network has convolutions, whose kernels have more than two axes."""
     recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
-    model = program.model_of(program.blueprint(run, recipe, made, layout))
-    x = jax.ShapeDtypeStruct((1, *made.shape), jnp.float32)
+    model = program.model_of(program.blueprint(run, recipe, images, layout))
+    x = jax.ShapeDtypeStruct((1, *images.shape), jnp.float32)
     params, _ = jax.eval_shape(model.init, jax.ShapeDtypeStruct((), jax.random.key(0).dtype), x)
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
 
@@ -152,9 +152,9 @@ def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
         empty = jnp.zeros((CHUNK, *like.shape), like.dtype)
 
         def body(i, carry):
-            state, kept = carry
+            state, rows = carry
             state, metrics = step(state, numbers, images, labels, order, period)
-            return state, kept.at[i].set(metrics)
+            return state, rows.at[i].set(metrics)
 
         return jax.lax.fori_loop(0, steps, body, (state, empty))
 
@@ -258,20 +258,20 @@ class _Training:
 
     def advance(self, step: int, until: int) -> tuple[np.ndarray, float]:
         """Make the steps from `step` to `until`; return METRICS [members, steps, 5] and a member's share of seconds."""
-        kept, sizes = [], []
+        rows, sizes = [], []
         started = time.perf_counter()
         while step < until:
             epoch, within = divmod(step, self.group.steps_per_epoch)
-            if within == 0 or not kept:
+            if within == 0 or not rows:
                 order = self.order(epoch)
             size = min(CHUNK, until - step, self.group.steps_per_epoch - within)
-            kept.append(self.call(order, size))
+            rows.append(self.call(order, size))
             sizes.append(size)
-            parallel.wait_for_oldest(kept)
+            parallel.wait_for_oldest(rows)
             step += size
         jax.block_until_ready(self.states)
         seconds = (time.perf_counter() - started) / len(self.members)
-        parts = zip(jax.device_get(kept), sizes, strict=True)
+        parts = zip(jax.device_get(rows), sizes, strict=True)
         return np.concatenate([part[:, :size] for part, size in parts], axis=1), seconds
 
     def evaluate(self, step: int) -> None:

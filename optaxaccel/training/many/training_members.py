@@ -57,9 +57,11 @@ class Group:
     def train(self, facts: Mapping[str, Any], tell: Callable[[float], None]) -> list[records.Record]:
         """Train all and return their records; `facts` go into the first rows, `tell` hears the share that is done."""
         with jax.enable_x64(self.task.precision == "float64"), ExitStack() as closing:
-            compiled = self._begin()
-            told = {**facts, "compile_seconds": round(compiled, 3), "members": len(self.jobs)}
-            books = [_Book(job, closing.enter_context(records.Writer(job.path)), self, told) for job in self.jobs]
+            compiled = self._compile()
+            facts_of_group = {**facts, "compile_seconds": round(compiled, 3), "members": len(self.jobs)}
+            books = [
+                _Book(job, closing.enter_context(records.Writer(job.path)), self, facts_of_group) for job in self.jobs
+            ]
             self._look(books)
             for share in self._intervals():
                 self._look(books)
@@ -70,7 +72,7 @@ class Group:
                 book.finish("done", **self._counts(place))
             return [book.record() for book in books]
 
-    def _begin(self) -> float:
+    def _compile(self) -> float:
         """Compile, and begin all members; return the seconds that it took."""
         started, count = time.perf_counter(), len(self.jobs)
         self.recipe = self.jobs[0].setting.recipe
@@ -84,7 +86,7 @@ class Group:
         values = [job.setting.arguments for job in chosen]
         self.numbers = {name: np.array([one[name] for one in values], kind) for name in self.recipe.numbers}
         seeds = np.array([job.run.seed for job in chosen], np.uint32)
-        self.members = self.program.begin(self.data, seeds, self.numbers)
+        self.members = self.program.init(self.data, seeds, self.numbers)
         self._advance(0, 0)  # compiles
         self.measured = self.program.measure(self.data, self.members)
         jax.block_until_ready((self.members, self.measured))
@@ -136,11 +138,11 @@ class Group:
 
     def _look(self, books: Sequence["_Book"]) -> None:
         """Write the rows of all members under way, and let those end that met a fault."""
-        told, self.members = members.look(self.members)
+        totals, self.members = members.look(self.members)
         measured = jax.device_get(self.program.measure(self.data, self.members))
         for place, book in enumerate(books):
             if not book.end:
-                own = {name: value[place] for name, value in told.items()}
+                own = {name: value[place] for name, value in totals.items()}
                 book.write(own, {name: float(value[place]) for name, value in measured.items()})
 
     def _counts(self, place: int) -> dict[str, int]:
@@ -161,25 +163,25 @@ class _Book:
         more = {"steps_per_epoch": group.epoch, **records.provenance(f"{device.platform} {device.device_kind}")}
         self.start = self._row("start", **spec, **facts, **more)
 
-    def write(self, told: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def write(self, totals: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Write what a look at the member told, and its evaluation."""
-        done, fault = int(told["done"]), int(told["fault"])
+        done, fault = int(totals["done"]), int(totals["fault"])
         if fault >= 0:
             self.finish("diverged", step=fault, what="loss, gradient or measurement")
             return
-        at = self._position(done, told)
+        at = self._position(done, totals)
         if done:
-            loss = float(told["loss_sum"]) / max(1, int(told["steps"]))
-            self.rows.append(self._row("train", **at, loss=loss, grad_norm=float(told["grad_norm"])))
+            loss = float(totals["loss_sum"]) / max(1, int(totals["steps"]))
+            self.rows.append(self._row("train", **at, loss=loss, grad_norm=float(totals["grad_norm"])))
         if not all(map(math.isfinite, (metrics["loss"], metrics[self.group.task.score]))):
             self.finish("diverged", step=done, what="loss or score of the evaluation")
             return
         split = "validation" if self.job.phase == "tune" else "test"
         self.rows.append(self._row("eval", **at, split=split, **metrics))
 
-    def _position(self, step: int, told: Mapping[str, Any]) -> Row:
-        line = (int(told["values"]), int(told["grads"])) if self.group.program.searches else None
-        calls = self.group.recipe.calls(step, int(told["attempts"]), line)
+    def _position(self, step: int, totals: Mapping[str, Any]) -> Row:
+        line = (int(totals["values"]), int(totals["grads"])) if self.group.program.searches else None
+        calls = self.group.recipe.calls(step, int(totals["attempts"]), line)
         return {
             "step": step,
             "epoch": round(step / self.group.epoch, 6),

@@ -121,11 +121,11 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
     """
     method = find(run.method)
     arguments = method.arguments()
-    given = {name: _tupled(steps_from(value, steps_per_epoch)) for name, value in run.method_args.items()}
-    for name in [*given, *run.schedule]:
+    arguments_of_run = {name: _tupled(steps_from(value, steps_per_epoch)) for name, value in run.method_args.items()}
+    for name in [*arguments_of_run, *run.schedule]:
         if name not in arguments:
             raise registry.unknown(f"argument of {method.name}", name, arguments)
-    for name, value in given.items():
+    for name, value in arguments_of_run.items():
         default = arguments[name].default
         wants = default is inspect.Parameter.empty or type(default) in (int, float)
         if wants and (isinstance(value, bool) or not isinstance(value, (int, float))):
@@ -137,22 +137,26 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
         endless = name.startswith("max_") and value == float("inf")  # a limit that is none
         if "." in method.name and "learning_rate" in name and isinstance(value, (int, float)) and not endless:
             contract.check_learning_rate(value, name)  # optax lets whatever be infinite diverge
-    missing = [n for n, a in arguments.items() if a.default is a.empty and n not in {**given, **run.schedule}]
+    missing = [
+        n for n, a in arguments.items() if a.default is a.empty and n not in {**arguments_of_run, **run.schedule}
+    ]
     if missing:
         example = ",".join(f"{name}=0.1" for name in missing)
         raise ValueError(f"{method.name} needs {', '.join(missing)}. Pass --method-args {example}.")
     scheduled = dict.fromkeys(run.schedule, lambda count: 0.0 * count)
-    with _refusing(f"{method.name} cannot be made with {_shown(given)}"):
-        method.make(**{**given, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
+    with _refusing(f"{method.name} cannot be made with {_shown(arguments_of_run)}"):
+        method.make(**{**arguments_of_run, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
         numbers: dict[str, Any] = {
-            name: np.float32(value) for name, value in given.items() if _is_number(method, arguments[name], value)
+            name: np.float32(value)
+            for name, value in arguments_of_run.items()
+            if _is_number(method, arguments[name], value)
         }
-    static = {name: value for name, value in given.items() if name not in numbers}
+    static = {name: value for name, value in arguments_of_run.items() if name not in numbers}
     if method.name.startswith("optax.") and any(not isinstance(value, (bool, int)) for value in static.values()):
-        with _refusing(f"{method.name} cannot be used with {_shown(given)}"):
-            _try(method, {**given, **scheduled})
+        with _refusing(f"{method.name} cannot be used with {_shown(arguments_of_run)}"):
+            _try(method, {**arguments_of_run, **scheduled})
     for name, schedule in run.schedule.items():
-        start = given.get(name, arguments[name].default)
+        start = arguments_of_run.get(name, arguments[name].default)
         numbers[name] = _table(name, schedule, start, total_steps, steps_per_epoch)
         static.pop(name, None)
     return Recipe(method, static, numbers)

@@ -106,8 +106,8 @@ def ponos(
         rate = jnp.where(searches, jnp.where(passed, rate, 1e-6), 0.0)
         cuts = jnp.where(searches, jnp.maximum(state.cuts + trials - 2, 0), state.cuts)  # of n trials n - 1 cut
         good = jnp.isfinite(here)
-        kept = [jnp.where(good, new, old) for new, old in ((reference, state.reference), (weight, state.weight))]
-        return _scaled(-rate, updates), PonosState(kept[0], kept[1], cuts, SearchInfo(trials))
+        means = [jnp.where(good, new, old) for new, old in ((reference, state.reference), (weight, state.weight))]
+        return _scaled(-rate, updates), PonosState(means[0], means[1], cuts, SearchInfo(trials))
 
     return optax.GradientTransformationExtraArgs(init, update)
 

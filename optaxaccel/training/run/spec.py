@@ -265,11 +265,11 @@ EXTRAPOLATE = {
 }
 
 
-def _check_extrapolate(given: Mapping[str, Any]) -> None:
-    for name in given:
+def _check_extrapolate(options: Mapping[str, Any]) -> None:
+    for name in options:
         if name not in EXTRAPOLATE:
             raise registry.unknown("argument of extrapolate", name, EXTRAPOLATE)
-    settings = {**EXTRAPOLATE, **given}
+    settings = {**EXTRAPOLATE, **options}
     k, strength = settings["K"], settings["regularization"]
     whole = isinstance(k, int) and not isinstance(k, bool)
     _check("K", k, whole and 1 <= k <= _MOST_TREES, f"an integer from 1 to {_MOST_TREES:,}, so many trees are kept")

@@ -106,18 +106,18 @@ def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Fe
     """
     if data.card_of(run.data, run.data_dir).streamed:
         layout = parallel.layout(run.parallel, run.batch_size, devices)
-        made = _streamed(run, layout)
+        images = _streamed(run, layout)
     else:
         dataset = _load(*_load_arguments(run))
         values = run.batch_size * math.prod(dataset.train.image.shape[1:])
         devices = parallel.default_devices(values) if devices is None else devices
         layout = whole or parallel.layout(run.parallel, run.batch_size, devices)
-        made = _resident(run, layout)
-    if made.examples < run.batch_size:
+        images = _resident(run, layout)
+    if images.examples < run.batch_size:
         raise ValueError(
-            f"batch_size={run.batch_size} exceeds the {made.examples} training images. Pass a smaller one."
+            f"batch_size={run.batch_size} exceeds the {images.examples} training images. Pass a smaller one."
         )
-    return made, layout
+    return images, layout
 
 
 # --- Data that live on the devices ------------------------------------------------------------------------------------
@@ -160,11 +160,11 @@ def _place(load_arguments: tuple, validation: float, layout: Layout) -> _Placed:
         held_out = data.Images(dataset.train.image[order[:size]], dataset.train.label[order[:size]])
         members = order[size:]
     spread = layout.stack if layout.mode == "pmap" else layout.put
-    held = tuple(_batches(held_out, layout))
+    held_batches = tuple(_batches(held_out, layout))
     sample = np.sort(np.random.default_rng(1).permutation(members)[:TRAIN_IMAGES])
     trained = tuple(_batches(data.Images(dataset.train.image[sample], dataset.train.label[sample]), layout))
     train = spread(tuple(dataset.train))
-    return _Placed(train, layout.put(members), held, len(held_out.label), trained, len(sample))
+    return _Placed(train, layout.put(members), held_batches, len(held_out.label), trained, len(sample))
 
 
 def _batches(images: data.Images, layout: Layout) -> Iterator[Source]:

@@ -74,7 +74,7 @@ class Program(NamedTuple):
     """Functions over all members of a group.
 
     Attributes:
-      begin: (data, seeds, numbers) -> members.
+      init: (data, seeds, numbers) -> members.
       advance: (data, numbers, members, start, stop, calls) -> members: the steps from `start` up to `stop`; with
         `calls` each goes on from its own number of steps, and none begins after that many oracle calls.
       measure: (data, members) -> metrics of an evaluation, [members] each.
@@ -83,7 +83,7 @@ class Program(NamedTuple):
       values: how often one update calls the loss again, as far as its trace shows.
     """
 
-    begin: Callable[..., Member]
+    init: Callable[..., Member]
     advance: Callable[..., Member]
     measure: Callable[..., Mapping[str, jax.Array]]
     searches: bool
@@ -94,7 +94,7 @@ class Program(NamedTuple):
 class Functions(NamedTuple):
     """The same for one member."""
 
-    begin: Callable[..., Member]
+    init: Callable[..., Member]
     step: Callable[..., Member]
     measure: Callable[..., Mapping[str, jax.Array]]
 
@@ -102,7 +102,7 @@ class Functions(NamedTuple):
 def functions(task: Task, recipe: Recipe) -> Functions:
     """Return what one member does."""
 
-    def begin(data: Data, seed: jax.Array, numbers: Mapping[str, Any]) -> Member:
+    def init(data: Data, seed: jax.Array, numbers: Mapping[str, Any]) -> Member:
         del data
         key = jax.random.key(seed)
         params, net_state = task.init(jax.random.fold_in(key, 0))
@@ -143,7 +143,7 @@ def functions(task: Task, recipe: Recipe) -> Functions:
         source = task.train if task.test is None else task.test
         return batches.measure(task, params, member.state.net_state, source if callable(source) else data.test)
 
-    return Functions(begin, step, measured)
+    return Functions(init, step, measured)
 
 
 def program(task: Task, recipe: Recipe, data: Data, count: int) -> tuple[Program, int]:
@@ -153,18 +153,18 @@ def program(task: Task, recipe: Recipe, data: Data, count: int) -> tuple[Program
     """
     one = functions(task, recipe)
     numbers = {name: jnp.zeros(()) for name in recipe.numbers}
-    like = jax.eval_shape(one.begin, data, jnp.uint32(0), numbers)
+    like = jax.eval_shape(one.init, data, jnp.uint32(0), numbers)
     text, values = _update_text(recipe, numbers, like)
     searches = jax.eval_shape(lambda state: contract.line_calls(state, state), like.state.opt_state) is not None
-    told = (searches, searches or recipe.method.counts_attempts, values)
+    traits = (searches, searches or recipe.method.counts_attempts, values)
     spent = partial(_spent, recipe, searches)
     cpu = jax.default_backend() == "cpu"
     if cpu and "conv_general_dilated" in str(jax.make_jaxpr(one.step)(data, numbers, like, jnp.int32(0))):
-        return Program(*_stepped(one, spent), *told), count
+        return Program(*_stepped(one, spent), *traits), count
     branches = re.search(r"\b(cond|while)\[", text) is not None
     one_at_a_time = cpu and (branches or batches.numbers(like.state.params) > MAPPED_UP_TO)
     devices = jax.devices()[: max(1, min(count, len(jax.devices())))]
-    return Program(*_looped(one, spent, one_at_a_time, devices), *told), -(-count // len(devices)) * len(devices)
+    return Program(*_looped(one, spent, one_at_a_time, devices), *traits), -(-count // len(devices)) * len(devices)
 
 
 def _spent(recipe: Recipe, searches: bool, member: Member) -> Any:
@@ -233,7 +233,7 @@ def _looped(
         specs = {"mesh": mesh, "in_specs": (whole, part), "out_specs": part, "check_vma": False}
         return jax.jit(jax.shard_map(mapped, **specs), **options)
 
-    begin = over(lambda data, own: one.begin(data, *own))
+    init = over(lambda data, own: one.init(data, *own))
     measure = over(one.measure)
     go = over(_advance(one, spent))
 
@@ -246,18 +246,18 @@ def _looped(
         limit = None if calls is None else np.int32(calls)
         return go((data, np.int32(start), np.int32(stop), limit), (numbers, members))
 
-    return lambda data, seeds, numbers: begin(data, placed(seeds, numbers)), advance, measure
+    return lambda data, seeds, numbers: init(data, placed(seeds, numbers)), advance, measure
 
 
 def _stepped(one: Functions, spent: Callable) -> tuple[Callable, Callable, Callable]:
     """Return functions over members, a list, of which every step is a call."""
-    begin, step, measure = jax.jit(one.begin), jax.jit(one.step, donate_argnums=2), jax.jit(one.measure)
+    init, step, measure = jax.jit(one.init), jax.jit(one.step, donate_argnums=2), jax.jit(one.measure)
 
     def each(numbers: Mapping[str, Any], place: int) -> Mapping[str, Any]:
         return {name: value[place] for name, value in numbers.items()}
 
-    def begin_all(data, seeds, numbers):
-        return [begin(data, seed, each(numbers, place)) for place, seed in enumerate(seeds)]
+    def init_all(data, seeds, numbers):
+        return [init(data, seed, each(numbers, place)) for place, seed in enumerate(seeds)]
 
     def advance(data, numbers, members, start, stop, calls=None):
         moved = []
@@ -272,17 +272,17 @@ def _stepped(one: Functions, spent: Callable) -> tuple[Callable, Callable, Calla
     def measure_all(data, members):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[measure(data, member) for member in members])
 
-    return begin_all, advance, measure_all
+    return init_all, advance, measure_all
 
 
 def look(members: Any) -> tuple[dict[str, np.ndarray], Any]:
     """Return what members tell, [members] each, and the members with their sums begun anew; waits for them."""
     if isinstance(members, list):
-        told = [look(member) for member in members]
-        return {name: np.stack([one[name] for one, _ in told]) for name in told[0][0]}, [one for _, one in told]
+        totals = [look(member) for member in members]
+        return {name: np.stack([one[name] for one, _ in totals]) for name in totals[0][0]}, [one for _, one in totals]
     names = ("fault", "loss_sum", "steps", "grad_norm", "values", "grads")
-    told = {name: getattr(members, name) for name in names}
+    totals = {name: getattr(members, name) for name in names}
     attempts = contract.search_attempts(members.state.opt_state)
-    told |= {"done": members.state.step, "attempts": jnp.broadcast_to(attempts, members.state.step.shape)}
+    totals |= {"done": members.state.step, "attempts": jnp.broadcast_to(attempts, members.state.step.shape)}
     zeros = {name: jnp.zeros_like(getattr(members, name)) for name in ("loss_sum", "steps")}
-    return jax.device_get(told), members.replace(**zeros)
+    return jax.device_get(totals), members.replace(**zeros)

@@ -54,8 +54,8 @@ def train_step(
     updates, opt_state = tx.update(grad, state.opt_state, state.params, value=loss, grad=grad, value_fn=value_fn)
     params = state.params
     if options.shrinkage is not None:
-        kept = 1.0 - jnp.asarray(options.shrinkage)
-        params = jax.tree.map(lambda p: (kept * p).astype(p.dtype), params)
+        factor = 1.0 - jnp.asarray(options.shrinkage)
+        params = jax.tree.map(lambda p: (factor * p).astype(p.dtype), params)
     params = optax.apply_updates(params, updates)
     failed = contract.measurement_failed(opt_state)
     metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": grad_norm, "measurement_failed": failed}
