@@ -72,13 +72,14 @@ def grid_of(path):
     runs, settings = Runs(path), {}
     for label, _, line, _, _ in runs.of_phase("grid") if runs.kind == "runs" else ():
         settings.setdefault(label, {}).setdefault(runs.setting(line), []).append(line)
-    error = bool(settings) and ": error of every setting" in block(path, path.stem)
+    kinds = {"error": "eval", "train loss": "train_eval", "held-out loss": "eval"}
+    said = re.search(r": ([a-z -]+) of every setting", block(path, path.stem))[1] if settings else ""
 
     def outcome(line):
         if line["end"]["status"] != "done":
             return math.inf
-        if error:
+        if said == "error":
             return 1.0 - last(line, "eval", "accuracy")
-        return last(line, "train_eval" if "train_eval" in line else "train", "loss")
+        return last(line, kinds[said], "loss")
 
     return settings, outcome

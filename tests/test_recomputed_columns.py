@@ -38,13 +38,10 @@ def test_seconds_lowest_errors_and_what_is_paired(path):
     ranked = re.search(r"ranked by ([a-z ]+)", text)
     by = ranked[1] if ranked else "accuracy"
 
-    def trained(line):
-        return "train_eval" if "train_eval" in line else "train"
-
     def value(line):
         if by == "accuracy":
             return 1.0 - last(line, "eval", "accuracy")
-        return last(line, trained(line) if by == "train loss" else "eval", "loss")
+        return last(line, "train_eval" if by == "train loss" else "eval", "loss")
 
     first = {seed: value(line) for seed, line, _ in done(finals[table[0]["method"]])}
     for row in table:
@@ -60,10 +57,10 @@ def test_seconds_lowest_errors_and_what_is_paired(path):
             differences = [value(line) - first[seed] for seed, line, _ in lines if seed in first]
             text = shown(differences, 2, 100) + " %" if by == "accuracy" else shown(differences, 4)
             assert behind == text
-    _check_equal_calls(table, finals, by, trained)
+    _check_equal_calls(table, finals, by)
 
 
-def _check_equal_calls(table, finals, by, trained):
+def _check_equal_calls(table, finals, by):
     """What each method had come to, by its last evaluation, when the cheapest one ended."""
 
     def steps(line):
@@ -84,7 +81,7 @@ def _check_equal_calls(table, finals, by, trained):
     for row in table:
         reached = []
         for _, line, calls in done(finals[row["method"]]):
-            kind = trained(line) if by == "train loss" else "eval"
+            kind = "train_eval" if by == "train loss" else "eval"
             paid = [k for k, step in enumerate(line[kind]["step"]) if step * calls <= 1.001001 * fewest]
             if paid:
                 reached.append(line[kind]["accuracy" if by == "accuracy" else "loss"][paid[-1]])

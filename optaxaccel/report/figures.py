@@ -79,7 +79,7 @@ def draw(
     """
     split = next((row["split"] for record in records for row in record.rows if row["kind"] == "eval"), "test")
     rows = (
-        ("train", "loss", "training loss (nats)"),
+        ("train", "loss", "loss of minibatches (nats)"),
         ("eval", "loss", f"{split} loss (nats)"),
         ("eval", "accuracy", f"{split} accuracy (%)"),
     )
@@ -151,6 +151,7 @@ def extrapolated(records: Sequence[Record], path: Path, title: str = "") -> Path
 
 def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path:
     """Draw the distribution over settings (all, and the best quarter) and the curves of each contender's best."""
+    by = tables.ranked_by(records, by)
     by_label = grids.settings(records, by)
     what = {"accuracy": "error (%)", "loss": "held-out loss (nats)"}.get(by, "training loss (nats)")
     scale = 100.0 if by == "accuracy" else 1.0
@@ -168,7 +169,7 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
                 axis.set_yscale("log")
             axis.set(ylabel=what, title="all settings" if share == 1 else "best quarter of the settings")
         best = {label: members[0].group.members for label, members in by_label.items()}
-        kind, value = {"train loss": ("train", "loss"), "accuracy": ("eval", "error")}.get(by, ("eval", by))
+        kind, value = {"train loss": ("train_eval", "loss"), "accuracy": ("eval", "error")}.get(by, ("eval", by))
         _draw_groups(axes[0][2], best, kind, value, AXES["epochs"][1])
         axes[0][2].set(xlabel="epochs", ylabel=what, title="best setting of each")
         log_if_wide(axes[0][2])
@@ -178,7 +179,9 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
 def sensitivity(records: Sequence[Record], path: Path, by: str, title: str = "") -> Path | None:
     """Draw what tuning found against the one hyperparameter that each contender varied; None where none did."""
     lines = {}
-    for label, members in by_label(records, "tune").items():
+    tuning = by_label(records, "tune")
+    by = tables.ranked_by([record for members in tuning.values() for record in members], by)
+    for label, members in tuning.items():
         points = _along_the_main_argument(members, by)
         if points:
             lines[label] = points

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from optaxaccel.report.groups import Group, groups, marked
 from optaxaccel.report.published import mean_log_loss
-from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, note_on, outcome, rank_key
+from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, note_on, outcome, rank_key, ranked_by
 from optaxaccel.training.keeping.records import Record
 
 
@@ -30,6 +30,7 @@ class Setting(NamedTuple):
 def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
     """Return every contender's settings, best first."""
     result: dict[str, list[Setting]] = {}
+    by = ranked_by(records, by)
     for group in groups(records, "grid"):
         values = [outcome(record, by) for record in group.members]
         finite = [value for value in values if value < math.inf]
@@ -41,6 +42,7 @@ def settings(records: Sequence[Record], by: str) -> dict[str, list[Setting]]:
 
 def grid(records: Sequence[Record], by: str) -> Table:
     """Return one line a contender: its best setting, its rank among all, and the distribution over its settings."""
+    by = ranked_by(records, by)
     by_label = settings(records, by)
     ranked = sorted(s.value for members in by_label.values() for s in members)
     columns = ["method", "settings", "best", "rank", "best quarter", "median", "quartiles", "mean log10 loss", "n"]
@@ -58,7 +60,7 @@ def grid(records: Sequence[Record], by: str) -> Table:
         rows[-1] += [best.group.count(), f"{failed} of {runs}"]
         tried = [record for s in members for record in s.group.members]
         rows[-1].append(marked(best.group.setting, best.group.members[0].start["spec"], tried))
-    what = {"accuracy": "error"}.get(by, by)
+    what = {"accuracy": "error", "loss": "held-out loss"}.get(by, by)
     spec = records[0].start["spec"]
     title = f"{spec['model']} on {spec['data']}: {what} of every setting, mean over its seeds (best: ± standard error)"
     note = "A setting of which one seed or more diverged counts as infinite in median and quartiles. "

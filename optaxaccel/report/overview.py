@@ -64,12 +64,13 @@ def _number(definition: Definition, plan: AnyPlan, results: Published) -> str:
         return (
             f"{fulfilled} of {len(plan.expected)} as expected" if plan.expected else f"{len(results.values)} measured"
         )
+    by = tables.ranked_by(results.records, plan.by)
     if isinstance(plan, Grid):
-        best = min(grids.settings(results.records, plan.by).items(), key=lambda item: item[1][0].value)
-        return f"{best[0]}: {'error' if plan.by == 'accuracy' else plan.by} {best[1][0].spread.show(4)}"
-    first = tables.lines(results.records, plan.by)[0]
+        best = min(grids.settings(results.records, by).items(), key=lambda item: item[1][0].value)
+        return f"{best[0]}: {'error' if by == 'accuracy' else by} {best[1][0].spread.show(4)}"
+    first = tables.lines(results.records, by)[0]
     shown = {"accuracy": first.accuracy.show(2, 100) + " %", "loss": first.loss.show(4)}
-    number = f"{first.name}: {plan.by} {shown.get(plan.by, first.train_loss.show(4))}"
+    number = f"{first.name}: {by} {shown.get(by, first.train_loss.show(4))}"
     if first.extrapolated.n:
         errors = (first.best, first.extrapolated)
         plain, beside = (error._replace(mean=1 - error.mean).show(2, 100) for error in errors)

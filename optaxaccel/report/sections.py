@@ -84,7 +84,7 @@ def _alternative(definition: Definition, plan: AnyPlan, stem: str) -> str:
     if isinstance(plan, Study):
         shown = f"Panels: {'; '.join(panel.title for panel in definition.panels.values())}"
     elif isinstance(plan, Grid):
-        shown = f"Box plots of the {plan.by} of all settings and the best quarter, and curves of each method's best"
+        shown = "Box plots of what all settings and the best quarter came to, and curves of each method's best"
     elif stem.endswith("-extrapolated"):
         shown = "Test error of the network and of its extrapolation by epoch, one panel a contender"
     elif stem.endswith("-sensitivity"):

@@ -110,13 +110,19 @@ def calls(row: Mapping[str, Any]) -> float:
 
 
 def at_end(record: Record, by: str) -> Mapping[str, Any]:
-    """Return the row that a run is ranked by: its last evaluation, of held-out or of training images.
+    """Return the row that a run is ranked by: its last evaluation, of held-out or of training images."""
+    return record.last("train_eval" if by == "train loss" else "eval")
 
-    Records from before training images were evaluated only have means over the last minibatches.
+
+def ranked_by(records: Iterable[Record], by: str) -> str:
+    """Return what a table can be ranked by: held-out loss where a run that ended never evaluated its training loss.
+
+    Means over minibatches are no substitute: they are of other parameters and images in every run.
     """
-    if by != "train loss":
-        return record.last("eval")
-    return record.last("train_eval") or record.last("train")
+    done = [record for record in records if record.status == "done"]
+    finals = [record for record in done if record.start["phase"] != "tune"]
+    measured = all(record.last("train_eval") for record in finals or done)
+    return "loss" if by == "train loss" and not measured else by
 
 
 def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
@@ -125,6 +131,7 @@ def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
     A contender with a run that diverged or failed is behind all without: the more were lost, the further.
     """
     result = []
+    by = ranked_by(records, by)
     for group in groups(records):
         done = group.done
         finals = [record.last("eval") for record in done]
@@ -173,7 +180,7 @@ def cells(line: Line, rank: int) -> list[str]:
 
 
 COLUMNS = ("#", "method", "accuracy %", "loss", "train loss", "oracle calls", "seconds", "n", "setting")
-MINIBATCHES = "Train loss: mean over the last minibatches, since these records are older than its evaluation."
+NO_TRAIN_LOSS = "Train loss: not evaluated in these runs."
 TRAIN_LOSS = "Train loss: over a fixed set of training images, at the iterate that is evaluated, without weight decay."
 WORDS = ("method", "setting", "quantity", "source", "as expected")
 
@@ -201,6 +208,7 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
       ValueError: there are no final runs, or runs of several problems; see `groups.problems`.
     """
     records, left = once(records)
+    by = ranked_by(records, by)
     ranked = lines(records, by)
     if not ranked:
         raise ValueError("The records hold tuning runs only, so there is nothing to rank yet. Finish with --resume.")
@@ -231,7 +239,7 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     title = f"{next(iter(sections))}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
     finals = [record for line in ranked for record in line.group.members]
-    notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else MINIBATCHES]
+    notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else NO_TRAIN_LOSS]
     if any(record.start.get("members", 1) > 1 for record in finals):
         notes.insert(0, "Runs were trained together: each has an equal share of the seconds.")
     if any(line.group.lost for line in ranked):

@@ -6,8 +6,8 @@ from optaxaccel.training.run.spec import Run
 VERSIONS = {"jax": "0.10.2"}
 
 
-def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, **spec):
-    """Write a record with one training and one evaluation row a step."""
+def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, trained=None, **spec):
+    """Write a record with a row of each kind a step; the loss on training images is `trained`, False for none."""
     args, compiled = {"learning_rate": spec.pop("rate", 0.1)}, spec.pop("compiled", 1.0)
     run = Run(method="optax.sgd", method_args=args, seed=seed, **spec)
     with records.Writer(path) as writer:
@@ -26,6 +26,8 @@ def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, s
             row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
             writer.write("train", **row)
             writer.write("eval", split="test", **row)
+            if trained is not False:
+                writer.write("train_eval", split="train", **{**row, "loss": loss if trained is None else trained})
             if extrapolated is not None:
                 writer.write("extrapolation", split="test", **{**row, "accuracy": extrapolated})
         writer.write("end", status=status, step=len(losses))

@@ -25,6 +25,20 @@ def test_lines_rank_by_accuracy_and_count_divergence_apart(tmp_path):
     assert "2 (+1 diverged, 1 failed)" in tables.cells(a, 2)
 
 
+def test_means_over_minibatches_stand_for_no_training_loss(tmp_path):
+    """Who is ranked by training loss is ranked by the evaluated one, or by held-out loss if a run has none."""
+    record(tmp_path / "a.jsonl", "a", [3.0, 1.0], trained=0.25)
+    record(tmp_path / "b.jsonl", "b", [3.0, 0.5], trained=0.75)
+    table = tables.contenders(records.read_all(tmp_path), "train loss")
+    column = table.columns.index("train loss")
+    assert [(row[1], row[column]) for row in table.rows] == [("a", "0.2500"), ("b", "0.7500")]
+    assert "ranked by train loss" in table.title
+    record(tmp_path / "b.jsonl", "b", [3.0, 0.5], trained=False)
+    table = tables.contenders(records.read_all(tmp_path), "train loss")
+    assert [(row[1], row[column]) for row in table.rows] == [("b", "-"), ("a", "0.2500")]
+    assert "ranked by loss" in table.title
+
+
 def test_oracle_calls_are_the_mean_over_the_runs(tmp_path):
     """Seconds end runs at different steps, and searches are not as many with every seed."""
     for seed, steps in ((1, 1), (2, 4)):
