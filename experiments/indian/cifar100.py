@@ -58,14 +58,12 @@ RUNS = {
 VERDICT = {
     "small": (
         "not tested at this size",
-        "Eight of 200 epochs, with alpha and beta not tuned: the claim cannot show. "
-        "As the scaled claim, over five seeds: Adam ends lowest (training loss 1.44 ± 0.02, 46 % on the test "
-        "images), AdaGrad behind it (1.64, 40 %); INDIAN with our three (alpha, beta) ends at 1.81 to 1.90 "
-        "(27 to 29 %), with SGD (1.93 ± 0.08, 28 %) within an error or two. So INDIAN trains as SGD with the "
-        "same falling step does, not as Adam, and tests no better. Its seeds differ more than those of the "
-        "others. Six epochs are a thirtieth of the paper's 200, and whether (alpha, beta) regularise cannot "
-        "be seen where nothing overfits: test losses are those of training. Seconds are of a core that other "
-        "work shared.",
+        "Six of 200 epochs, with alpha and beta not tuned: the claim cannot show, and the training loss was not "
+        "evaluated. By held-out loss, over five seeds: Adam ends lowest (1.46 ± 0.01, 46 %), AdaGrad behind it "
+        "(1.60, 40 %); INDIAN with our three (alpha, beta) ends at 1.85 to 1.92 (27 to 29 %), with SGD (1.94 ± "
+        "0.07, 28 %) within an error or two. So INDIAN learns as SGD with the same falling step does, not as "
+        "Adam. Its seeds differ more than those of the others. Whether (alpha, beta) regularise cannot be seen "
+        "where nothing overfits. Seconds are of a core that other work shared.",
     )
 }
 
