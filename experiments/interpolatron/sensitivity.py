@@ -49,7 +49,8 @@ VERDICT = {
         "less sensitive than SGD: the largest loss at the end over the smallest, across the three beta, is "
         "1.10 for SGD and 1.19, 1.20, 1.22, 1.23 for alpha_1 of 0.05, 0.1, 0.25, 0.5 (five seeds); "
         "across alpha_1, at the best beta, it is 1.10. It is what the slow modes say: two steps at beta go as "
-        "SGD at beta / (2 - alpha_1), so all end above SGD with the same beta, but for alpha_1 = 0.5 with the largest. After ten epochs every method still gains from the "
+        "SGD at beta / (2 - alpha_1), so all end above SGD with the same beta, but for alpha_1 = 0.5 with the "
+        "largest. After ten epochs every method still gains from the "
         "largest beta; after 250, as in the paper, the differences may be smaller.",
     )
 }
