@@ -9,8 +9,10 @@ import optax
 
 import optaxaccel
 from benchmarks.measure import Donated, Row, interleave, rows_of
+from benchmarks.updates import resnet18_like
 from optaxaccel import models
 
+RATE = 1e-4
 PRODUCTS = 8
 DIMENSION = 68_000
 SEEDS = 3
@@ -62,6 +64,7 @@ def run(rounds: int, model: str = "cnn", shape: tuple[int, ...] = (28, 28, 1)) -
     return [
         *_search(loss_fn, params, max(3, rounds // 8)),
         *_without_search(loss_fn, params, rounds),
+        *_updates_without_search(rounds),
         *(
             {
                 "benchmark": f"products to within 10 % of -1, {DIMENSION:,} dimensions, worst of {SEEDS} draws",
@@ -118,16 +121,49 @@ def _without_search(loss_fn, params, rounds: int) -> list[Row]:
 
         return Donated(step, (jax.tree.map(jnp.copy, params), tx.init(params)))
 
-    rate = 1e-4
     variants = {
-        "optax.sgd(momentum)": stepper(optax.sgd(rate, momentum=0.9)),
-        "gose_sgd": stepper(optaxaccel.gose_sgd(rate, gradient_threshold=1e-9)),
-        "agd": stepper(optaxaccel.agd(rate)),
-        "gose_agd": stepper(optaxaccel.gose_agd(rate, gradient_threshold=1e-9)),
+        "optax.sgd(momentum)": stepper(optax.sgd(RATE, momentum=0.9)),
+        "gose_sgd": stepper(optaxaccel.gose_sgd(RATE, gradient_threshold=1e-9)),
+        "agd": stepper(optaxaccel.agd(RATE)),
+        "gose_agd": stepper(optaxaccel.gose_agd(RATE, gradient_threshold=1e-9)),
     }
     bases = {"gose_sgd": "optax.sgd(momentum)", "gose_agd": "agd"}
     rows: list[Row] = []
     for name, base in bases.items():
         timings = interleave({base: variants[base], name: variants[name]}, rounds=rounds)
         rows += rows_of(f"whole step without a search, cnn, batch 128: {name}", timings, goals={name: 1.05})
+    return rows
+
+
+def _updates_without_search(rounds: int) -> list[Row]:
+    """Time updates alone in which nothing is searched against the bases, on 11 million parameters."""
+    params = resnet18_like()
+
+    def loss_fn(params):
+        return 0.5 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+    def stepper(tx):
+        tx = optax.with_extra_args_support(tx)
+
+        def step(carry, grads):
+            params, state = carry
+            updates, state = tx.update(grads, state, params, value=jnp.ones(()), grad=grads, value_fn=loss_fn)
+            return optax.apply_updates(params, updates), state
+
+        return Donated(step, (jax.tree.map(jnp.copy, params), tx.init(params)), jax.tree.map(lambda p: p / 100, params))
+
+    finder, never = _lanczos(2), 1e-9
+    bases = {"gose_sgd": optax.sgd(RATE, momentum=0.9), "gose_agd": optaxaccel.agd(RATE), "ancm": optaxaccel.agd(RATE)}
+    methods = {
+        "gose_sgd": optaxaccel.gose_sgd(RATE, finder=finder, gradient_threshold=never),
+        "gose_agd": optaxaccel.gose_agd(RATE, finder=finder, gradient_threshold=never),
+        "ancm": optaxaccel.ancm(RATE, finder=finder, gradient_threshold=never),
+    }
+    # The least that is read and written besides the base's five arrays: GOSE's mean of gradients. ANCM has nothing.
+    limits = {"gose_sgd": 7 / 5, "gose_agd": 7 / 5, "ancm": 1.0}
+    rows: list[Row] = []
+    for name, tx in methods.items():
+        timings = interleave({"its base": stepper(bases[name]), name: stepper(tx)}, rounds=rounds)
+        title = f"update alone without a search, 11.2 M parameters, 62 leaves: {name}"
+        rows += rows_of(title, timings, goals={name: 1.25}, limits=limits)
     return rows

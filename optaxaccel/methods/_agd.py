@@ -139,10 +139,27 @@ def step_ahead(
     Returns:
       :math:`d' - \gamma g` and :math:`d' = \beta (d - \gamma g)`, in the dtypes of `lead`.
     """
+    lead = ahead(grads, lead, gamma, beta, finite)
+    return move_ahead(grads, lead, gamma, finite), lead
+
+
+def ahead(
+    grads: optax.Updates,
+    lead: optax.Updates,
+    gamma: jax.typing.ArrayLike,
+    beta: jax.typing.ArrayLike,
+    finite: jax.typing.ArrayLike,
+) -> optax.Updates:
+    """Return the new lead; for the arguments see `step_ahead`."""
     both = beta * gamma
-    lead = jax.tree.map(lambda d, g: jnp.where(finite, beta * d - both * g, d).astype(d.dtype), lead, grads)
-    updates = jax.tree.map(lambda d, g: jnp.where(finite, d - gamma * g, 0.0).astype(d.dtype), lead, grads)
-    return updates, lead
+    return jax.tree.map(lambda d, g: jnp.where(finite, beta * d - both * g, d).astype(d.dtype), lead, grads)
+
+
+def move_ahead(
+    grads: optax.Updates, lead: optax.Updates, gamma: jax.typing.ArrayLike, finite: jax.typing.ArrayLike
+) -> optax.Updates:
+    """Return the update of x, given the new lead; for the arguments see `step_ahead`."""
+    return jax.tree.map(lambda d, g: jnp.where(finite, d - gamma * g, 0.0).astype(d.dtype), lead, grads)
 
 
 def strongly_convex_momentum(smoothness: float | jax.Array, strong_convexity: float | jax.Array) -> float | jax.Array:

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods._agd import step_ahead
+from optaxaccel.methods._agd import ahead, move_ahead
 from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
-from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
+from optaxaccel.methods._negative_curvature_descent import NO_REVERSE, check_search, descend, no_descent
 from optaxaccel.numerics import trees
+from optaxaccel.numerics.branching import forward_only
 
 __all__ = ["AncmState", "ancm"]
 
@@ -171,28 +172,47 @@ def ancm(
         finite = contract.step_is_finite(updates, value)
 
         begins = finite & (state.position == 0)
+        searches = begins
+        if gradient_threshold is not None:
+            searches &= trees.norm(updates) < contract.at_step(gradient_threshold, state.count)
 
         def search():
             key = jax.random.fold_in(jax.random.key(seed), state.count)
             length, flat = (contract.at_step(number, state.count) for number in (step_size, curvature_threshold))
             return descend(loss, params, key, finder, lambda _: length, flat, ncd_max_steps)
 
-        searches = begins
-        if gradient_threshold is not None:
-            searches &= trees.norm(updates) < contract.at_step(gradient_threshold, state.count)
-        descent = jax.lax.cond(searches, search, lambda: no_descent(params))
-        jumps = descent.num_jumps > 0
-        # x_hat is the point after the jumps, or the present one; y starts there.
-        round_start = trees.where(begins, trees.add_scaled(params, 1.0, descent.displacement), state.round_start)
+        def begin(carry):
+            # That the search hangs on what the loop carries keeps the compiler from making it before the loop.
+            descent = jax.lax.cond(searches & carry[0], search, lambda: no_descent(params))
+            # x_hat is the point after the jumps, or the present one; y starts there.
+            x_hat = trees.add_scaled(params, 1.0, descent.displacement)
+            return ~carry[0], descent._replace(displacement=x_hat)
+
+        # A loop of no or one round leaves the old start where it is; a branch would copy it.
+        none_yet = no_descent(params)._replace(displacement=state.round_start)
+        descent = jax.lax.while_loop(lambda carry: carry[0], begin, (begins, none_yet))[1]
+        descent = forward_only(descent, NO_REVERSE)
+        round_start, jumps = descent.displacement, descent.num_jumps > 0
         lead = trees.where(begins, trees.zeros_like(state.lead), state.lead)
-        pulled = _pulled(updates, params, round_start, contract.at_step(proximal_weight, state.count))
-        gamma, beta = (contract.at_step(number, state.count) for number in (learning_rate, momentum))
-        moved, lead = step_ahead(pulled, lead, gamma, beta, finite & ~jumps)
-        moved = trees.where(jumps, descent.displacement, trees.cast_like(moved, params))
+        gamma, beta, weight = (
+            contract.at_step(number, state.count) for number in (learning_rate, momentum, proximal_weight)
+        )
+        goes = finite & ~jumps
+        lead = ahead(_pulled(updates, params, round_start, weight), lead, gamma, beta, goes)
+
+        def move(jumps):
+            def leaf(u, p, start):
+                return jnp.where(jumps, trees.difference(start, p), u.astype(p.dtype))
+
+            moved = move_ahead(_pulled(updates, params, round_start, weight), lead, gamma, goes)
+            return jax.tree.map(leaf, moved, params, round_start)
 
         steps_made = jnp.where(begins, 1 - jumps.astype(jnp.int32), state.position)
         ends = finite & (steps_made == period)
-        round_move = jax.lax.cond(ends, lambda: _distance(params, moved, round_start), lambda: state.round_move)
+        # The branch makes the move anew, so that none is written for it in all other steps; and since the parameters
+        # are overwritten by what reads them last, the move that is returned waits for the branch.
+        round_move = jax.lax.cond(ends, lambda: _distance(params, move(jumps), round_start), lambda: state.round_move)
+        moved = move(jumps & ~(round_move < 0))
         position = jnp.where(ends, 0, steps_made + 1)
         return moved, AncmState(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),

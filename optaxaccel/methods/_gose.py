@@ -14,6 +14,7 @@ from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
 from optaxaccel.methods._negative_curvature_descent import check_search, descend, no_descent
 from optaxaccel.numerics import trees
+from optaxaccel.numerics.settling import from_settled
 
 __all__ = ["GoseState", "gose"]
 
@@ -181,12 +182,17 @@ def gose(
         searches = jax.lax.cond(due, gradient_is_small, lambda: jnp.zeros((), bool))
         descent = jax.lax.cond(searches, search, lambda: no_descent(params))
         jumps = descent.num_jumps > 0
-        moved, base_state = base.update(updates, state.base_state, params, **extras)
-        # An injected float32 momentum turns optax.trace's bfloat16 buffer into float32; a state keeps its types.
-        base_state = jax.tree.map(
-            lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state
-        )
-        restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, descent.displacement))
+
+        def settled(base_state):
+            # An injected float32 momentum turns optax.trace's bfloat16 buffer into float32; a state keeps its types.
+            base_state = jax.tree.map(
+                lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state
+            )
+            restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, descent.displacement))
+            return trees.where(finite, _chosen(jumps, restarted, base_state), state.base_state)
+
+        # Where the state is settled otherwise than the base left it, the base's move is not made.
+        moved, base_state = from_settled(lambda: base.update(updates, state.base_state, params, **extras), settled)
         moved = trees.where(jumps, descent.displacement, trees.cast_like(moved, params))
         return trees.where(finite, moved, trees.zeros_like(params)), GoseState(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
@@ -195,7 +201,7 @@ def gose(
             num_jumps=state.num_jumps + descent.num_jumps,
             eigenvalue=jnp.where(searches, descent.eigenvalue, state.eigenvalue),
             gradient_mean=mean,
-            base_state=trees.where(finite, _chosen(jumps, restarted, base_state), state.base_state),
+            base_state=base_state,
         )
 
     return optax.GradientTransformationExtraArgs(init, update)

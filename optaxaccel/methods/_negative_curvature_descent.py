@@ -19,6 +19,11 @@ from optaxaccel.numerics.packing import packing
 
 __all__ = ["NegativeCurvatureDescentState", "negative_curvature_descent"]
 
+NO_REVERSE = (
+    "A search for negative curvature goes on until nothing is found, so it has no derivative in reverse mode. Use "
+    "forward mode, jax.jvp or jax.jacfwd, or put jax.lax.stop_gradient around what update is given."
+)
+
 
 class Descent(NamedTuple):
     """Where negative curvature descent went.
@@ -242,11 +247,7 @@ def descend(
 
     descent = jax.lax.while_loop(goes_on, attempt, (no_descent(start), jnp.ones((), bool)))[0]
     descent = descent._replace(displacement=unpack(descent.displacement))
-    return forward_only(
-        descent,
-        "A search for negative curvature goes on until nothing is found, so it has no derivative in reverse mode. Use "
-        "forward mode, jax.jvp or jax.jacfwd, or put jax.lax.stop_gradient around what update is given.",
-    )
+    return forward_only(descent, NO_REVERSE)
 
 
 def attempt_cost(finder: Finder | str) -> contract.Cost:

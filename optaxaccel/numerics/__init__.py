@@ -16,6 +16,7 @@ line_search            searches along a line, as rules that say where to look ne
 branching              a part of a program that runs now and then
 loops                  loops and branches whose results lie otherwise over devices than what they start from
 compiler               what the compiler has to be told: one function a note
+settling               a step whose state is held or begun anew, without a copy of the old one
 packing                a tree as a few long vectors
 sharding               which leaves may be split over devices
 """
