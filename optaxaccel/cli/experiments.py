@@ -191,12 +191,13 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     """Print a table and draw a figure of every problem among the records."""
     from optaxaccel.report import figures, grids, groups, tables
     from optaxaccel.training.keeping import records
-    from optaxaccel.training.many import jobs
 
     runs, left = groups.once(records.read_all(path))
     if plan is None and any(record.start["spec"].get("task") for record in runs):
         return _show_tasks(runs, figure, path)
     if plan is not None:
+        from optaxaccel.training.many import jobs  # which builds on what trains; to show what is there needs none
+
         runs = jobs.planned(plan, runs)
     by = "accuracy" if plan is None else plan.by
     sections = groups.problems(runs)

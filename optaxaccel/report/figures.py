@@ -14,6 +14,7 @@ import numpy as np
 from optaxaccel.report import grids, tables
 from optaxaccel.report.groups import by_label, groups
 from optaxaccel.report.tables import calls
+from optaxaccel.training.keeping.columns import Rows
 from optaxaccel.training.keeping.records import Record, Row
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles help in print.
@@ -35,6 +36,17 @@ def look(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[(index + index // 8) % len(STYLES)]}
 
 
+class _Columns(dict):
+    """What an abscissa is computed from: a column by name, of all rows at once."""
+
+    def __init__(self, rows: Rows):
+        super().__init__()
+        self._rows = rows
+
+    def __missing__(self, name: str) -> np.ndarray:
+        return self._rows.column(name)
+
+
 def curves(
     records: Sequence[Record], kind: str, value: str, x: Callable[[Row], float]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -45,14 +57,14 @@ def curves(
     """
     series = []
     for record in records:
-        column = "accuracy" if value == "error" else value
-        points = [
-            (x(row), row[column]) for row in record.rows if row["kind"] == kind and isinstance(row[column], float)
-        ]
-        if value == "error":
-            points = [(at, 1.0 - accuracy) for at, accuracy in points]
-        if len(points) > 1:
-            series.append(np.array(points, float).T)
+        rows = record.of(kind)
+        measured = rows.column("accuracy" if value == "error" else value)
+        kept = np.array([isinstance(y, float) for y in measured], bool) if measured.dtype != float else slice(None)
+        at: Any = x(_Columns(rows))  # a column, since what it is computed from are columns
+        at, y = np.asarray(at[kept], float), np.asarray(measured[kept], float)
+        points = np.stack([at, 1.0 - y if value == "error" else y])
+        if points.shape[1] > 1:
+            series.append(points)
     if not series:
         return np.zeros(0), np.zeros((0, 0))
     low, high = max(s[0][0] for s in series), min(s[0][-1] for s in series)
@@ -77,7 +89,7 @@ def draw(
       by: how contenders are ranked.
       reported: accuracies at epochs 0, 1, ... of the paper's own runs, by label; drawn faintly behind.
     """
-    split = next((row["split"] for record in records for row in record.rows if row["kind"] == "eval"), "test")
+    split = next((rows[0]["split"] for record in records if len(rows := record.of("eval"))), "test")
     rows = (
         ("train", "loss", "loss of minibatches (nats)"),
         ("eval", "loss", f"{split} loss (nats)"),
@@ -88,7 +100,7 @@ def draw(
         best = [line.name for line in tables.lines(records, by)][: len(COLOURS)]
         title = f"{title}: the best {len(best)} of {len(drawn)} by {by}".removeprefix(": ")
         drawn = {name: drawn[name] for name in best}
-    counts = [sum(row["kind"] == "eval" for row in record.rows) for members in drawn.values() for record in members]
+    counts = [len(record.of("eval")) for members in drawn.values() for record in members]
     if max(counts, default=0) < 3:  # a line from the start to the end says no more than the table
         rows = rows[:1]
     timed = all(_timed(record) for members in drawn.values() for record in members)
@@ -107,8 +119,9 @@ def draw(
 
 def _timed(record: Record) -> bool:
     """Return whether a run's seconds say something: it had the machine's program for itself, and steps took time."""
-    seconds = [row["seconds"] for row in record.rows if isinstance(row.get("seconds"), float)]
-    return record.start.get("members", 1) == 1 and (not record.rows or max(seconds, default=0.0) > 0)
+    seconds = record.of(None).having("seconds").column("seconds")
+    largest = max((s for s in seconds.tolist() if isinstance(s, float)), default=0.0)
+    return record.start.get("members", 1) == 1 and (not record.rows or largest > 0)
 
 
 def log_if_wide(axis: Any, which: str = "y") -> None:

@@ -141,7 +141,7 @@ def mean_log_loss(record: Record) -> float:
     """Return the mean of log10 of the training loss over a run: how low, and how soon it was low."""
     if "mean_log_loss" in record.end:
         return record.end["mean_log_loss"]
-    losses = [row["loss"] for row in record.rows if row["kind"] == "train" and isinstance(row["loss"], float)]
+    losses = [loss for loss in record.of("train").column("loss").tolist() if isinstance(loss, float)]
     return math.fsum(math.log10(max(loss, 1e-13)) for loss in losses) / len(losses) if losses else math.nan
 
 
@@ -149,7 +149,7 @@ def calls_to(record: Record, target: float) -> float | None:
     """Return the oracle calls until the training loss is at most `target`; None where it never is."""
     if "calls_to" in record.end:
         return record.end["calls_to"].get(repr(target))
-    losses = (row for row in record.rows if row["kind"] == "train" and isinstance(row["loss"], float))
+    losses = (row for row in record.of("train") if isinstance(row["loss"], float))
     return next((sum(row[name] for name in CALLS) for row in losses if row["loss"] <= target), None)
 
 
@@ -171,11 +171,11 @@ def _packed(record: Record, shared: Row, points: int) -> Row:
         "seed": seed,
         "start": start,
         "calls": [_short(last.get(name, 0) / step) for name in CALLS],
-        "splits": {row["kind"]: row["split"] for row in record.rows if "split" in row},
+        "splits": {row["kind"]: row["split"] for row in record.of(None).having("split")},
         "end": {**end, "mean_log_loss": _short(mean_log_loss(record))},
     }
     for kind in MEASURED:
-        rows = _thin([row for row in record.rows if row["kind"] == kind], points)
+        rows = _thin(record.of(kind), points)
         if rows:
             line[kind] = {name: [_short(row[name]) for row in rows] for name in COLUMNS}
     return line
@@ -204,7 +204,7 @@ def _difference(ours: Mapping[str, Any], shared: Mapping[str, Any]) -> Row:
     return {**result, "spec": spec} if spec else result
 
 
-def _thin(rows: list[Row], points: int) -> list[Row]:
+def _thin(rows: Sequence[Row], points: int) -> Sequence[Row]:
     """Keep at most `points` rows, evenly spread, the first and the last among them (of 1 point the last)."""
     if len(rows) <= points:
         return rows

@@ -161,7 +161,7 @@ def rank_key(group: Group, value: float) -> tuple[float, float]:
 
 
 def _best(record: Record, kind: str) -> float:
-    return max(row["accuracy"] for row in record.rows if row["kind"] == kind)
+    return max(record.of(kind).column("accuracy").tolist())
 
 
 def cells(line: Line, rank: int) -> list[str]:
@@ -250,7 +250,7 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
 def _at_calls(record: Record, by: str, most: float) -> float | None:
     """Return what a run had come to, by its last evaluation, when it had made `most` oracle calls."""
     kind = at_end(record, by).get("kind", "eval")
-    rows = [row for row in record.rows if row["kind"] == kind and calls(row) <= 1.001 * most]
+    rows = [row for row in record.of(kind) if calls(row) <= 1.001 * most]
     return rows[-1]["accuracy" if by == "accuracy" else "loss"] if rows else None
 
 

@@ -6,7 +6,9 @@ from optaxaccel.training.run.spec import Run
 VERSIONS = {"jax": "0.10.2"}
 
 
-def record(path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, trained=None, **spec):
+def record(
+    path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, trained=None, **spec
+):
     """Write a record with a row of each kind a step; the loss on training images is `trained`, False for none."""
     args, compiled = {"learning_rate": spec.pop("rate", 0.1)}, spec.pop("compiled", 1.0)
     run = Run(method="optax.sgd", method_args=args, seed=seed, **spec)

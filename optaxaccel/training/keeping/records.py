@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optaxaccel.training.keeping import soundness
+from optaxaccel.training.keeping import columns, lines, soundness
 from optaxaccel.training.run.spec import Run
 
 Row = dict[str, Any]
@@ -39,13 +39,13 @@ class Record(NamedTuple):
     Attributes:
       path: the file.
       start: specification ("spec"), its hash ("digest"), label, phase and provenance.
-      rows: the measurements in order.
+      rows: the measurements in order; of `read_all` by columns.
       end: the last row if the run ended ({"status": "done" | "diverged" | "failed", ...}), else an empty dictionary.
     """
 
     path: Path
     start: Row
-    rows: list[Row]
+    rows: Sequence[Row]
     end: Row
 
     @property
@@ -55,12 +55,23 @@ class Record(NamedTuple):
 
     def last(self, kind: str) -> Row:
         """Return the last row of a kind, or an empty dictionary."""
+        if isinstance(self.rows, columns.Rows):
+            its = self.rows.of(kind)
+            return its[-1] if len(its) else {}
         return next((row for row in reversed(self.rows) if row["kind"] == kind), {})
+
+    def of(self, kind: str | None) -> columns.Rows:
+        """Return the measurements of a kind, or all, by columns."""
+        if isinstance(self.rows, columns.Rows):
+            return self.rows.of(kind)
+        rows = columns.Rows()
+        rows.extend(columns.alike([row for row in self.rows if kind in (row["kind"], None)]))
+        return rows
 
 
 def probed(path: Path) -> list[Row]:
     """Return the rows of a record that probes of curvature wrote; tables and figures of runs do not look at them."""
-    return [row for row in _whole_rows(path) if row["kind"] == "probe"]
+    return [row for row in lines.whole_rows(path) if row["kind"] == "probe"]
 
 
 class Writer:
@@ -131,7 +142,7 @@ def going_on(path: Path, offset: int, run: Run) -> int:
 
     A run that goes on longer has another specification than its record began with; that of before stays beside it.
     """
-    row = next(_whole_rows(path), None) if path.exists() else None
+    row = next(lines.whole_rows(path), None) if path.exists() else None
     if not isinstance(row, dict) or row.get("digest") == run.digest():
         return offset
     text = path.read_bytes()
@@ -151,18 +162,17 @@ def read(path: Path) -> Record:
     Raises:
       ValueError: the file does not begin with a "start" row, or a row is no row; says which.
     """
-    rows = list(_whole_rows(path))
-    if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "start":
-        raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
+    rows = list(lines.whole_rows(path))
+    start = _first(path, rows)
     soundness.refuse_other_than_rows(path, rows)
     end = rows[-1] if rows[-1]["kind"] == "end" else {}
-    return Record(path, rows[0], [row for row in rows[1:] if row["kind"] in MEASURED], end)
+    return Record(path, start, [row for row in rows[1:] if row["kind"] in MEASURED], end)
 
 
 def readable(path: Path) -> bool:
     """Return whether a file begins with the whole first row of a record."""
     try:
-        row = next(_whole_rows(path), None)
+        row = next(lines.whole_rows(path), None)
     except ValueError:
         return False
     return isinstance(row, dict) and row.get("kind") == "start"
@@ -178,11 +188,41 @@ def read_all(path: Path) -> list[Record]:
     files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
     if not files:
         raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
-    loaded = [read(file) for file in files]
-    for record in loaded:
-        soundness.refuse_unsound(record.path, list(_whole_rows(record.path)), MEASURED)
+    loaded = [_sound(file) for file in files]
     usual = Run().as_dict()  # a field that an older version lacked has its default
     return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in loaded]
+
+
+def _sound(path: Path) -> Record:
+    """Read one record as `read` does, keep its measurements by columns, and look at every row.
+
+    Raises:
+      ValueError: see `read`, or a row is not what tables and figures rely on; says which.
+    """
+    start: Row = {}
+    measured, kinds, last, number = columns.Rows(), set(), {}, 1
+    for rows in lines.chunks(path):
+        if number == 1:
+            start = _first(path, rows)
+        soundness.refuse_other_than_rows(path, rows, number)
+        rest = rows[number == 1 :]
+        by_kind = columns.alike(rest)
+        sure = (soundness.surely_sound(kind, its.columns, start, MEASURED) for (kind, _), its in by_kind.items())
+        if number == 1 or not all(sure):
+            soundness.refuse_unsound_rows(path, rows, number, start, MEASURED)
+        measured.extend({key: its for key, its in by_kind.items() if key[0] in MEASURED})
+        kinds |= {kind for kind, _ in by_kind}
+        number, last = number + len(rows), rows[-1]
+    if not start:
+        _first(path, [])
+    soundness.refuse_unfinished(path, kinds, last)
+    return Record(path, start, measured, last if last["kind"] == "end" else {})
+
+
+def _first(path: Path, rows: Sequence[Any]) -> Row:
+    if not rows or not isinstance(rows[0], dict) or rows[0].get("kind") != "start":
+        raise ValueError(f"{path} is no record of a run: its first row is not of kind 'start'.")
+    return rows[0]
 
 
 def provenance(device: str) -> Row:
@@ -224,25 +264,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     return value
-
-
-def _whole_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows that are whole: a torn last line is ignored.
-
-    Raises:
-      ValueError: a line before the last is no JSON; says which.
-    """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except (ValueError, RecursionError, MemoryError) as error:  # deep nesting and long numbers, too
-                if not file.read(1):
-                    return
-                raise ValueError(
-                    f"{path}, line {number} is damaged ({type(error).__name__}), and others follow. Remove the file, "
-                    "or mend the line."
-                ) from error
-            yield row

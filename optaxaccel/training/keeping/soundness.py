@@ -5,7 +5,8 @@ middle, far from the file and the line that are the cause.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _SPEC: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 _NEEDED = ("method", "model", "data", "seed", "method_args", "schedule")
 _POSITION = ("step", "epoch", "value_calls", "grad_calls", "hvp_calls", "seconds")
 _TEXTS = ("kind", "split", "what", "status")
+_MISSING = {"nan", "inf", "-inf", None}
 
 
 def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> None:
@@ -32,16 +34,23 @@ def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> 
       measured: the kinds that hold measurements.
     """
     refuse_other_than_rows(path, rows)
-    for number, row in enumerate(rows, 1):
+    refuse_unsound_rows(path, rows, 1, rows[0], measured)
+    refuse_unfinished(path, {row["kind"] for row in rows}, rows[-1])
+
+
+def refuse_unsound_rows(
+    path: Path, rows: Sequence[Any], first: int, start: Mapping[str, Any], measured: Sequence[str]
+) -> None:
+    """Raise unless some rows of a record are what readers rely on; the first is in the line of this number."""
+    for number, row in enumerate(rows, first):
         where = f"{path}, line {number}"
         if number == 1:
             _check_start(where, row)
         elif row["kind"] in measured:
             if row["kind"] != "train":
                 _check(where, row, "split", _TEXT)
-            required = ("loss",) if rows[0].get("score") else ("loss", "accuracy")  # a task says what else it measures
-            for name in (*_POSITION, *required):
-                _check_number(where, row, name, strict=name in _POSITION or row["kind"] in ("eval", "train_eval"))
+            for name in _required(start):
+                _check_number(where, row, name, strict=_strict(row["kind"], name))
         elif row["kind"] == "end":
             _check(where, row, "status", _TEXT)
         if number > 1:
@@ -49,14 +58,54 @@ def refuse_unsound(path: Path, rows: Sequence[Any], measured: Sequence[str]) -> 
                 if name not in _TEXTS and isinstance(row[name], (int, float, str)):
                     _check_number(where, row, name, strict=False)
 
-    kinds = [row["kind"] for row in rows]
-    if rows[-1].get("status") == "done" and kinds[-1] == "end" and "eval" not in kinds:
+
+def refuse_unfinished(path: Path, kinds: Collection[str], last: Mapping[str, Any]) -> None:
+    """Raise where a run says that it is done, and holds no evaluation."""
+    if last.get("status") == "done" and last["kind"] == "end" and "eval" not in kinds:
         raise ValueError(f"{path} says that the run is done, and holds no evaluation, with which every run ends.")
 
 
-def refuse_other_than_rows(path: Path, rows: Sequence[Any]) -> None:
+def surely_sound(
+    kind: str, columns: Mapping[str, Sequence[Any]], start: Mapping[str, Any], measured: Sequence[str]
+) -> bool:
+    """Return whether rows, given by columns, pass `refuse_unsound_rows` by a look at whole columns.
+
+    A record of a long run has hundreds of thousands of rows, whose entries are of one type each. False is no verdict.
+    """
+    required = _required(start) if kind in measured else ()
+    split_is_told = kind == "train" or kind not in measured or set(map(type, columns.get("split", (None,)))) == {str}
+    if kind in ("start", "end") or not split_is_told:
+        return False
+    if any(name not in columns for name in required if _strict(kind, name)):
+        return False
+    return all(
+        _surely_numbers(column, strict=name in required and _strict(kind, name))
+        for name, column in columns.items()
+        if name not in _TEXTS
+    )
+
+
+def _surely_numbers(column: Sequence[Any], *, strict: bool) -> bool:
+    if isinstance(column, array):
+        return column.typecode == "q" or math.isfinite(sum(column))  # neither infinity nor NaN leaves a sum finite
+    types = set(map(type, column))
+    if types <= {int, float}:
+        return all(map(_is_finite, column))
+    return not strict and types <= {str, type(None)} and set(column) <= _MISSING
+
+
+def _required(start: Mapping[str, Any]) -> Sequence[str]:
+    """Return what a row of measurements holds; a task says what else it measures."""
+    return (*_POSITION, "loss") if start.get("score") else (*_POSITION, "loss", "accuracy")
+
+
+def _strict(kind: str, name: str) -> bool:
+    return name in _POSITION or kind in ("eval", "train_eval")
+
+
+def refuse_other_than_rows(path: Path, rows: Sequence[Any], first: int = 1) -> None:
     """Raise ValueError unless every line is an object with a kind."""
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, first):
         if not isinstance(row, Mapping) or not isinstance(row.get("kind"), str):
             raise ValueError(f"{path}, line {number}: a row is a JSON object with a kind, and this is {_shown(row)}.")
 
@@ -89,7 +138,7 @@ def _check_number(where: str, row: Mapping[str, Any], name: str, *, strict: bool
     """Raise unless a field is a number; one that JSON lacks is written as a text, which only some readers expect."""
     value = row.get(name)
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
-    if not number and (strict or value not in ("nan", "inf", "-inf", None, True, False)):
+    if not number and (strict or value not in (*_MISSING, True, False)):
         raise ValueError(f"{where}: {name!r} is {_shown(value)}, and not a number.")
 
 
