@@ -1,20 +1,37 @@
-"""`python -m benchmarks [--quick] [--only GROUP ...] [--out FOLDER]`: measure, print Markdown tables, write JSON.
+"""`python -m benchmarks [--quick] [--only GROUP ...] [--against PATH] [--out FOLDER]`: measure, print and write tables.
 
 Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
-`epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named.
+`epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named. With `--against` the
+package of another checkout is measured as well, in turns; what became slower is told, and is the exit status.
 """
 
 import argparse
 import json
+import os
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
-from benchmarks import group
+from benchmarks import against, goals, group
+from benchmarks.compare import JUDGED
 from optaxaccel.training.keeping.records import provenance
 
-GROUPS = ("updates", "peers", "extrapolation", "curvature", "networks", "engine", "cards", "scaling", "startup")
+GROUPS = (
+    "updates",
+    "plain",
+    "peers",
+    "extrapolation",
+    "curvature",
+    "networks",
+    "engine",
+    "cards",
+    "scaling",
+    "startup",
+    "reading",
+)
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
 SLOW = ("epochs", "targets")
@@ -26,6 +43,7 @@ COLUMNS = (
     "count",
     "share %",
     "seconds",
+    "MB",
     "searches",
     "reached",
     "n",
@@ -33,7 +51,6 @@ COLUMNS = (
     "state copies",
     "compile s",
 )
-JUDGED = ("ratio", "count", "share %", "seconds", "compile s")
 
 
 def table(rows: list[dict]) -> str:
@@ -61,28 +78,49 @@ def _cell(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def main() -> None:
-    """Run the benchmarks."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and five groups unless others are named")
     parser.add_argument("--only", nargs="+", choices=(*GROUPS, *SLOW), help="some groups")
+    parser.add_argument(
+        "--against", type=Path, help="another checkout, whose package is measured in turns with this one"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
-    options = parser.parse_args()
-    rows = []
-    for name in options.only or (QUICK if options.quick else GROUPS):
+    options = parser.parse_args(arguments)
+    names = options.only or (QUICK if options.quick else GROUPS)
+    other = None if options.against is None else against.check(options.against)
+    rows, before, failed = [], [], {}
+    for name in names:
         started = time.perf_counter()
         once = options.quick or name in SLOW  # which have few rounds to share
         rounds = 7 if options.quick else 40 if once else 20
-        rows += group.measure(name, rounds, 1 if once else PROCESSES)
+        if other is None:
+            rows += group.measure(name, rounds, 1 if once else PROCESSES)
+        else:
+            sides = against.measure([name], rounds, other)
+            rows, before, failed = rows + sides.here, before + sides.there, failed | sides.failed
         print(f"measured {name} in {time.perf_counter() - started:.0f} s", flush=True)
     device = jax.devices()[0]
-    origin = provenance(f"{device.platform} {device.device_kind}")
+    origin = provenance(f"{device.platform} {device.device_kind}") | {"load": _load()}
     text = f"{header(origin)}\n{table(rows)}\n"
+    if reached := goals.table(rows, before):
+        text += f"\n## Goals\n\n{reached}\n"
+    sides = against.Sides(rows, before, failed)
+    if other is not None:
+        text += f"\n## Against {options.against}\n\n{against.table(sides)}\n"
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "bench.json").write_text(json.dumps({"provenance": origin, "rows": rows}, indent=1) + "\n")
+    written = {"provenance": origin, "rows": rows} | ({"before": before} if other is not None else {})
+    (options.out / "bench.json").write_text(json.dumps(written, indent=1) + "\n")
     (options.out / "bench.md").write_text(text)
     print(f"written: {options.out / 'bench.json'} and {options.out / 'bench.md'}")
+    return 1 if other is not None and against.regressed(sides) else 0
+
+
+def _load() -> float | None:
+    """Return how many processes wanted a core in the last minutes, where the system tells."""
+    return round(os.getloadavg()[2], 1) if hasattr(os, "getloadavg") else None
 
 
 def header(origin: dict) -> str:
@@ -90,7 +128,7 @@ def header(origin: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     return (
         f"{origin['device']}, {origin['machine']}; commit {origin['commit'][:9]}{' and changes' * origin['dirty']}; "
-        f"{versions}; {origin['time']}.\n\n"
+        f"{versions}; {origin['time']}; load {origin.get('load')}.\n\n"
         f"Times and ratios, to the first variant of a table, are medians over rounds and then over {PROCESSES} "
         "processes (one of --quick, epochs and targets); quartiles are over rounds, the outermost of all processes. "
         "A limit is the least ratio that is possible; a goal is the largest that is good enough."
@@ -98,4 +136,4 @@ def header(origin: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 TOLERANCE = 0.10
-JUDGED = ("ratio", "count", "share %", "seconds", "compile s")
-LEAST = {"share %": 0.5, "seconds": 0.1, "compile s": 0.2}  # growth that counts of figures without quartiles
+JUDGED = ("ratio", "count", "share %", "seconds", "MB", "compile s")
+LEAST = {"share %": 0.5, "seconds": 0.1, "MB": 5.0, "compile s": 0.2}  # growth that counts of figures without quartiles
 
 
 class Change(NamedTuple):

@@ -6,6 +6,7 @@ rounds within it differ. So a group is measured in more than one process, and th
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,14 +20,42 @@ from optaxaccel.training import allocation
 from optaxaccel.training.steps import parallel
 
 
+class GroupFailedError(Exception):
+    """A group ended in an error; its last line."""
+
+
 def measure(name: str, rounds: int, processes: int) -> list[Row]:
     """Return a group's rows, joined over processes."""
+    return joined([once(name, rounds) for _ in range(processes)])
+
+
+def once(name: str, rounds: int, package: Path | None = None) -> list[Row]:
+    """Return a group's rows, measured in a process of its own.
+
+    Args:
+      name: the group.
+      rounds: how often each variant is called.
+      package: another checkout whose package is measured, by the benchmarks of this one.
+
+    Raises:
+      GroupFailedError: the process ended in an error.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rows.json"
-        runs = []
-        for _ in range(processes):
-            subprocess.run([sys.executable, "-m", "benchmarks.group", name, str(rounds), file], check=True)
-            runs.append(json.loads(file.read_text()))
+        file, environment, place = Path(folder) / "rows.json", dict(os.environ), None
+        if package is not None:  # a folder with our benchmarks alone is where the process looks first
+            (Path(folder) / "benchmarks").symlink_to(Path(__file__).resolve().parent)
+            environment["PYTHONPATH"], place = str(package), folder
+        command = [sys.executable, "-m", "benchmarks.group", name, str(rounds), str(file)]
+        ended = subprocess.run(command, check=False, env=environment, cwd=place, stderr=subprocess.PIPE, text=True)
+        if ended.returncode:
+            said = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+            raise GroupFailedError(f"{name}: {said[-1]}")
+        sys.stderr.write(ended.stderr)
+        return json.loads(file.read_text())
+
+
+def joined(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the rows of several processes as one list."""
     return [join(rows) for rows in zip(*runs, strict=True)]
 
 
@@ -50,7 +79,8 @@ def main() -> None:
     """Measure one group."""
     name, rounds, file = sys.argv[1:]
     # Peers have it, too. Programs that run after each other must not find more and more holes in one heap.
-    allocation.keep_freed_memory(one_arena=name not in ("epochs", "targets"))
+    if name != "plain":  # what users have who set nothing
+        allocation.keep_freed_memory(one_arena=name not in ("epochs", "targets"))
     parallel.use_cpu_cores()
     Path(file).write_text(json.dumps(importlib.import_module(f"benchmarks.{name}").run(rounds=int(rounds))))
 
