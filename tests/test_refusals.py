@@ -187,14 +187,6 @@ def test_a_cache_below_home_is_found(tmp_path):
     assert done.stdout.strip() == str(tmp_path / "x" / "jax"), done.stderr
 
 
-def test_no_color_is_heeded(tmp_path):
-    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "", "TERM": "xterm-256color"}
-    command = [str(Path(sys.executable).parent / "optaxaccel"), "train", "--method"]
-    for arguments in (command, [*command[:1], "list", "models"]):
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
-        assert "\x1b[3" not in done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("field", ["steps", "batch_size", "seed", "epochs", "weight_decay", "method", "remat"])
 def test_fields_of_a_run_of_another_kind_are_refused(field):
     wrong = 3 if field == "method" else "three"

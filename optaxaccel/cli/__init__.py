@@ -5,24 +5,20 @@ Exit status: 0 done, 1 a run or the machine failed (a full disk, say), 2 bad inp
 128 + N stopped by signal N after saving (130 for Ctrl-C, 143 for SIGTERM).
 """
 
-import functools
-import operator
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
 
 try:
-    import tyro
+    import tyro  # noqa: F401
 except ModuleNotFoundError:  # installed without extras: there are the methods only
     print("optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[train]'.", file=sys.stderr)
     sys.exit(2)
 
 import optaxaccel
-from optaxaccel.cli import checkpoints, compare, evaluate, experiments, failures, registries, train
+from optaxaccel.cli import checkpoints, compare, evaluate, experiments, failures, from_run, registries, train
 from optaxaccel.cli.commands import (
-    NAMES,
     Command,
     Compare,
     Data,
@@ -35,7 +31,6 @@ from optaxaccel.cli.commands import (
     Train,
 )
 from optaxaccel.cli.terminal import BAD_INPUT, DIVERGED, DONE, FAILED, leave_the_others, say
-from optaxaccel.training.run.arguments import parse_arguments
 
 BROKEN_PIPE = 13  # SIGPIPE, which Windows lacks
 
@@ -61,11 +56,17 @@ def run(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
         say(f"optaxaccel {optaxaccel.__version__}")
         return DONE
+    command: Command | None = None
     try:
-        return execute(_parse(arguments))
+        command = from_run.parse(arguments)
+        return execute(command)
     except KeyboardInterrupt:
-        say("optaxaccel: stopped", error=True)
+        say(f"optaxaccel: {failures.stopped(command)}", error=True)
         return 128 + signal.SIGINT
+    except SystemExit as left:  # of a run that was stopped before its first step
+        if left.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            say(f"optaxaccel: {failures.stopped(command)}", error=True)
+        raise
     except BrokenPipeError:  # whoever read our output has gone, as in `optaxaccel list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at the end goes nowhere
         return 128 + BROKEN_PIPE
@@ -98,32 +99,3 @@ def execute(command: Command) -> int:
             return checkpoints.merge(command)
         case Data():
             return registries.data(command)
-
-
-def _parse(arguments: Sequence[str]) -> Command:
-    constructors = tyro.constructors.ConstructorRegistry()
-
-    @constructors.primitive_rule
-    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if info.type_origin is not Mapping and getattr(info.type_origin, "__name__", "") != "Mapping":
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="K=V,...",
-            instance_from_str=lambda texts: parse_arguments(texts[0]),
-            is_instance=lambda value: isinstance(value, Mapping),
-            str_from_instance=lambda value: [",".join(f"{k}={v!r}" for k, v in value.items())],
-        )
-
-    commands = tuple(
-        Annotated[kind, tyro.conf.subcommand(name=name, description=kind.__doc__)] for kind, name in NAMES.items()
-    )
-    union: Any = functools.reduce(operator.or_, commands)
-    return tyro.cli(
-        union,
-        prog="optaxaccel",
-        description="Accelerated optimisers for JAX: compare them on real data with one fair loop.",
-        args=arguments,
-        config=(tyro.conf.AvoidSubcommands,),
-        registry=constructors,
-    )

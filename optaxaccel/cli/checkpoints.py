@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from optaxaccel.cli.commands import Extrapolate, Merge
-from optaxaccel.cli.terminal import DONE, console, say, start_jax, table
+from optaxaccel.cli.tables import table
+from optaxaccel.cli.terminal import DONE, console, say, start_jax
 
 
 def extrapolate(command: Extrapolate) -> int:

@@ -12,15 +12,15 @@ from optaxaccel.training.run.spec import Run
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List methods (with cost and paper), models, data sets and tasks."""
+    """List methods, models, data sets and tasks, or show one of them."""
 
-    what: Annotated[Literal["all", "methods", "models", "data", "tasks"], tyro.conf.Positional] = "all"
-    """what to list"""
+    what: Annotated[str, tyro.conf.Positional] = "all"
+    """all, methods, models, data or tasks; or one name of these, such as pal: its arguments, defaults, cost and page"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train one run and record it; with --grid or --seeds train many, those together that share a program."""
+    """Train one run and record it; with --grid or --seeds train many."""
 
     run: Annotated[Run, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Run)
     out: Path | None = None
@@ -34,6 +34,10 @@ class Train:
     """whether runs of a grid that differ in seeds and numbers only are trained together; auto: where it is faster"""
     resume: bool = False
     """go on with the last checkpoint in the folder; without one the run starts anew; of a grid, skip finished runs"""
+    start: Annotated[Path | None, tyro.conf.arg(name="from", metavar="PATH", help_behavior_hint="")] = None
+    """the folder of a run: this one starts from its parameters, with its settings where no others are typed"""
+    from_which: str = "last"
+    """of --from: last, best, or the step of a checkpoint that was kept"""
     save_seconds: float = 30.0
     """seconds between two checkpoints; 0 writes one whenever metrics are read"""
     keep: int | None = None
@@ -60,7 +64,7 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Compare:
-    """Compare methods on a task, your own or one that ships: tune each with the same budget, train with fresh seeds."""
+    """Compare methods on a task, yours or one that ships, tuned alike."""
 
     task: str
     """a name (optaxaccel list tasks), or my_file.py:make_task, a function that returns a Task"""
@@ -92,7 +96,7 @@ class Compare:
 
 @dataclasses.dataclass(frozen=True)
 class RunFile:
-    """Run an experiment's definition: tune every contender with the same budget, then train with fresh seeds."""
+    """Run an experiment's definition: tune all alike, then train anew."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """the definition, a Python file under experiments/"""
@@ -116,7 +120,7 @@ class RunFile:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Print the table of the records at a path and draw their figure; or rebuild all pages from published results."""
+    """Show the records at a path, or rebuild all pages of experiments."""
 
     path: Annotated[Path, tyro.conf.Positional]
     """a record (.jsonl), a folder of records, or a folder of experiments, whose pages and figures are then rebuilt"""
@@ -128,7 +132,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Measure what a run has trained on its test data, and write its parameters for other programs."""
+    """Measure what a run has trained, and write it for other programs."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """the folder of a run"""
@@ -140,7 +144,7 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Extrapolate:
-    """Extrapolate the checkpoints of any training run (RNA): print the weights, write the result beside them."""
+    """Extrapolate the last checkpoints of any training run (RNA)."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """the folder of a run with --keep, or one that holds orbax steps (100/), safetensors (files, or folders of Hugging
@@ -179,7 +183,7 @@ class Extrapolate:
 
 @dataclasses.dataclass(frozen=True)
 class Merge:
-    """Merge the checkpoints of any training run by a weighted mean: print the weights, write the result beside them."""
+    """Merge the last checkpoints of any training run by a weighted mean."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """as of extrapolate"""
@@ -239,4 +243,17 @@ NAMES = {
     Extrapolate: "extrapolate",
     Merge: "merge",
     Data: "data",
+}
+
+HIDDEN = frozenset({"start_from"})  # fields of a run that are no options: --from says it
+EXAMPLES = {
+    "list": "optaxaccel list pal",
+    "train": "optaxaccel train --method pal --data digits --epochs 20 --out runs/pal",
+    "compare": "optaxaccel compare --task copy --methods pal optax.adam --seeds 3",
+    "run": "optaxaccel run experiments/arena/digits.py --scale small --resume",
+    "report": "optaxaccel report runs/pal",
+    "evaluate": "optaxaccel evaluate runs/pal --which best --export pal.safetensors",
+    "extrapolate": "optaxaccel extrapolate checkpoints --data digits --model mlp",
+    "merge": "optaxaccel merge checkpoints --weights ema --last 10",
+    "data": "optaxaccel data info digits",
 }

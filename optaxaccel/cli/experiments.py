@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Report, RunFile
-from optaxaccel.cli.terminal import DONE, FAILED, console, print_table, say, start_jax
+from optaxaccel.cli.tables import print_table
+from optaxaccel.cli.terminal import DONE, FAILED, console, say, start_jax
 
 
 def run_file(command: RunFile) -> int:

@@ -16,6 +16,26 @@ def explained(error: Exception) -> tuple[int | None, str]:
     return status, "" if status is None else _shortened(_text(error))
 
 
+def stopped(command: Any) -> str:
+    """Return what to say of a command that Ctrl-C stopped: what is left of it, and how to go on.
+
+    A run that can save has done so by itself, and said it; here nothing was saved.
+    """
+    from optaxaccel.cli import commands
+
+    told = "stopped"
+    many = isinstance(command, commands.Train) and (command.grid or command.seeds)
+    if many or isinstance(command, (commands.Compare, commands.RunFile)):
+        return f"{told}. The runs that are finished stay. Go on with the same command and --resume."
+    if isinstance(command, commands.Train):
+        return f"{told} before anything was to be saved. Start again with the same command."
+    if isinstance(command, (commands.Extrapolate, commands.Merge, commands.Evaluate)):
+        return f"{told}; nothing was written. Start again with the same command."
+    if isinstance(command, commands.Data) and command.action == "prepare":
+        return f"{told}. What was downloaded whole stays. Go on with the same command."
+    return told
+
+
 def quiet_about_closed_loops(unraisable: Any) -> None:
     """Print what could not be raised, but not what threads of checkpoints complain of after their event loop has ended.
 

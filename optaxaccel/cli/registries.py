@@ -2,12 +2,17 @@
 
 import inspect
 
+from optaxaccel.cli import showing
 from optaxaccel.cli.commands import Data, List
-from optaxaccel.cli.terminal import BAD_INPUT, DONE, say, table
+from optaxaccel.cli.tables import table
+from optaxaccel.cli.terminal import BAD_INPUT, DONE, say
 
 
 def list_(command: List) -> int:
-    """Print the registries, and return the exit status."""
+    """Print the registries, or what one name stands for, and return the exit status."""
+    if command.what not in ("all", "methods", "models", "data", "tasks"):
+        showing.show(command.what)
+        return DONE
     if command.what in ("all", "methods"):
         from optaxaccel import METHODS
 

@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 HEARTBEAT_TIMEOUT = 20  # seconds until a process of several counts as dead, and the others exit with an error
+LOG_WIDTH = 200  # characters of a line where nobody says how many there are
 DONE, FAILED, BAD_INPUT, DIVERGED = 0, 1, 2, 3
 
 
@@ -25,35 +25,9 @@ def console() -> Any:
 
     console = Screen(highlight=False, soft_wrap=False)
     if not console.is_terminal:  # a log is not folded to 80 columns
-        console = Screen(highlight=False, width=max(160, console.width))
+        told = os.environ.get("COLUMNS", "")
+        console = Screen(highlight=False, width=int(told) if told.isdigit() and int(told) else LOG_WIDTH)
     return console
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(*columns, title=Text(title), title_justify="left", title_style="bold")
-    for row in rows:
-        drawn.add_row(*map(Text, row))
-    console().print(drawn)
-
-
-def print_table(table: Any) -> None:
-    """Print a table of a report."""
-    from rich.table import Table
-    from rich.text import Text
-
-    note = Text(table.note) if table.note else None
-    drawn = Table(
-        title=Text(table.title), title_justify="left", title_style="bold", caption=note, caption_justify="left"
-    )
-    for column in table.columns:
-        drawn.add_column(column, justify="left" if column in table.left else "right", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*map(Text, row))  # and no markup: a label may hold brackets
-    console().print(drawn)
 
 
 def start_jax(command: Any = None) -> None:

@@ -138,6 +138,7 @@ def _check_processes(command: Train, processes: dict[str, Any]) -> None:
 
 def _train_many(command: Train) -> int:
     """Train a grid; runs that diverge are results, and only those that failed make the status one of failure."""
+    from optaxaccel.training import loop
     from optaxaccel.training.keeping import interrupt, progress
     from optaxaccel.training.many import sweep
 
@@ -152,6 +153,8 @@ def _train_many(command: Train) -> int:
             f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."
         )
     start_jax(command)
+    for one in {one.setting(): one for one in runs}.values():
+        loop.check(one)
     paths = [out / f"{one.digest()}.jsonl" for one in runs]
     labels = [sweep.label(one, run) for one in runs]
     with interrupt.locked(out), progress.counter(console(), "runs", len(runs)) as advance:

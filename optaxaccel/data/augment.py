@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from optaxaccel.registry import suggestion
+
 AUGMENTATIONS = ("none", "translate", "crop_flip", "flip", "cutout")
 _KEYS = {name: index for index, name in enumerate(AUGMENTATIONS)}
 _CIFAR_SIDE = 32
@@ -24,8 +26,8 @@ def parse(augment: str) -> tuple[str, ...]:
     for name in names:
         if name not in AUGMENTATIONS:
             raise ValueError(
-                f"augment={augment!r}: {name!r} is unknown. Pass one of {', '.join(AUGMENTATIONS)}, or several joined "
-                "by '+', such as 'crop_flip+cutout'."
+                f"augment={augment!r}: {name!r} is unknown.{suggestion(name, AUGMENTATIONS)} Pass one of "
+                f"{', '.join(AUGMENTATIONS)}, or several joined by '+', such as 'crop_flip+cutout'."
             )
     return tuple(name for name in names if name != "none")
 

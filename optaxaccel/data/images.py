@@ -13,7 +13,7 @@ import numpy as np
 
 from optaxaccel.data import array_records, cache, folders, prepared, splits, synthetic
 from optaxaccel.data.sets import DATASETS, DataCard
-from optaxaccel.registry import unknown
+from optaxaccel.registry import suggestion, unknown
 
 NORMALISATIONS = ("channel", "half", "pixel", "none")
 
@@ -124,7 +124,10 @@ def normalisation(dataset: Dataset, how: str = "channel") -> tuple[np.ndarray, n
       ((8, 8, 1), array([1.], dtype=float32))
     """
     if how not in NORMALISATIONS:
-        raise ValueError(f"how={how!r} is unknown. Pass one of: {', '.join(map(repr, NORMALISATIONS))}.")
+        raise ValueError(
+            f"how={how!r} is unknown.{suggestion(how, NORMALISATIONS)} Pass one of: "
+            f"{', '.join(map(repr, NORMALISATIONS))}."
+        )
     if how == "pixel":
         return (dataset.train.image.mean(0, dtype=np.float64) / 255).astype(np.float32), np.ones(1, np.float32)
     mean, std = {"channel": (dataset.mean, dataset.std), "half": ((0.5,), (0.5,)), "none": ((0.0,), (1.0,))}[how]

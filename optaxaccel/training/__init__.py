@@ -4,7 +4,7 @@
     steps/      one step and its program: loss, state, devices, batches, evaluation
     keeping/    what stays of a run: records, checkpoints, traces, lines on a terminal
     histories/  extrapolation of the parameters that were kept, beside training or from files
-    loop        trains one run, out of all of these
+    loop        trains one run, out of all of these; starting: from where another one stands
     many/       many runs: together, in grids, compared, as an experiment
     allocation  how the process holds memory
 

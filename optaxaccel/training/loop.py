@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from optaxaccel import data, models
-from optaxaccel.data import crops
-from optaxaccel.training import loop_of_tasks
+from optaxaccel.data import augment, crops
+from optaxaccel.training import loop_of_tasks, starting
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
@@ -32,6 +32,7 @@ def check(run: Run) -> None:
     models.check(run.model, run.model_args)
     data.check(run.data, run.data_dir)
     crops.crop_range(run.crop, run.image_size)
+    augment.parse(run.augment)
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
 
 
@@ -77,11 +78,14 @@ def train(
     steps_per_epoch = images.examples // run.batch_size
     total = run.total_steps(steps_per_epoch)
     recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
+    start = starting.load(run)
     with Keeper(run, keep) as keeper:
         compiled = program.program(run, recipe, images, layout, next(images.open(0)))
         numbers = program.numbers_of(run, recipe)
         beside = extrapolation(run, compiled, images, steps_per_epoch)
         state = compiled.init(np.uint32(run.seed), numbers)
+        if start is not None:
+            state = starting.started(start, state, recipe.build(numbers["method"]), layout.replicated)
         histories = beside.init(state) if beside else ()
         checkpoint = keeper.restore({"state": state, "histories": histories})
         if checkpoint and checkpoint.step > total:

@@ -1,5 +1,6 @@
 """The loop of a task: as many steps in one compiled call as there are until something is due."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from optaxaccel import tasks
 from optaxaccel.tasks import batches, refusals
 from optaxaccel.tasks.task import Task
+from optaxaccel.training import starting
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.keeping import records
@@ -78,8 +80,11 @@ def train(
     task = check(run)
     epoch = batches.steps_per_epoch(task)
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
+    start = starting.load(run)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         running = Running(run, task, total)
+        if start is not None:
+            running.start_from(start)
         checkpoint = keeper.restore({"member": running.one})
         if checkpoint and checkpoint.step > total:
             raise ValueError(
@@ -142,11 +147,19 @@ class Running:
         )
         self.look(0, evaluates=True)
 
+    def start_from(self, start: starting.Start) -> None:
+        """Take other parameters than the task's own, before the first step."""
+        tx = self.recipe.build({name: value[0] for name, value in self.numbers.items()})
+        self.take(dataclasses.replace(self.one, state=starting.started(start, self.state, tx)))  # pyright: ignore
+
+    def take(self, one: members.Member) -> None:
+        """Take the place of the member."""
+        self.member = [one] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[None], one)
+
     def recall(self, checkpoint: Any) -> None:
         """Go on from a checkpoint."""
-        one = checkpoint.tree["member"]
         self.step = checkpoint.step
-        self.member = [one] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[None], one)
+        self.take(checkpoint.tree["member"])
         for name in ("seconds", "best", "last"):
             setattr(self, name, checkpoint.memory[name])
         self.best = float(self.best)

@@ -80,4 +80,4 @@ def test_what_is_no_run_is_refused(tmp_path, trained):
         training.load(trained, "beste")  # pyright: ignore[reportArgumentType]
     for words, said in {("--keep", "0"): "keeps none", ("--keep-every", "often"): "is no interval"}.items():
         with pytest.raises(ValueError, match=said):
-            cli.execute(cli._parse(["train", *words]))
+            cli.execute(cli.from_run.parse(["train", *words]))

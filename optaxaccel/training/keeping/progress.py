@@ -1,6 +1,7 @@
 """Progress for people: bars in a terminal, plain lines elsewhere."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from rich.progress import (
 Told = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
 _TOLD = {*("epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"), "loss", "accuracy", "images_per_second"}
 PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
+SELDOM = 1.0  # seconds between any two of them, so that no log is flooded
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -33,6 +35,16 @@ def describe(row: Mapping[str, Any]) -> str:
     others = (n for n in row if n not in _TOLD and isinstance(row[n], float)) if row["kind"] == "eval" else ()
     text += "".join(f"  {other} {row[other]:.4g}" for other in others)
     return text + (f"  {row['images_per_second']:,.0f} images/s" if row.get("images_per_second") else "")
+
+
+def epochs(row: Mapping[str, Any]) -> str:
+    """Return the epochs of a row as `3.2`.
+
+    >>> [epochs({"epoch": epoch}) for epoch in (0.0, 0.272727, 3.1999, 1200.0)]
+    ['0', '0.27', '3.2', '1200']
+    """
+    epoch = row["epoch"]
+    return f"{round(epoch, 1):g}" if epoch >= 1 else f"{epoch:.2g}"
 
 
 @contextlib.contextmanager
@@ -57,7 +69,7 @@ def reporter(console: Console, title: str) -> Iterator[Callable[..., None]]:
             if row["kind"] == "train":
                 bar.update(task, completed=step, total=total, numbers=describe(row))
             else:
-                console.print(f"epoch {row['epoch']:g}: {describe(row)}")
+                console.print(f"epoch {epochs(row)}: {describe(row)}")
 
         yield report
 
@@ -66,12 +78,14 @@ def reporter(console: Console, title: str) -> Iterator[Callable[..., None]]:
 def counter(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
     """Yield a callback that counts finished runs."""
     if not console.is_terminal:
-        done = 0
+        done, shown = 0, -math.inf
 
         def line(what: str) -> None:
-            nonlocal done
-            done += 1
-            console.print(f"{title} {done}/{total}: {what}")
+            nonlocal done, shown
+            done, now = done + 1, time.monotonic()
+            if now - shown >= SELDOM or done == total:
+                shown = now
+                console.print(f"{title} {done}/{total}: {what}")
 
         yield line
         return
@@ -112,16 +126,21 @@ def meter(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _plain(console: Console) -> Callable[..., None]:
-    started, shown = time.monotonic(), time.monotonic()
+    begun: list[tuple[float, int]] = []  # the moment and the step of the first row: compilation lies before it
+    shown = {"train": -math.inf, "any": -math.inf}
 
     def report(*, step: int, total: int, row: Mapping[str, Any]) -> None:
-        nonlocal shown
         now = time.monotonic()
-        if row["kind"] == "train" and now - shown < PLAIN_INTERVAL:
+        begun[:] = begun or [(now, step)]
+        often = row["kind"] == "train" and now - shown["train"] < PLAIN_INTERVAL
+        if step < total and step and (often or now - shown["any"] < SELDOM):
             return
-        shown = now
-        left = (now - started) / step * (total - step) if step else 0.0
-        console.print(f"step {step}/{total}  epoch {row['epoch']:g}  {describe(row)}  {left:.0f} s left")
+        shown["any"] = now
+        if row["kind"] == "train":
+            shown["train"] = now
+        since, first = begun[0]
+        left = f"  {(now - since) / (step - first) * (total - step):.0f} s left" if step > first else ""
+        console.print(f"step {step}/{total}  epoch {epochs(row)}  {describe(row)}{left}")
 
     return report
 

@@ -209,6 +209,8 @@ def why_not(run: Run) -> str:
         return "several processes train one run at a time"
     if run.task:
         return "seeds and settings of a task are trained together by optaxaccel compare"
+    if run.start_from:
+        return "start_from begins at the checkpoint of one run"
     if run.parallel == "pmap":
         return "parallel='pmap' has a step of its own"
     if run.extrapolate:

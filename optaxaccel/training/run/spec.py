@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from types import UnionType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from optaxaccel import registry
 from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.fields import check as _check
+from optaxaccel.training.run.fields import check_kinds, literals
 
 UNLIMITED = 10**9  # updates; more than any run makes
 _MOST_TREES = 10_000
@@ -63,6 +64,9 @@ class Run:
       task: a name of TASKS, or "my_file.py:make_task"; it says what model and data are, and `model`, `data` and what
         belongs to them then say nothing. Empty for images.
       task_args: arguments of the task's maker, as literals.
+      start_from: the checkpoint of another run whose parameters and network state this one begins with: {"run": its
+        folder, "which": "last", "best" or a step that was kept, "step" and "digest": what they were, where that is to
+        be held}. Empty for the network's own initialisation.
     """
 
     method: str = "pal"
@@ -98,10 +102,11 @@ class Run:
     data_dir: str | None = None
     task: str = ""
     task_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    start_from: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         """Check every field that can be checked without JAX."""
-        _check_kinds(self)
+        check_kinds(self)
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs={self.epochs} and steps={self.steps} are both given. Give one of them.")
         _check("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "a number > 0")
@@ -127,9 +132,14 @@ class Run:
         _check("log_every", self.log_every, self.log_every >= 0, "an integer >= 0")
         _check("image_size", self.image_size, self.image_size >= 1, "an integer >= 1")
         _check("seed", self.seed, 0 <= self.seed < 2**32, "an integer in [0, 2^32)")
-        for name in ("method_args", "schedule", "model_args", "extrapolate", "task_args"):
-            object.__setattr__(self, name, _literals(name, getattr(self, name)))
+        for name in ("method_args", "schedule", "model_args", "extrapolate", "task_args", "start_from"):
+            object.__setattr__(self, name, literals(name, getattr(self, name)))
         _check_extrapolate(self.extrapolate)
+        for name in self.start_from:
+            if name not in _START_FROM:
+                raise registry.unknown("entry of start_from", name, _START_FROM)
+        named = not self.start_from or (isinstance(self.start_from.get("run"), str) and self.start_from["run"] != "")
+        _check("start_from", self.start_from, named, "{'run': FOLDER}")
 
     def replace(self, **changes: Any) -> "Run":
         """Return a copy with some fields changed."""
@@ -172,9 +182,9 @@ class Run:
         return max(step + 1, math.ceil((step // interval + 1) * interval))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-ready values; those of tasks only where there is one, as records of images were."""
+        """Return the fields as JSON-ready values; some only where they say something, as older records lack them."""
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
-        return {name: value for name, value in fields.items() if value or name not in _OF_TASKS}
+        return {name: value for name, value in fields.items() if value or name not in _LATER}
 
     def digest(self) -> str:
         """Return a short hash that names this specification, its seed included; see `setting_of`."""
@@ -186,6 +196,8 @@ class Run:
 
 
 _OF_TASKS = ("task", "task_args")
+_LATER = (*_OF_TASKS, "start_from")
+_START_FROM = ("run", "which", "step", "digest")
 SEED = frozenset({"seed"})
 PROBLEM = SEED | {  # what is trained and how it is measured; the others say by what means
     *("model", "model_args", "data", "train_split", "test_split", "validation", "batch_size", "epochs", "steps"),
@@ -227,34 +239,6 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     return [f"{n}: {theirs.get(n)!r} there, {ours.get(n)!r} asked" for n in names if ours.get(n) != theirs.get(n)]
 
 
-def _check(name: str, value: Any, valid: bool, wanted: str) -> None:
-    if not valid:
-        raise ValueError(f"{name}={value!r} is not {wanted}. Pass {name}={wanted}.")
-
-
-def _admitted(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-
-
-_KINDS: Mapping[Any, tuple[Any, str]] = {
-    int: (int, "an integer"),
-    float: ((int, float), "a number"),
-    str: (str, "a word"),
-    bool: (bool, "True or False"),
-}
-
-
-def _check_kinds(run: "Run") -> None:
-    """Refuse words for numbers and numbers for words, in the fields of a run."""
-    for field in dataclasses.fields(run):
-        value, admitted = getattr(run, field.name), _admitted(field.type)
-        if admitted[0] not in _KINDS or (value is None and type(None) in admitted):
-            continue
-        kind, wanted = _KINDS[admitted[0]]
-        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        _check(field.name, value, right, wanted)
-
-
 EXTRAPOLATE = {
     "K": 10,
     "regularization": 1e-8,
@@ -285,14 +269,4 @@ def _check_extrapolate(options: Mapping[str, Any]) -> None:
     _check("host", settings["host"], isinstance(settings["host"], bool), "True or False")
 
 
-def _literals(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}={value!r} is not a mapping. Pass {name}={{'argument': value}}.")
-    try:
-        json.dumps(value)
-    except TypeError as error:
-        raise ValueError(f"{name}={value!r} holds more than literals ({error}), so no record could name it.") from error
-    return dict(value)
-
-
-_DEFAULTS = {**Run().as_dict(), "task": "", "task_args": {}}
+_DEFAULTS = {**Run().as_dict(), "task": "", "task_args": {}, "start_from": {}}
