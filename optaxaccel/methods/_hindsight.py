@@ -27,6 +27,8 @@ class HindsightState(NamedTuple):
         seen; negative while steps climb.
       curvature: running mean of the second derivative of the loss along the steps, per unit of rate squared.
       change: running mean of how much a step changed the loss, up or down.
+      noise: running mean of how much the loss of one batch differs from that of the next one at the same parameters.
+      loss: the loss of the last step, at `previous`.
       measurement_failed: whether the loss at the previous parameters was not finite in the last step.
       previous: the parameters from which the last step was made, a tree like the parameters.
     """
@@ -37,6 +39,8 @@ class HindsightState(NamedTuple):
     slope: jax.Array
     curvature: jax.Array
     change: jax.Array
+    noise: jax.Array
+    loss: jax.Array
     measurement_failed: jax.Array
     previous: optax.Params
 
@@ -63,7 +67,10 @@ def scale_by_hindsight(
 
         u &= \theta_t - \theta_{t-1}, \qquad s = \langle \nabla f(\theta_t), u \rangle, \qquad
         c = 2\, (f(\theta_{t-1}) - f(\theta_t) + s), \\
-        W &= \max(5,\, 0.2\, t), \quad
+        n &\leftarrow n + \frac{|f(\theta_{t-1}) - \ell_{t-1}| - n}{\max(5,\, 0.2\, t)}, \quad
+        h \leftarrow h + \frac{|f(\theta_t) - f(\theta_{t-1})| - h}{\max(5,\, 0.2\, t)}, \quad
+        \nu = \frac{n^2}{n^2 + h^2}, \\
+        W &= \max(5,\, 0.2\, \nu\, t), \quad
         a \leftarrow a + \frac{(c - s)/\eta - a}{W}, \quad
         b \leftarrow b + \frac{c/\eta^2 - b}{W}, \\
         \log \eta &\leftarrow \log \eta
@@ -72,13 +79,18 @@ def scale_by_hindsight(
         \theta_{t+1} = \theta_t - \eta\, d_t
 
     with f = `value_fn` and :math:`f(\theta_t)` = `value` on the batch of step t, counted from 0; :math:`\nabla f` =
-    `grad`; d the incoming updates; :math:`\eta_0` = `initial_rate`; :math:`\kappa` = `relaxation`. The first
-    measurement is copied into a and b. Since u is the step that was really made, the rate also allows for what
-    follows in the chain: clipping, weight decay, a schedule.
+    `grad`; d the incoming updates; :math:`\eta_0` = `initial_rate`; :math:`\kappa` = `relaxation`;
+    :math:`\ell_{t-1}` the loss of the step before on its own batch. The first measurement is copied into all means.
+    Since u is the step that was really made, the rate also allows for what follows in the chain: clipping, weight
+    decay, a schedule.
 
-    A step that raised the loss by more than three times the mean change of a step, the first one if it raised it at
-    all, cuts the rate at once to what would have been best in it, :math:`(c - s)/c`, within 0.05 and 1, or to a
-    quarter where the step went uphill from the start.
+    :math:`\nu` is the share of noise: two batches at one place, against one batch at two places; h is taken before this
+    step's measurement. Where all batches are alike it is 0, and the means look back on five steps only; they grow long
+    as far as noise asks for it.
+
+    A step that raised the loss by more than 3 h, the first one if it raised it at all, cuts the rate at once to what
+    would have been best in it, :math:`(c - s)/c`, within 0.05 and 1, or to a quarter where the step went uphill from
+    the start.
 
     Args:
       initial_rate: the first rate, > 0, in the direction's units. A wrong one costs about one step for each third of a
@@ -122,7 +134,8 @@ def scale_by_hindsight(
     Deviations:
       None from a paper, as there is none. What the formulas leave open:
 
-      * Curvatures below the rounding of the loss, :math:`10^{-6} |f|` in float32, count as 0. A step whose measured
+      * Curvatures and differences of batches below the rounding of the loss, :math:`10^{-6} |f|` in float32, count as
+        0. A step whose measured
         slope is exactly 0, the first one always, is not counted.
       * a <= 0 lowers the rate by the largest step, b <= 0 < a raises it so.
       * A loss, gradient or direction that is not finite moves nothing and stores nothing but `notfinite_count` + 1. A
@@ -148,13 +161,13 @@ def scale_by_hindsight(
         contract.require_extra("scale_by_hindsight", "grad", grad)
         grad = contract.hidden_as(updates, updates if grad is None else grad)
         due = look.is_due(state.count, every)
-        before = look.measure(loss, state.previous, due, every)
+        before = look.measure(loss, state.previous, due, every == 1)
         seen = look.look_back(state, params, value, grad, before, due, finite)
         rates = look.follow(state, seen, contract.at_step(relaxation, state.count), every)
         step = jnp.where(seen.finite & ~seen.failed, rates.rate, 0.0)
         updates = look.moved(-step if flip_sign else step, updates, params)
         previous = trees.where(seen.finite, params, state.previous)
-        return updates, look.advance(state, seen, rates)._replace(previous=previous)
+        return updates, look.advance(state, seen, rates, value)._replace(previous=previous)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import problems
 import pytest
-from hindsight_twins import adam, indian, momentum, plain, twin
+from hindsight_twins import NoisyBowl, adam, indian, momentum, plain, twin
 from noisy_bowl import train
 
 import optaxaccel
@@ -32,6 +32,31 @@ def test_follows_its_formulas(problem, along):
     run = problems.run_jax(tx, problem, 40)
     problems.assert_follows(run.params, lambda x: twin(problem, x, direction(), 40, **settings), problem)
     assert problem.value(run.params[-1]) < problem.value(problem.x0)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.1])
+def test_follows_its_formulas_where_batches_differ(noise):
+    """Windows of five steps at the start, and longer ones as noise takes over from progress."""
+    steps, x = 120, np.array([3.0, -4.0, 2.0])
+    problem = NoisyBowl(noise, steps)
+    want, shares = problem.twin(x, adam())
+    assert np.min(shares) < 0.05 < 0.5 < np.max(shares)
+    tx = optax.chain(optax.scale_by_adam(), optaxaccel.scale_by_hindsight())
+    with jax.enable_x64(True):
+
+        def step(carry, side):
+            w, state = carry
+
+            def loss(w):
+                return 0.5 * w @ (problem.curvatures * w) + side @ w
+
+            value, grad = jax.value_and_grad(loss)(w)
+            updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
+            return (w + updates, state), w + updates
+
+        w = jnp.asarray(x)
+        got = np.asarray(jax.jit(lambda w: jax.lax.scan(step, (w, tx.init(w)), problem.sides))(w)[1])
+    np.testing.assert_allclose(got, want[1:], rtol=1e-9, atol=1e-9)
 
 
 # --- What the rule is for ---------------------------------------------------------------------------------------------

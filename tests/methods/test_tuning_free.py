@@ -92,7 +92,29 @@ def test_the_cheap_variant_evaluates_less_often():
         updates, state = step(w, state)
         w = w + updates
     jax.effects_barrier()
-    assert len(calls) == 20 + 40 // 5
+    assert len(calls) == 20 + 40 // 5 + 1  # in step 35 the average, too
+
+
+def test_each_eighth_step_evaluates_the_average_too():
+    tx, calls = optaxaccel.tuning_free(), []
+
+    @jax.jit
+    def step(w, state):
+        def loss(w):
+            jax.debug.callback(lambda _: calls.append(1), w)
+            return bowl(w)
+
+        value, grad = jax.value_and_grad(bowl)(w)
+        return tx.update(grad, state, w, value=value, value_fn=loss)
+
+    w = jnp.array([3.0, -4.0])
+    state = tx.init(w)
+    for _ in range(100):
+        updates, state = step(w, state)
+        w = w + updates
+    jax.effects_barrier()
+    assert len(calls) == 100 + 80 // 8
+    assert optaxaccel.METHODS["tuning_free"].cost.values == 1 + 1 / 8
 
 
 def test_part_of_the_parameters():
