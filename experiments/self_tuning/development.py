@@ -26,7 +26,7 @@ SEEDS = (1000, 1001, 1002)
 class Problem(NamedTuple):
     """A loss of a vector, its start, the steps of the long run, and its least value."""
 
-    loss: Callable[[jax.Array], jax.Array]
+    loss: Callable[[Any], jax.Array]
     init: Callable[[jax.Array], jax.Array]
     steps: int
     least: float = 0.0
