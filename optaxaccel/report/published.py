@@ -18,6 +18,7 @@ MOST, FEWEST = 6000, 40  # points of all curves of one kind together, unless tha
 GRID_POINTS = 1  # of a setting that is not its contender's best: the last
 DIGITS = 6
 COLUMNS = ("step", "loss", "accuracy", "seconds")
+MORE = ("top5",)  # where there are more than ten classes
 CALLS = ("value_calls", "grad_calls", "hvp_calls")
 ABSENT = "absent"
 LEFT_OUT = ("digest", "compile_seconds")  # the first follows from the rest, the second is no result
@@ -177,7 +178,7 @@ def _packed(record: Record, shared: Row, points: int) -> Row:
     for kind in MEASURED:
         rows = _thin(record.of(kind), points)
         if rows:
-            line[kind] = {name: [_short(row[name]) for row in rows] for name in COLUMNS}
+            line[kind] = {name: [_short(row[name]) for row in rows] for name in (*COLUMNS, *MORE) if name in rows[0]}
     return line
 
 
@@ -189,8 +190,8 @@ def _unpacked(path: Path, line: Row, header: Row) -> Record:
     for kind in MEASURED:
         columns = line.get(kind, {})
         split = {"split": setting["splits"][kind]} if kind in setting["splits"] else {}
-        for values in zip(*(columns.get(name, ()) for name in COLUMNS), strict=True):
-            row = {"kind": kind, **split, **dict(zip(COLUMNS, values, strict=True))}
+        for values in zip(*columns.values(), strict=True):
+            row = {"kind": kind, **split, **dict(zip(columns, values, strict=True))}
             row["epoch"] = round(row["step"] / start.get("steps_per_epoch", 1), 6)
             rows.append(row | {name: row["step"] * cost for name, cost in zip(CALLS, setting["calls"], strict=True)})
     return Record(path, start, sorted(rows, key=lambda row: row["step"]), line["end"])

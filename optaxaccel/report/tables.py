@@ -225,6 +225,11 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
         for row, line in zip(rows, ranked, strict=True):
             errors = (line.best, line.extrapolated)
             row[3:3] = [e._replace(mean=1 - e.mean).show(2, 100) for e in errors]
+    top5 = [[row["top5"] for r in line.group.done if "top5" in (row := r.last("eval"))] for line in ranked]
+    if any(top5):
+        columns.insert(3, "top-5 %")
+        for row, values in zip(rows, top5, strict=True):
+            row.insert(3, estimate(values).show(2, 100))
     first = ranked[0]
     if first.accuracy.n > 1:
         columns.append(f"{by} behind the first, paired by seed")

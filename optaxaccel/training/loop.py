@@ -184,11 +184,11 @@ class _Running:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""
         split = self.feed.held_out_name
         if evaluates:
-            loss, accuracy = self.evaluate(state, self.feed.held_out(), self.feed.held_out_size)
-            if not math.isfinite(loss):
+            measured = self.evaluate(state, self.feed.held_out(), self.feed.held_out_size)
+            if not math.isfinite(measured["loss"]):
                 raise NotFiniteError(step, f"{split} loss")
-            self.journal.trained(step, *self.evaluate(state, self.feed.trained(), self.feed.trained_size))
-            if self.journal.evaluated(step, split, loss, accuracy) and step:
+            self.journal.trained(step, self.evaluate(state, self.feed.trained(), self.feed.trained_size))
+            if self.journal.evaluated(step, split, measured) and step:
                 self.keeper.save_best(step, {"state": state}, self.journal.last_eval)
             if self.probe:
                 self.probe_curvature(step, state)
@@ -197,8 +197,7 @@ class _Running:
         self.histories = self.beside.push(self.histories, state)
         if step:
             point = self.beside.point(self.histories, state)
-            loss, accuracy = self.evaluate(point, self.feed.held_out(), self.feed.held_out_size)
-            row = {"split": split, "loss": loss, "accuracy": accuracy}
+            row = {"split": split, **self.evaluate(point, self.feed.held_out(), self.feed.held_out_size)}
             self.journal.write("extrapolation", {**self.journal.position(step), **row})
 
     def probe_curvature(self, step: int, state: TrainState) -> None:
@@ -210,12 +209,11 @@ class _Running:
         measurements = probes.measure(self.probe, self.compiled.value, state.params, rate, key=key, **data)
         self.journal.write("probe", {**self.journal.position(step), **measurements})
 
-    def evaluate(self, state: TrainState, batches: Iterator[Any], size: int) -> tuple[float, float]:
-        """Return loss in nats and accuracy over the `size` images of some batches."""
+    def evaluate(self, state: TrainState, batches: Iterator[Any], size: int) -> dict[str, float]:
+        """Return the means over the `size` images of some batches: loss in nats, accuracy and what else is counted."""
         sums: list[Mapping[str, jax.Array]] = []
         for batch in batches:
             sums.append(self.compiled.evaluate(state, *batch))
             parallel.wait_for_oldest(sums)
         fetched = jax.device_get(sums)
-        loss, correct = (float(np.sum([one[name] for one in fetched])) for name in ("loss", "correct"))
-        return loss / size, correct / size
+        return {name: float(np.sum([one[name] for one in fetched])) / size for name in fetched[0]}

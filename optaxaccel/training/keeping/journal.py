@@ -197,22 +197,23 @@ class Journal:
             "seconds": round(self.seconds, 4),
         }
 
-    def evaluated(self, step: int, split: str, loss: float, accuracy: float) -> bool:
+    def evaluated(self, step: int, split: str, measured: Mapping[str, float]) -> bool:
         """Write the row of an evaluation, and return whether it is the best so far."""
-        self.last_eval = {**self.position(step), "split": split, "loss": loss, "accuracy": accuracy}
+        self.last_eval = {**self.position(step), "split": split, **measured}
         self.write("eval", self.last_eval)
+        accuracy = measured["accuracy"]
         better, self.best = accuracy > self.best, max(accuracy, self.best)
         return better
 
-    def trained(self, step: int, loss: float, accuracy: float) -> None:
+    def trained(self, step: int, measured: Mapping[str, float]) -> None:
         """Write the row of an evaluation on training images.
 
         Raises:
           NotFiniteError: the loss is none.
         """
-        if not math.isfinite(loss):
+        if not math.isfinite(measured["loss"]):
             raise NotFiniteError(step, "training loss")
-        self.write("train_eval", {**self.position(step), "split": "train", "loss": loss, "accuracy": accuracy})
+        self.write("train_eval", {**self.position(step), "split": "train", **measured})
 
     def write(self, kind: str, row: Mapping[str, Any]) -> None:
         """Write one row and tell it."""

@@ -190,17 +190,17 @@ class _Member:
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 
-    def evaluated(self, step: int, split: str, loss: float, accuracy: float) -> None:
+    def evaluated(self, step: int, split: str, measured: Mapping[str, float]) -> None:
         """Record an evaluation, and end if its loss is not finite."""
-        if math.isfinite(loss):
-            self.journal.evaluated(step, split, loss, accuracy)
+        if math.isfinite(measured["loss"]):
+            self.journal.evaluated(step, split, measured)
         else:
             self.end("diverged", step, what=f"{split} loss")
 
-    def trained(self, step: int, loss: float, accuracy: float) -> None:
+    def trained(self, step: int, measured: Mapping[str, float]) -> None:
         """Record the evaluation on training images, and end if its loss is not finite."""
         try:
-            self.journal.trained(step, loss, accuracy)
+            self.journal.trained(step, measured)
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 
@@ -277,19 +277,19 @@ class _Training:
     def evaluate(self, step: int) -> None:
         """Evaluate all members on training and on held-out images."""
         feed = self.group.feed
-        for member, loss, accuracy in self.measured(self.trained, feed.trained_size):
-            member.trained(step, loss, accuracy)
-        for member, loss, accuracy in self.measured(self.held_out, feed.held_out_size):
-            member.evaluated(step, feed.held_out_name, loss, accuracy)
+        for member, measured in self.measured(self.trained, feed.trained_size):
+            member.trained(step, measured)
+        for member, measured in self.measured(self.held_out, feed.held_out_size):
+            member.evaluated(step, feed.held_out_name, measured)
 
-    def measured(self, batches: Sequence[Any], size: int) -> Iterator[tuple[_Member, float, float]]:
-        """Yield every member under way with its loss and accuracy over the `size` images of some batches."""
+    def measured(self, batches: Sequence[Any], size: int) -> Iterator[tuple[_Member, dict[str, float]]]:
+        """Yield every member under way with its means over the `size` images of some batches."""
         sums = []
         for batch in batches:
             sums.append(self.compiled.evaluate(tuple(batch), self.states))
             parallel.wait_for_oldest(sums)
         fetched = jax.device_get(sums)
-        loss, correct = (np.sum([one[name] for one in fetched], axis=0, dtype=float) for name in ("loss", "correct"))
+        sums = {name: np.sum([one[name] for one in fetched], axis=0, dtype=float) for name in fetched[0]}
         for place, member in enumerate(self.members):
             if not member.status:
-                yield member, float(loss[place] / size), float(correct[place] / size)
+                yield member, {name: float(values[place] / size) for name, values in sums.items()}
