@@ -89,7 +89,9 @@ def test_statistics_are_combined_or_refreshed(tmp_path, monkeypatch):
     images = data.load("digits").train.image.reshape(1437, -1)
     expected = {"combined": statistics["mean"], "refreshed": images.mean(0) / 255}
     points = []
-    monkeypatch.setattr(loop._Running, "evaluate", lambda self, state, *about: points.append(state) or (1.0, 0.5))
+    monkeypatch.setattr(
+        loop._Running, "evaluate", lambda self, state, *about: points.append(state) or {"loss": 1.0, "accuracy": 0.5}
+    )
     for way, mean in expected.items():
         (tmp_path / way).mkdir()
         train(base.replace(extrapolate={"K": 2, "every": 2, "statistics": way}), tmp_path / way)
