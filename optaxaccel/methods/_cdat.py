@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import curvature as hessians
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import hessians, trees
 
 __all__ = ["CdatState", "cdat", "scale_by_cdat"]
 

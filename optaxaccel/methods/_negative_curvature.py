@@ -13,8 +13,9 @@ import jax
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import curvature
-from optaxaccel.numerics.curvature import EigenPair
+from optaxaccel.numerics import eigenpairs, hessians
+from optaxaccel.numerics import lanczos as krylov
+from optaxaccel.numerics.eigenpairs import EigenPair
 
 __all__ = ["Finder", "lanczos", "negative_curvature", "neon2", "shifted_power"]
 
@@ -83,9 +84,9 @@ def lanczos(num_steps: int = 16) -> Finder:
     contract.check_count("num_steps", num_steps, "it is the number of products with the Hessian")
 
     def find(value_fn, params, key, *, host_driven=False, **data) -> EigenPair:
-        product = curvature.hessian_product(value_fn, params, data, host_driven=host_driven)
-        start = curvature.random_unit(key, params)
-        return curvature.lanczos(product, start, num_steps, host_driven=host_driven)
+        product = hessians.hessian_product(value_fn, params, data, host_driven=host_driven)
+        start = eigenpairs.random_unit(key, params)
+        return krylov.lanczos(product, start, num_steps, host_driven=host_driven)
 
     return Finder(f"lanczos(num_steps={num_steps})", find, contract.Cost(hvps=num_steps))
 
@@ -141,9 +142,9 @@ def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: 
     step = rate / (shift * (1.0 + rate))  # normalising makes it v - step H v
 
     def find(value_fn, params, key, *, host_driven=False, **data) -> EigenPair:
-        product = curvature.hessian_product(value_fn, params, data, host_driven=host_driven)
-        start = curvature.random_unit(key, params)
-        return curvature.power(product, start, epochs * inner, step, host_driven=host_driven)
+        product = hessians.hessian_product(value_fn, params, data, host_driven=host_driven)
+        start = eigenpairs.random_unit(key, params)
+        return eigenpairs.power(product, start, epochs * inner, step, host_driven=host_driven)
 
     name = f"shifted_power(epochs={epochs}, inner={inner}, shift={shift}, rate={rate})"
     return Finder(name, find, contract.Cost(hvps=epochs * inner + 1))
@@ -202,9 +203,9 @@ def neon2(num_steps: int = 64, *, radius: float = 1e-3, rate: float = 0.1) -> Fi
     )
 
     def find(value_fn, params, key, *, host_driven=False, **data) -> EigenPair:
-        product = curvature.difference_product(value_fn, params, radius, data, host_driven=host_driven)
-        start = curvature.random_unit(key, params)
-        return curvature.power(product, start, num_steps, rate, host_driven=host_driven)
+        product = hessians.difference_product(value_fn, params, radius, data, host_driven=host_driven)
+        start = eigenpairs.random_unit(key, params)
+        return eigenpairs.power(product, start, num_steps, rate, host_driven=host_driven)
 
     name = f"neon2(num_steps={num_steps}, radius={radius}, rate={rate})"
     return Finder(name, find, contract.Cost(grads=num_steps + 2))

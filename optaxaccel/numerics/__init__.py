@@ -9,7 +9,9 @@ columns                the matrix whose columns are trees, read block by block
 least_squares          weights of sum one from such columns, safe in float32
 extrapolation_weights  the same weights, with their derivative
 differences            least squares over a ring of differences and their Gram matrix, kept up to date
-curvature              products with a Hessian and its lowest eigenpair
+hessians               products with a Hessian
+eigenpairs             an approximate eigenpair, unit vectors to start from, power iteration
+lanczos                the lowest eigenpair from the products of a Krylov space
 boxes                  parameters in boxes that say how they lie over devices
 flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next

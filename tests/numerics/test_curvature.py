@@ -10,7 +10,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from optaxaccel.numerics import curvature, ring, trees
+from optaxaccel.numerics import eigenpairs, hessians, ring, trees
+from optaxaccel.numerics import lanczos as krylov
 
 
 class Bowl:
@@ -72,9 +73,9 @@ def test_products_are_those_of_the_hessian(host_driven):
         params = jax.tree.map(jnp.asarray, problem.start)
         hessian = np.asarray(jax.jit(jax.hessian(lambda x: problem.loss(problem_tree(problem, x))))(problem.x0))
         vector = np.random.default_rng(0).normal(size=len(problem.x0))
-        product = curvature.hessian_product(problem.loss, params, {}, host_driven=host_driven)
+        product = hessians.hessian_product(problem.loss, params, {}, host_driven=host_driven)
         np.testing.assert_allclose(flat(product(problem.tree(vector))), hessian @ vector, rtol=1e-12, atol=1e-14)
-        near = curvature.difference_product(problem.loss, params, 1e-5, {}, host_driven=host_driven)
+        near = hessians.difference_product(problem.loss, params, 1e-5, {}, host_driven=host_driven)
         np.testing.assert_allclose(flat(near(problem.tree(vector))), hessian @ vector, atol=1e-3)
 
 
@@ -87,7 +88,7 @@ def problem_tree(problem, x):
 def test_products_take_data_and_keep_float32_for_bfloat16():
     bowl = Bowl([2.0, 2.0])
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), bowl.params)
-    image = curvature.hessian_product(bowl, params, {"scale": jnp.float32(3.0)})(bowl.params)
+    image = hessians.hessian_product(bowl, params, {"scale": jnp.float32(3.0)})(bowl.params)
     assert {leaf.dtype for leaf in jax.tree.leaves(image)} == {jnp.dtype(jnp.float32)}
     np.testing.assert_allclose(flat(image), 6.0, rtol=1e-2)
 
@@ -100,11 +101,11 @@ def test_the_hessian_of_complex_parameters_is_that_of_their_real_and_imaginary_p
         return loss(x[:2] + 1j * x[2:])
 
     z, v = jnp.array([0.3 + 1j, 2.0]), jnp.array([1.0 - 2j, 0.5j])
-    image = curvature.hessian_product(loss, z, {})(v)
+    image = hessians.hessian_product(loss, z, {})(v)
     dense = jax.hessian(of_parts)(jnp.concatenate([z.real, z.imag]))
     parts = dense @ jnp.concatenate([v.real, v.imag])
     np.testing.assert_allclose(image, parts[:2] + 1j * parts[2:], rtol=1e-6)
-    found = curvature.lanczos(curvature.hessian_product(loss, z, {}), curvature.random_unit(jax.random.key(0), z), 4)
+    found = krylov.lanczos(hessians.hessian_product(loss, z, {}), eigenpairs.random_unit(jax.random.key(0), z), 4)
     assert float(found.eigenvalue) == pytest.approx(-2 * np.sqrt(5), rel=1e-6)
 
 
@@ -113,9 +114,9 @@ def test_the_hessian_of_complex_parameters_is_that_of_their_real_and_imaginary_p
 
 def lanczos(bowl, num_steps, seed=0, host_driven=False):
     def search(params, key):
-        product = curvature.hessian_product(bowl, params, {}, host_driven=host_driven)
-        start = curvature.random_unit(key, params)
-        return curvature.lanczos(product, start, num_steps, host_driven=host_driven)
+        product = hessians.hessian_product(bowl, params, {}, host_driven=host_driven)
+        start = eigenpairs.random_unit(key, params)
+        return krylov.lanczos(product, start, num_steps, host_driven=host_driven)
 
     return (search if host_driven else jax.jit(search))(bowl.params, jax.random.key(seed))
 
@@ -151,14 +152,14 @@ def test_ritz_values_are_those_of_the_dense_projection():
     """After m < d steps: the lowest eigenvalue of H on span(v, Hv, ..., H^(m-1) v), found here by QR."""
     with jax.enable_x64(True):
         bowl = Bowl(spread(50))
-        start = curvature.random_unit(jax.random.key(3), bowl.params)
+        start = eigenpairs.random_unit(jax.random.key(3), bowl.params)
         columns = [flat(start)]
         for _ in range(5):
             columns.append(bowl.dense @ columns[-1])
         basis, _ = np.linalg.qr(np.array(columns).T)
         values, vectors = np.linalg.eigh(basis.T @ bowl.dense @ basis)
         vector = basis @ vectors[:, 0]
-        found = curvature.lanczos(curvature.hessian_product(bowl, bowl.params, {}), start, 6)
+        found = krylov.lanczos(hessians.hessian_product(bowl, bowl.params, {}), start, 6)
         assert float(found.eigenvalue) == pytest.approx(values[0], rel=1e-9)
         assert abs(flat(found.vector) @ vector) == pytest.approx(1.0, abs=1e-9)
         residual = np.linalg.norm(bowl.dense @ vector - values[0] * vector)
@@ -171,8 +172,8 @@ def test_twelve_products_come_within_a_tenth_in_68000_dimensions(name):
 
     @jax.jit
     def search(params, key):
-        product = curvature.hessian_product(bowl, params, {})
-        return curvature.lanczos(product, curvature.random_unit(key, params), 12)
+        product = hessians.hessian_product(bowl, params, {})
+        return krylov.lanczos(product, eigenpairs.random_unit(key, params), 12)
 
     for seed in range(3):
         found = search(bowl.params, jax.random.key(seed))
@@ -191,18 +192,18 @@ def test_forty_products_recover_the_vector_in_68000_dimensions():
 def test_orthogonalisation_is_full():
     """Without it, 60 steps lose orthogonality and copies of the converged eigenvalues appear."""
     bowl = Bowl(np.concatenate([[-1.0, 100.0], np.linspace(0.0, 1.0, 198)]))
-    product = curvature.hessian_product(bowl, bowl.params, {})
+    product = hessians.hessian_product(bowl, bowl.params, {})
 
     @jax.jit
-    def extend(krylov, step):
-        return curvature._extend(krylov, step, product(curvature._vector(krylov.basis, step)))
+    def extend(space, step):
+        return krylov._extend(space, step, product(krylov._vector(space.basis, step)))
 
-    steps, start = 60, curvature.random_unit(jax.random.key(0), bowl.params)
+    steps, start = 60, eigenpairs.random_unit(jax.random.key(0), bowl.params)
     basis = ring.write(ring.stack_zeros(bowl.params, steps + 1), 0, start)
-    krylov = curvature.Krylov(basis, jnp.zeros(steps), jnp.zeros(steps))
+    space = krylov.Krylov(basis, jnp.zeros(steps), jnp.zeros(steps))
     for step in range(steps):
-        krylov = extend(krylov, step)
-    basis = np.concatenate([np.reshape(leaf, (61, -1)) for leaf in jax.tree.leaves(krylov.basis)], axis=1)
+        space = extend(space, step)
+    basis = np.concatenate([np.reshape(leaf, (61, -1)) for leaf in jax.tree.leaves(space.basis)], axis=1)
     np.testing.assert_allclose(basis @ basis.T, np.eye(61), atol=1e-5)
 
 
@@ -211,8 +212,8 @@ def test_odd_trees(params):
     def loss(p):
         return sum((-0.5 * jnp.sum(x * x) for x in jax.tree.leaves(p)), start=jnp.zeros(()))
 
-    product = curvature.hessian_product(loss, params, {})
-    found = jax.jit(lambda key: curvature.lanczos(product, curvature.random_unit(key, params), 3))(jax.random.key(0))
+    product = hessians.hessian_product(loss, params, {})
+    found = jax.jit(lambda key: krylov.lanczos(product, eigenpairs.random_unit(key, params), 3))(jax.random.key(0))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert float(found.eigenvalue) == (-1.0 if size else 0.0)
     assert jax.tree.structure(found.vector) == jax.tree.structure(params)
@@ -225,8 +226,8 @@ def test_a_hessian_that_is_not_finite_is_not_hidden():
 
 
 def search_16(loss, params):
-    start = curvature.random_unit(jax.random.key(0), params)
-    return curvature.lanczos(curvature.hessian_product(loss, params, {}), start, 16)
+    start = eigenpairs.random_unit(jax.random.key(0), params)
+    return krylov.lanczos(hessians.hessian_product(loss, params, {}), start, 16)
 
 
 def test_sharded_leaves_give_the_same_answer():
@@ -255,12 +256,12 @@ def test_sharded_leaves_give_the_same_answer():
 def test_power_iteration_follows_the_rule():
     with jax.enable_x64(True):
         bowl = Bowl(spread(10))
-        start = curvature.random_unit(jax.random.key(0), bowl.params)
+        start = eigenpairs.random_unit(jax.random.key(0), bowl.params)
         v = flat(start)
         for _ in range(30):
             v = v - 0.15 * bowl.dense @ v
             v = v / np.linalg.norm(v)
-        found = curvature.power(curvature.hessian_product(bowl, bowl.params, {}), start, 30, 0.15)
+        found = eigenpairs.power(hessians.hessian_product(bowl, bowl.params, {}), start, 30, 0.15)
         np.testing.assert_allclose(flat(found.vector), v, rtol=1e-10, atol=1e-14)
         value = v @ bowl.dense @ v
         assert float(found.eigenvalue) == pytest.approx(value, rel=1e-10)
@@ -269,9 +270,9 @@ def test_power_iteration_follows_the_rule():
 
 def test_random_vectors_are_units_with_leaves_that_differ():
     like = {"a": jnp.zeros(1000), "b": jnp.zeros(1000), "c": jnp.zeros(3, jnp.bfloat16)}
-    drawn = curvature.random_unit(jax.random.key(0), like)
+    drawn = eigenpairs.random_unit(jax.random.key(0), like)
     assert float(trees.norm(drawn)) == pytest.approx(1.0, rel=1e-6)
     assert not np.allclose(drawn["a"], drawn["b"])
     assert drawn["c"].dtype == jnp.float32
-    again = curvature.random_unit(jax.random.key(0), like)
+    again = eigenpairs.random_unit(jax.random.key(0), like)
     np.testing.assert_array_equal(drawn["a"], again["a"])

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel import registry
-from optaxaccel.numerics import curvature, trees
+from optaxaccel.numerics import eigenpairs, hessians, trees
+from optaxaccel.numerics.lanczos import lanczos
 
 Loss = Callable[[Any], jax.Array]
 
@@ -20,10 +21,10 @@ Loss = Callable[[Any], jax.Array]
 @functools.partial(jax.jit, static_argnames=("loss", "num_steps", "seed"))
 def _extremes(loss: Callable[..., jax.Array], params: Any, data: Any, num_steps: int, seed: int) -> jax.Array:
     """Return the largest and the smallest eigenvalue that Lanczos sees in as many products each."""
-    product = curvature.hessian_product(lambda p: loss(p, **data), params, {})
-    start = curvature.random_unit(jax.random.key(seed), params)
-    highest = curvature.lanczos(lambda vector: trees.scale(-1.0, product(vector)), start, num_steps)
-    lowest = curvature.lanczos(product, start, num_steps)
+    product = hessians.hessian_product(lambda p: loss(p, **data), params, {})
+    start = eigenpairs.random_unit(jax.random.key(seed), params)
+    highest = lanczos(lambda vector: trees.scale(-1.0, product(vector)), start, num_steps)
+    lowest = lanczos(product, start, num_steps)
     return jnp.stack([-highest.eigenvalue, lowest.eigenvalue])
 
 
