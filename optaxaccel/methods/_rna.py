@@ -154,7 +154,7 @@ def rna(
         due = finite & (count % period == 0)
 
         boxed = boxing(params)
-        init_base = base.init  # all of the base that may be held by what is traced; its update may know tracers
+        anew = base.init  # all of the base that may be held by what is traced; its update may know tracers
 
         def end_period(carry, ends, counts, ridge):
             num_pairs, starts, old_base_state = carry
@@ -162,9 +162,7 @@ def rna(
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
-                fresh = trees.where(
-                    num_pairs > 0, trees.cast_like(init_base(boxed(new)), old_base_state), old_base_state
-                )
+                fresh = trees.where(num_pairs > 0, trees.cast_like(anew(boxed(new)), old_base_state), old_base_state)
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())

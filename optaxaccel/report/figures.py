@@ -14,7 +14,6 @@ import numpy as np
 from optaxaccel.report import grids, tables
 from optaxaccel.report.groups import by_label, groups
 from optaxaccel.report.tables import calls
-from optaxaccel.training.keeping.columns import Rows
 from optaxaccel.training.keeping.records import Record, Row
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; line styles help in print.
@@ -37,14 +36,10 @@ def look(index: int) -> dict[str, Any]:
 
 
 class _Columns(dict):
-    """What an abscissa is computed from: a column by name, of all rows at once."""
-
-    def __init__(self, rows: Rows):
-        super().__init__()
-        self._rows = rows
+    """What an abscissa is computed from: a column by name, of all rows at once; they are the entry ""."""
 
     def __missing__(self, name: str) -> np.ndarray:
-        return self._rows.column(name)
+        return self[""].column(name)
 
 
 def curves(
@@ -60,7 +55,7 @@ def curves(
         rows = record.of(kind)
         measured = rows.column("accuracy" if value == "error" else value)
         kept = np.array([isinstance(y, float) for y in measured], bool) if measured.dtype != float else slice(None)
-        at: Any = x(_Columns(rows))  # a column, since what it is computed from are columns
+        at: Any = x(_Columns({"": rows}))  # a column, since what it is computed from are columns
         at, y = np.asarray(at[kept], float), np.asarray(measured[kept], float)
         points = np.stack([at, 1.0 - y if value == "error" else y])
         if points.shape[1] > 1:
