@@ -1,6 +1,7 @@
 """Sphinx configuration. What registries, records and measurements know is written into docs/generated first."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -19,7 +20,19 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4
 exclude_patterns = ["_build", "generated/parts"]
 html_theme = "furo"
-html_title = "optaxaccel"
+html_title = f"optaxaccel {version}"
+html_context = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["urls"]
+templates_path = ["_templates"]
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "repository.html",
+        "sidebar/scroll-end.html",
+    ]
+}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False

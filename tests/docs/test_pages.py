@@ -1,8 +1,11 @@
 """The documentation says something of every public name, method and dependency, and its version is the package's."""
 
+import importlib.util
 import itertools
 import re
+import sys
 import tomllib
+import types
 from pathlib import Path
 
 import follow
@@ -75,3 +78,23 @@ def test_every_fast_form_names_the_tests_that_hold_it_to_its_plain_twin():
     assert len(named) >= 15
     missing = [f"{file}::{name}" for file, name in named if f"\ndef {name}(" not in (ROOT / file).read_text()]
     assert not missing
+
+
+def test_the_readme_of_a_wheel_links_to_files_of_the_repository(monkeypatch):
+    stand_in = types.SimpleNamespace(MetadataHookInterface=object)  # hatchling is there while a wheel is built
+    monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", stand_in)
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    hook = module.Readme()
+    hook.root, metadata = str(ROOT), {"urls": PROJECT["urls"]}
+    hook.update(metadata)
+    links = re.findall(r"\]\(([^)]+)\)", metadata["readme"]["text"])
+    assert all(link.startswith("https://") for link in links)
+    inside = [link.split("/blob/main/") for link in links if link.startswith(PROJECT["urls"]["Repository"] + "/")]
+    assert len(inside) >= 20
+    assert not [path for _, path in inside if not (ROOT / path).exists()]
+
+
+def test_the_newest_dated_version_of_the_changelog_is_the_packages():
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\d\S+) - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)[1] == optaxaccel.__version__
