@@ -194,8 +194,12 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     from optaxaccel.training.keeping import records
 
     runs, left = groups.once(records.read_all(path))
-    if plan is None and any(record.start["spec"].get("task") for record in runs):
+    of_tasks = [record for record in runs if plan is None and record.start["spec"].get("task")]
+    if of_tasks and len(of_tasks) == len(runs):
         return _show_tasks(runs, figure, path)
+    if of_tasks:
+        runs = [record for record in runs if not record.start["spec"].get("task")]
+        _show_tasks(of_tasks, figure.with_stem(f"{figure.stem}-tasks"), path)
     if plan is not None:
         from optaxaccel.training.many import jobs  # which builds on what trains; to show what is there needs none
 
