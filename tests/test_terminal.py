@@ -112,9 +112,13 @@ def test_a_method_is_shown_with_arguments_defaults_cost_and_page(method, capsys,
         assert meaning, f"{name} has no line under Args"
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "cnn", "resnet18", "digits", "mnist", "copy", "optax.adam", "baseline.ngn"])
-def test_other_names_are_shown(name, capsys):
+@pytest.mark.parametrize(
+    "name", ["lbfgs", "anderson", "cnn", "resnet18", "digits", "mnist", "copy", "optax.adam", "baseline.ngn"]
+)
+def test_other_names_are_shown(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     text = said(capsys, "list", name).out
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("  try "))  # that is to be copied
     assert text.startswith(f"{name}: ")
     where = {**dict.fromkeys(MODELS, "models"), **dict.fromkeys(DATASETS, "data"), **dict.fromkeys(TASKS, "tasks")}
     assert name not in where or f"docs/{where[name]}.md" in text

@@ -91,10 +91,11 @@ def _written(default: Any) -> str:
 
 
 def _facts(title: str, facts: Mapping[str, str]) -> None:
-    say(title)
+    screen = console().width
+    say(textwrap.fill(title, screen))
     width = max(map(len, facts), default=0)
     for name, text in facts.items():
-        lines = textwrap.wrap(text, console().width - width - 4) if name != "try" else [text]  # to be copied
+        lines = textwrap.wrap(text, max(20, screen - width - 4)) if name != "try" else [text]  # to be copied
         for place, line in enumerate(lines):
             say(f"  {('' if place else name).ljust(width)}  {line}")
 
