@@ -64,6 +64,23 @@ def test_ratios_are_those_of_geometric_means_clipped(modules):
     assert (worst, share) == (4.0, pytest.approx(2 / 3))
 
 
+def test_the_price_of_tuning_is_the_mean_number_of_random_trials(modules):
+    """With one good setting of two the first or the second trial finds it, 1.5 on average."""
+    _, score, _ = modules
+    assert score.attempts(made(), "Adam", "a", 1, 0.11) == pytest.approx(1.5)
+    assert score.attempts(made(), "Adam", "a", 1, 0.45) == pytest.approx(1.0)
+    assert score.attempts(made(), "Adam", "a", 1, 0.05) == float("inf")
+    rows = [r for r in made() if r["task"] == "a"]
+    assert score.price(rows, "new", 0.0).splitlines()[-1] == "| Adam | 1.5 | 0% | 2 |"
+
+
+def test_a_profile_counts_cells_within_factors(modules):
+    _, score, _ = modules
+    lines = score.profile(made(), {"new": 0.0}).splitlines()
+    assert lines[0] == "| contender | setting | r <= 1.05 | r <= 1.5 | r <= 2 | r <= 4 | cells |"
+    assert lines[2] == "| new | default | 75% | 75% | 75% | 75% | 4 |"
+
+
 def test_a_cosine_counts_at_the_end_of_its_own_budget_only(modules):
     _, score, _ = modules
     rows = [row("a", "Adam", "trial", 1.0, [(0.5, 0.3)])]
@@ -75,9 +92,10 @@ def test_a_cosine_counts_at_the_end_of_its_own_budget_only(modules):
 def test_the_page_has_the_tables_of_the_records(modules):
     contenders, score, _ = modules
     rows = score.read(FOLDER / "records.jsonl")
-    defaults = {label: contender.default for label, contender in contenders.CONTENDERS.items()}
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert score.tables(rows, defaults) in page
+    assert score.tables(rows, contenders.DEFAULTS) in page
+    assert score.profile(rows, contenders.DEFAULTS) in page
+    assert score.price(rows, "tuning_free", 0.0) in page
     assert {row["task"] for row in rows} <= set(modules[2].TASKS)
 
 

@@ -51,3 +51,6 @@ CONTENDERS: dict[str, Contender] = {
     "MoMo-Adam": Contender(lambda rate, decay: contrib.momo_adam(rate), 0.01),
     "COCOB": Contender(lambda _, decay: contrib.cocob(), 0.0),
 }
+
+FORMER = ("tuning_free, candidate 1", "tuning_free, every fifth, candidate 1")  # in the records, but no longer made
+DEFAULTS = {label: contender.default for label, contender in CONTENDERS.items()} | dict.fromkeys(FORMER, 0.0)

@@ -127,8 +127,48 @@ def tables(rows: list[Row], defaults: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def attempts(rows: list[Row], label: str, task: str, budget: int, target: float) -> float:
+    """Return how many trials, drawn at random without repetition, it takes on average until one reaches a target.
+
+    Infinite where none of a contender's settings does.
+    """
+    found = list(trials(rows, task, label, budget).values())
+    good = sum(e <= target for e in found)
+    return (len(found) + 1) / (good + 1) if good else math.inf
+
+
+def price(rows: list[Row], untuned: str, default: float) -> str:
+    """Return in Markdown what tuning costs until it is as good, within 5 %, as a contender that nobody tunes."""
+    lines = ["| tuned | trials until as good, median | never | tasks and budgets |", "| --- | ---: | ---: | ---: |"]
+    for label in REFERENCE:
+        needed = []
+        for task in dict.fromkeys(row["task"] for row in rows):
+            for budget in range(len(BUDGETS)):
+                reached = excesses(rows, task, "final", budget).get((untuned, default, False))
+                if reached is not None and trials(rows, task, label, budget):
+                    needed.append(attempts(rows, label, task, budget, WITHIN * reached))
+        if needed:
+            median, never = sorted(needed)[len(needed) // 2], sum(map(math.isinf, needed)) / len(needed)
+            lines += [f"| {label} | {median:.1f} | {never:.0%} | {len(needed)} |"]
+    return "\n".join(lines)
+
+
+def profile(rows: list[Row], defaults: dict[str, float]) -> str:
+    """Return in Markdown which share of cells each contender has within some factors of the reference."""
+    factors = (1.05, 1.5, 2.0, 4.0)
+    found = [(line, list(cell.values())) for line, cell in cells(rows, defaults).items()]
+    found.sort(key=lambda each: summary(each[1])[0])
+    lines = ["| contender | setting | " + " | ".join(f"r <= {f:g}" for f in factors) + " | cells |"]
+    lines += ["| --- | --- |" + " ---: |" * (len(factors) + 1)]
+    for (label, column), ratios in found:
+        shares = (f"{sum(r <= f for r in ratios) / len(ratios):.0%}" for f in factors)
+        lines += [f"| {label} | {column} | " + " | ".join(shares) + f" | {len(ratios)} |"]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    from contenders import CONTENDERS
+    from contenders import DEFAULTS
 
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("records.jsonl")
-    print(tables(read(where), {label: contender.default for label, contender in CONTENDERS.items()}))
+    records = read(where)
+    print(tables(records, DEFAULTS), profile(records, DEFAULTS), price(records, "tuning_free", 0.0), sep="\n\n")
