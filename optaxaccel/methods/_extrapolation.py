@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from optaxaccel.methods import contract, given_history, leaf_kinds
 from optaxaccel.numerics import extrapolation_weights as differentiable
-from optaxaccel.numerics import sequences
+from optaxaccel.numerics import sequences, trees
 from optaxaccel.numerics.columns import Leaf
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
@@ -211,8 +211,7 @@ def columns(iterates: sequences.Iterates, kinds: tuple[str, ...]) -> list[Leaf]:
 
 def all_finite(tree: Tree) -> jax.Array:
     """Tell whether all floating leaves are finite."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(x)) for x in leaves], bool))
+    return trees.all_finite([x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)])
 
 
 def _where(finite: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -52,7 +52,7 @@ class Given(NamedTuple):
         restored = []
         for result, original, kind in zip((params, statistics), self.originals, self.kinds, strict=True):
             leaves, structure = jax.tree.flatten(result)
-            rows = [None] * len(leaves) if original is None else self._newest(original)
+            rows = [None] * len(leaves) if original is None else self._newest(original, kind)
             restored.append(jax.tree.unflatten(structure, map(_restored, leaves, rows, kind)))
         return restored[0], restored[1]
 
@@ -75,10 +75,14 @@ class Given(NamedTuple):
             "trees in float32."
         )
 
-    def _newest(self, history: Any) -> list[Any]:
+    def _newest(self, history: Any, kinds: tuple[str, ...]) -> list[Any]:
         if isinstance(history, History):
             return [None] * len(jax.tree.leaves(history.slots))  # arrays of JAX already
-        return [leaf[-1] for leaf in jax.tree.leaves(history)] if self.stacked else jax.tree.leaves(history[-1])
+        if not self.stacked:
+            return jax.tree.leaves(history[-1])
+        # A row of an array of JAX is a copy of it, and of one that is combined nothing is looked at.
+        leaves = zip(jax.tree.leaves(history), kinds, strict=True)
+        return [None if isinstance(x, jax.Array) and kind != leaf_kinds.NEWEST else x[-1] for x, kind in leaves]
 
 
 def of(params: Any, statistics: Any, stacked: bool) -> Given:

@@ -117,3 +117,16 @@ def test_trees_without_weights_are_refused(tree, stacked):
     for call in (optaxaccel.extrapolate, optaxaccel.extrapolation_weights):
         with pytest.raises(ValueError, match="no floating weights"):
             call(history, stacked=stacked)
+
+
+def test_a_stacked_history_of_arrays_is_not_cut_into_rows(monkeypatch):
+    """A row of an array of JAX is a copy, and what is combined is looked at inside the compiled program."""
+    history = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)), "n": np.arange(4)}
+    want = optaxaccel.extrapolate(history, stacked=True)
+    rows = []
+    taken = type(history["w"]).__getitem__
+    monkeypatch.setattr(type(history["w"]), "__getitem__", lambda x, k: rows.append(k) or taken(x, k))
+    again = optaxaccel.extrapolate(history, stacked=True)
+    assert rows == []
+    np.testing.assert_array_equal(again["w"], want["w"])
+    assert again["n"] == 3
