@@ -77,6 +77,9 @@ MISSPELT = [
     (["compare", "--task", "copi", "--methods", "pal"], "'copy'"),
     (["compare", "--task", "copy", "--methods", "pall"], "'pal'"),
     (["data", "info", "mnits"], "'mnist'"),
+    (["train", "--train-split", "trian"], "'train'"),
+    (["train", "--method-args", "slope=exakt"], "'exact'"),
+    (["compare", "--task", "copy", "--size", "smoke", "--methods", "pal", "--tune", "momentun=0.1,0.2"], "'momentum'"),
     (["train", "--grid", "momentun=0.1,0.2"], "'momentum'"),
     (["train", "--grid", "schedul.momentum=0.1"], "'schedule'"),
 ]
@@ -188,7 +191,7 @@ def test_a_run_tells_the_log_seldom_and_time_left_is_without_compilation(clock):
     assert len(lines) <= 12
     assert lines[-1].startswith("step 100/100  epoch 3.2  ")
     at = next(line for line in lines if line.startswith("step 10/"))
-    assert at.endswith("9 s left")  # ninety steps of a tenth of a second
+    assert at.endswith("  9 s left")  # ninety steps of a tenth of a second
 
 
 # --- Colour -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from optaxaccel.registry import suggestion
+
 _PART = re.compile(r"(?P<split>[\w-]+)(?:\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 
 
@@ -45,7 +47,9 @@ def parse(text: str, sizes: Mapping[str, int]) -> list[Part]:
         name = match["split"]
         if name not in sizes:
             known = ", ".join(f"{split} ({size:,})" for split, size in sizes.items())
-            raise ValueError(f"Split {text!r}: there is no split {name!r}. There are: {known}.")
+            raise ValueError(
+                f"Split {text!r}: there is no split {name!r}.{suggestion(name, sizes)} There are: {known}."
+            )
         size = sizes[name]
         start, stop = _bound(match["start"], size, 0), _bound(match["stop"], size, size)
         if not (0 <= start <= size and 0 <= stop <= size):

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optaxaccel import registry
+
 # --- Arguments of a factory -------------------------------------------------------------------------------------------
 
 
@@ -91,7 +93,8 @@ def check_count(name: str, value: Any, why: str, *, at_least: int = 1, at_most: 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown. Pass one of: {', '.join(map(repr, choices))}.")
+        near = registry.suggestion(value, choices)
+        raise ValueError(f"{name}={value!r} is unknown.{near} Pass one of: {', '.join(map(repr, choices))}.")
 
 
 def check_learning_rate(learning_rate: optax.ScalarOrSchedule, name: str = "learning_rate") -> None:

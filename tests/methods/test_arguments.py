@@ -159,7 +159,7 @@ def test_bad_counts_are_refused_with_the_way_to_inject_them(bad):
 
 def test_choices():
     contract.check_choice("slope", "exact", ("exact", "norm"))
-    with pytest.raises(ValueError, match=r"slope='exakt' is unknown\. Pass one of: 'exact', 'norm'\."):
+    with pytest.raises(ValueError, match=r"'exakt' is unknown\. Did you mean 'exact'\? Pass one of: 'exact', 'norm'\."):
         contract.check_choice("slope", "exakt", ("exact", "norm"))
 
 

@@ -123,3 +123,5 @@ def test_running_statistics_beside_the_parameters_are_the_networks_own():
     assert told != loss({"params": params, **wide})
     with pytest.raises(ValueError, match="batch_stats/BatchNorm_0/mean"):
         loss({"params": params})
+    with pytest.raises(ValueError, match="params/head of the checkpoints is not in"):
+        loss({"params": {**params, "head": np.ones(2)}, **net_state})

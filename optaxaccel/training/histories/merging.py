@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import optaxaccel
-from optaxaccel import methods
+from optaxaccel import methods, registry
 from optaxaccel.methods import _merge_by_loss as by_loss
 from optaxaccel.methods import _merge_weights as by_order
 from optaxaccel.training.histories import writing
@@ -154,7 +154,8 @@ def merge_folder(
 def _check(kind: str, numbers: np.ndarray | None, last: int, skip: bool, value_fn: Any) -> None:
     if numbers is None and kind not in KINDS:
         raise ValueError(
-            f"weights={kind!r} are unknown. Pass one of {', '.join(KINDS)}, or numbers: --weights 0.2,0.3,0.5."
+            f"weights={kind!r} are unknown.{registry.suggestion(kind, KINDS)} Pass one of {', '.join(KINDS)}, or "
+            "numbers: --weights 0.2,0.3,0.5."
         )
     if numbers is not None and (
         not numbers.size or not abs(numbers.sum() - 1.0) <= 1e-5 * max(1.0, abs(numbers).sum())

@@ -69,6 +69,10 @@ def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[
     for name, values in tune.items():
         tried = {repr(setting.arguments.get(name)) for one in everyone for setting in one.settings}
         if not tried & set(map(repr, values)):
+            known = {argument for one in everyone for setting in one.settings for argument in _arguments(setting)}
+            if known and name not in known:
+                near = registry.suggestion(name, known)
+                raise ValueError(f"No method has an argument {name!r}.{near} Known: {', '.join(sorted(known))}.")
             raise ValueError(
                 f"No method has an argument {name!r} left to tune. Give it to one: methods={{'label': (factory, "
                 f"{{{name!r}: (0.01, 0.1)}})}}, or leave tune={{{name!r}: ...}} out."
@@ -99,6 +103,11 @@ def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]
             raise registry.unknown(f"argument of {label}", name, known)
     settings = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
     return Contender(label, tuple(_setting(label, what, method, one) for one in settings))
+
+
+def _arguments(setting: Setting) -> Iterable[str]:
+    """Return the names of what a setting's method takes."""
+    return setting.recipe.method.arguments()
 
 
 def _with_arguments(method_or_pair: Any) -> bool:
