@@ -1,5 +1,6 @@
 """The package's layers: a light import, imports that point downwards, a lazy public surface."""
 
+import ast
 import json
 import os
 import pkgutil
@@ -148,3 +149,10 @@ def test_no_file_is_longer_than_300_lines():
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     long = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     assert {name: lines for name, lines in long.items() if lines > 300} == {}
+
+
+def test_a_variable_is_named_by_what_it_holds():
+    for path in (ROOT / "optaxaccel").rglob("*.py"):
+        names = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Name | ast.arg)]
+        loose = [n.lineno for n in names if (n.id if isinstance(n, ast.Name) else n.arg) in ("found", "begin")]
+        assert not loose, f"{path}, lines {loose}: say what was found, or what begins"

@@ -112,12 +112,12 @@ def _registry() -> ConstructorRegistry:
             return None
         asked.append(info)  # the rule for data classes is asked, and not this one again
         try:
-            found = ConstructorRegistry.get_struct_spec(info)
+            fields = ConstructorRegistry.get_struct_spec(info)
         finally:
             asked.clear()
-        if not isinstance(found, StructConstructorSpec):
+        if not isinstance(fields, StructConstructorSpec):
             return None
-        return dataclasses.replace(found, fields=tuple(map(_described, found.fields)))
+        return dataclasses.replace(fields, fields=tuple(map(_described, fields.fields)))
 
     return made
 

@@ -25,7 +25,7 @@ def show(name: str) -> None:
     from optaxaccel.tasks import TASKS
 
     shown = False
-    found: tuple[tuple[Mapping[str, Any], Callable[[str], None]], ...] = (
+    kinds: tuple[tuple[Mapping[str, Any], Callable[[str], None]], ...] = (
         (METHODS, _method),
         (MINIMIZE_METHODS, _whole_loss),
         (MODELS, _model),
@@ -35,12 +35,12 @@ def show(name: str) -> None:
     if name.startswith(("optax.", "baseline.")):
         _method(name)
         return
-    for names, tell in found:
+    for names, tell in kinds:
         if name in names:
             tell(name)
             shown = True
     if not shown:
-        known = [other for names, _ in found for other in names]
+        known = [other for names, _ in kinds for other in names]
         raise ValueError(
             f"{name!r} is no method, model, data set or task.{registry.suggestion(name, known)} optaxaccel list shows "
             "all."

@@ -264,7 +264,7 @@ def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) ->
         contract.require_params("add_proximal_term", params)
         finite = contract.loss_is_finite(value)
         recenter = jnp.logical_and(finite, state.count % recenter_every == 0)
-        anchor = trees.where(recenter, params, state.anchor)
+        anchor = optax.tree.where(recenter, params, state.anchor)
         pull = contract.at_step(weight, state.count)
         away = jax.tree.map(trees.difference, params, anchor)
         updates = jax.tree.map(lambda g, d: (g + 2.0 * pull * d).astype(g.dtype), updates, away)

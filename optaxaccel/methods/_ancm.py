@@ -181,7 +181,7 @@ def ancm(
             length, flat = (contract.at_step(number, state.count) for number in (step_size, curvature_threshold))
             return descend(loss, params, key, finder, lambda _: length, flat, ncd_max_steps)
 
-        def begin(carry):
+        def begin_round(carry):
             # That the search hangs on what the loop carries keeps the compiler from making it before the loop.
             descent = jax.lax.cond(searches & carry[0], search, lambda: no_descent(params))
             # x_hat is the point after the jumps, or the present one; y starts there.
@@ -190,10 +190,10 @@ def ancm(
 
         # A loop of no or one round leaves the old start where it is; a branch would copy it.
         none_yet = no_descent(params)._replace(displacement=state.round_start)
-        descent = jax.lax.while_loop(lambda carry: carry[0], begin, (begins, none_yet))[1]
+        descent = jax.lax.while_loop(lambda carry: carry[0], begin_round, (begins, none_yet))[1]
         descent = forward_only(descent, NO_REVERSE)
         round_start, jumps = descent.displacement, descent.num_jumps > 0
-        lead = trees.where(begins, trees.zeros_like(state.lead), state.lead)
+        lead = optax.tree.where(begins, trees.zeros_like(state.lead), state.lead)
         gamma, beta, weight = (
             contract.at_step(number, state.count) for number in (learning_rate, momentum, proximal_weight)
         )

@@ -113,8 +113,7 @@ def averaged(
         seen = trees.cast_like(primal, params) if base_at == "z" and mu_y > 0 else params
         if seen is not params:
             value_fn = _seen_from(value_fn, seen, params)
-        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        extras = {key: argument for key, argument in extras.items() if argument is not None}
+        extras = contract.handed_on(extra, value=value, grad=grad, value_fn=value_fn)
         moves, base_state = inner.update(updates, state.base_state, seen, **extras)
         if keeps_primal:
             updates, moved, kept = _by_primal(moves, primal, params, share, mu_y, finite)
@@ -125,7 +124,7 @@ def averaged(
         return updates, state._replace(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
-            weights=weights if finite is True else trees.where(finite, weights, state.weights),
+            weights=weights if finite is True else optax.tree.where(finite, weights, state.weights),
             base_state=only_if_finite(finite, base_state, state.base_state, moved),
         )
 
@@ -205,7 +204,7 @@ def only_if_finite(finite: Any, new: Any, old: Any, moved: Any) -> Any:
     def wait(node: Any) -> Any:
         return jax.tree.map(lambda x, m: compiler.after(x, jnp.real(m)), node, moved) if like_params(node) else node
 
-    return jax.tree.map(wait, trees.where(finite, new, old), is_leaf=like_params)
+    return jax.tree.map(wait, optax.tree.where(finite, new, old), is_leaf=like_params)
 
 
 def _wide(leaf: jax.Array) -> Any:

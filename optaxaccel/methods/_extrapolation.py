@@ -1,7 +1,13 @@
 r"""RNA: regularised nonlinear acceleration, an estimate of the limit from the last iterates of any method.
 
-Scieur, Oyallon, d'Aspremont and Bach, "Nonlinear Acceleration of CNNs", 2018. `extrapolate` is their Algorithm 1.
-`extrapolate_adaptive` chooses its regularisation by looking at the loss, and `rna` uses it while training.
+Scieur, Oyallon, d'Aspremont and Bach, "Nonlinear Acceleration of CNNs", 2018. `extrapolate` is their Algorithm 1. What
+belongs to RNA has a place each:
+
+numerics/extrapolation_weights   the weights, from columns in whichever form, with their derivative
+methods/_extrapolation           `extrapolate`: the weights of a given history, and the point that they make
+methods/_adaptive_extrapolation  `extrapolate_adaptive`: the regularisation and the length chosen by the loss
+methods/_rna                     `rna`: around an optimiser, extrapolated points while it trains
+training/histories               the same from files of checkpoints, and beside a training loop
 """
 
 import functools

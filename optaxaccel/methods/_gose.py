@@ -161,8 +161,7 @@ def gose(
         contract.require_params("gose", params)
         curvature_value_fn = extra.pop("curvature_value_fn", None)
         loss = contract.bind_value_fn("gose", value_fn if curvature_value_fn is None else curvature_value_fn, extra)
-        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        extras = {name: argument for name, argument in extras.items() if argument is not None}
+        extras = contract.handed_on(extra, value=value, grad=grad, value_fn=value_fn)
         finite = contract.step_is_finite(updates, value)
         mean = _averaged(state.gradient_mean, updates, ema_decay, finite)
 
@@ -189,12 +188,12 @@ def gose(
                 lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), base_state, state.base_state
             )
             restarted = contract.restart(base_state, trees.add_scaled(params, 1.0, descent.displacement))
-            return trees.where(finite, _chosen(jumps, restarted, base_state), state.base_state)
+            return optax.tree.where(finite, _chosen(jumps, restarted, base_state), state.base_state)
 
         # Where the state is settled otherwise than the base left it, the base's move is not made.
         moved, base_state = from_settled(lambda: base.update(updates, state.base_state, params, **extras), settled)
-        moved = trees.where(jumps, descent.displacement, trees.cast_like(moved, params))
-        return trees.where(finite, moved, trees.zeros_like(params)), GoseState(
+        moved = optax.tree.where(jumps, descent.displacement, trees.cast_like(moved, params))
+        return optax.tree.where(finite, moved, trees.zeros_like(params)), GoseState(
             count=jnp.where(finite, optax.safe_increment(state.count), state.count),
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
             num_searches=state.num_searches + searches.astype(jnp.int32),

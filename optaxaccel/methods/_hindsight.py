@@ -166,7 +166,7 @@ def scale_by_hindsight(
         rates = look.follow(state, seen, contract.at_step(relaxation, state.count), every)
         step = jnp.where(seen.finite & ~seen.failed, rates.rate, 0.0)
         updates = look.moved(-step if flip_sign else step, updates, params)
-        previous = trees.where(seen.finite, params, state.previous)
+        previous = optax.tree.where(seen.finite, params, state.previous)
         return updates, look.advance(state, seen, rates, value)._replace(previous=previous)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -106,8 +106,7 @@ def latest_weight_average(
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("latest_weight_average", params)
         finite = contract.loss_is_finite(value)
-        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        extras = {key: argument for key, argument in extras.items() if argument is not None}
+        extras = contract.handed_on(extra, value=value, grad=grad, value_fn=value_fn)
         updates, base_state = inner.update(updates, state.base_state, params, **extras)
         updates = jax.tree.map(lambda u, p: jnp.where(finite, u, 0.0).astype(p.dtype), updates, params)
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)

@@ -234,7 +234,7 @@ def descend(
         jumps = (lowest.eigenvalue < -jnp.asarray(curvature_threshold)) & certain & pays
         jumps = compiler.decided(jumps, dtype)
         return Descent(
-            trees.where(jumps, displacement, so_far.displacement),
+            optax.tree.where(jumps, displacement, so_far.displacement),
             so_far.num_jumps + jumps.astype(jnp.int32),
             lowest.eigenvalue.astype(dtype),
             lowest.residual.astype(dtype),

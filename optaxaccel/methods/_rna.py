@@ -140,8 +140,7 @@ def rna(
 
     def update(updates, state, params: Any = None, *, value=None, grad=None, value_fn=None, **extra):
         contract.require_params("rna", params)
-        extras = {"value": value, "grad": grad, "value_fn": value_fn} | extra
-        extras = {name: argument for name, argument in extras.items() if argument is not None}
+        extras = contract.handed_on(extra, value=value, grad=grad, value_fn=value_fn)
         updates, base_state = base.update(updates, state.base_state, params, **extras)
         finite = contract.loss_is_finite(value)
         updates = jax.tree.map(lambda u, p: jnp.where(finite, u, 0).astype(p.dtype), updates, params)
@@ -157,12 +156,12 @@ def rna(
         anew = base.init  # all of the base that may be held by what is traced; its update may know tracers
 
         def end_period(carry, ends, counts, ridge):
-            num_pairs, starts, old_base_state = carry
+            num_pairs, starts, old = carry
             num_pairs, new = _next_start(num_pairs, starts, ends, history, ridge, counts)
             starts = ring.write(starts, num_pairs % history, new)
             fresh = ()
             if reset_base:  # only where there is an extrapolated point to start anew from
-                fresh = trees.where(num_pairs > 0, trees.cast_like(anew(boxed(new)), old_base_state), old_base_state)
+                fresh = optax.tree.where(num_pairs > 0, trees.cast_like(anew(boxed(new)), old), old)
             return num_pairs, starts, fresh
 
         carry = (state.num_pairs, state.starts, base_state if reset_base else ())
@@ -185,7 +184,7 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
     end = ring.read(ends, newest)
     keeps = trees.all_finite(jax.tree.map(trees.difference, new, end)) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)
-    return num_pairs, trees.where(keeps, new, end)
+    return num_pairs, optax.tree.where(keeps, new, end)
 
 
 # --- From numbers alone -----------------------------------------------------------------------------------------------

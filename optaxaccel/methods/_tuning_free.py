@@ -56,7 +56,7 @@ class TuningFreeState(NamedTuple):
     def eval_params(self, params: optax.Params) -> optax.Params:
         """Return the average with `params` in it, or `params` where the loss was found to be lower there."""
         average = trees.cast_like(_averaged(self.average, params, self.count), params)
-        return trees.where(self.lead > 0, params, average)
+        return optax.tree.where(self.lead > 0, params, average)
 
     def restart(self, params: optax.Params) -> "TuningFreeState":
         """Return the state for a sequence that begins anew at `params`: nothing to look back on, the same rate."""
@@ -180,11 +180,11 @@ def tuning_free(
         direction = _with_decay(direction, params, contract.at_step(weight_decay, state.count), mask)
         step = jnp.where(seen.finite & ~seen.failed, rates.rate, 0.0)
         new = hindsight.advance(state, seen, rates, value)._replace(
-            previous=trees.where(seen.finite, params, state.previous),
+            previous=optax.tree.where(seen.finite, params, state.previous),
             mean=mean,
             square=square,
             lead=jnp.where(aside & seen.finite, _compared(state.lead, of_average, value), state.lead),
-            average=trees.where(seen.finite, average, state.average),
+            average=optax.tree.where(seen.finite, average, state.average),
         )
         return hindsight.moved(-step, direction, params), new
 

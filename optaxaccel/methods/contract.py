@@ -32,7 +32,7 @@ from optaxaccel.methods.arguments import (
 )
 from optaxaccel.methods.card import Card, Cost
 from optaxaccel.methods.iterates import eval_params
-from optaxaccel.methods.losses import ValueFn, bind_value_fn, loss_is_finite, step_is_finite
+from optaxaccel.methods.losses import ValueFn, bind_value_fn, handed_on, loss_is_finite, step_is_finite
 from optaxaccel.methods.masks import as_seen_by, hidden_as, is_masked, refuse_masked
 from optaxaccel.methods.states import line_calls, measurement_failed, restart, search_attempts
 
@@ -50,6 +50,7 @@ __all__ = [
     "check_params",
     "check_static",
     "eval_params",
+    "handed_on",
     "hidden_as",
     "is_masked",
     "is_number",

@@ -101,6 +101,11 @@ def step_is_finite(updates: optax.Updates, value: jax.typing.ArrayLike | None) -
     return trees.all_finite(updates) & loss_is_finite(value)
 
 
+def handed_on(extra: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """Return what a transformation around another hands on to it: its own extra arguments too, where they are given."""
+    return {name: argument for name, argument in (own | dict(extra)).items() if argument is not None}
+
+
 def loss_is_finite(value: jax.typing.ArrayLike | None) -> jax.Array | bool:
     """Return whether the loss of this step is finite, as far as it is known; this needs no pass over a gradient."""
     return True if value is None else jnp.all(compiler.is_finite(value))

@@ -6,6 +6,8 @@ A = R'R + lambda s I it is A c = mu 1, so a change of A, of which b = (dA) c, ch
     dc = c (1'A^(-1) b) - A^(-1) b,   b = dR'(R c) + R'(dR c) + d(lambda s) c,
 
 which is one more solution of the small system. s = |R'R| changes by 2 (R v).(dR v) with v its eigenvector; or s is 1.
+Everything of RNA that can hold its history in memory gets its weights here; files that it cannot hold go to
+`least_squares` themselves, from products that are summed block by block.
 """
 
 from collections.abc import Sequence

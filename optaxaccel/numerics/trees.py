@@ -1,8 +1,12 @@
-"""Linear algebra over pytrees of parameters.
+"""Linear algebra over pytrees of parameters: only what `optax.tree` lacks or does otherwise. Everybody uses it.
 
-Only what `optax.tree` lacks or does differently: inner products are sums of products (so that they work on leaves
-sharded over an explicit mesh), accumulate in float32 at least, and fresh buffers are strongly typed (so that the
-second step does not trace again) and never shared (so that a fresh state can be donated).
+vdot, norm         optax's are dot products, which leaves that lie sharded over an explicit mesh refuse, and sums in the
+                   leaves' own dtype: here sums of products, in float32 at least
+scale, add_scaled  optax's promote a bfloat16 leaf to the dtype of the factor, and the next step would be traced anew
+cast_like          optax's casts keys of random numbers too, and takes no Python numbers to cast like
+zeros_like         optax's keep weak types, and the second step would be traced anew
+fresh_copy         no counterpart: a buffer for each leaf, so that a fresh state can be donated
+all_finite         no counterpart; `difference` is of arrays
 """
 
 import functools
@@ -79,11 +83,6 @@ def add_scaled(x: Tree, factor: jax.typing.ArrayLike, direction: Tree) -> Tree:
 def difference(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x - y of two arrays, zero also where both are the same infinity: such entries stand still."""
     return jnp.where(jnp.isinf(x) & (x == y), jnp.zeros_like(x), x - y)
-
-
-def where(condition: jax.typing.ArrayLike, a: Tree, b: Tree) -> Tree:
-    """Return a where the scalar condition holds, else b, leaf by leaf."""
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def all_finite(*trees: Tree) -> jax.Array:

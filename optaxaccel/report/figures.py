@@ -165,13 +165,11 @@ def boxes(records: Sequence[Record], path: Path, by: str, title: str = "") -> Pa
     scale = 100.0 if by == "accuracy" else 1.0
     with figure_of(path, 1, 3, title) as axes:
         for axis, share in ((axes[0][0], 1), (axes[0][1], 4)):
-            best_share = {
-                label: [s.value for s in members][: -(-len(members) // share)] for label, members in by_label.items()
-            }
-            finite = [[scale * max(v, FLOOR) for v in values if v < math.inf] for values in best_share.values()]
+            shown = {label: [s.value for s in own][: -(-len(own) // share)] for label, own in by_label.items()}
+            finite = [[scale * max(v, FLOOR) for v in values if v < math.inf] for values in shown.values()]
             axis.boxplot(finite, whis=(0, 100), widths=0.6, medianprops={"color": COLOURS[1]})
-            failed = [len(values) - len(done) for values, done in zip(best_share.values(), finite, strict=True)]
-            names = [f"{label}\n{n} failed" if n else label for label, n in zip(best_share, failed, strict=True)]
+            failed = [len(values) - len(done) for values, done in zip(shown.values(), finite, strict=True)]
+            names = [f"{label}\n{n} failed" if n else label for label, n in zip(shown, failed, strict=True)]
             axis.set_xticks(range(1, len(names) + 1), names, rotation=30 if len(names) > 4 else 0, fontsize=7)
             if max(map(max, filter(None, finite)), default=0) >= 10 * min(map(min, filter(None, finite)), default=1):
                 axis.set_yscale("log")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optaxaccel.numerics import trees
 from optaxaccel.solvers.domain import Domain, halfway
@@ -57,10 +58,10 @@ def step(evaluation: Evaluation, state: AcxSteps, domain: Domain, products: Prod
     c, y, q = evaluation.point, evaluation.image, evaluation.move
     taken = evaluation.finite & (~state.jump | (evaluation.residual < GROWTH * state.least))
     begins = taken & (state.place == 0)
-    base, first = trees.where(begins, (c, q), (state.base, state.first))
-    second = trees.where(taken & (state.place == 1), q, state.second)
+    base, first = optax.tree.where(begins, (c, q), (state.base, state.first))
+    second = optax.tree.where(taken & (state.place == 1), q, state.second)
     better = begins | (taken & (evaluation.residual < state.least))
-    anchor = trees.where(better, c, state.anchor)
+    anchor = optax.tree.where(better, c, state.anchor)
     least = jnp.where(better, evaluation.residual, state.least)
 
     place = state.place + taken
@@ -70,9 +71,9 @@ def step(evaluation: Evaluation, state: AcxSteps, domain: Domain, products: Prod
     halved = jnp.where(taken, 0, state.halved + 1)
     again = ~taken & state.jump & (halved <= HALVINGS)
     leap = due & known
-    target, allowed, cuts = domain.enter(trees.where(taken, ahead, halfway(c, anchor)), anchor, leap | again)
+    target, allowed, cuts = domain.enter(optax.tree.where(taken, ahead, halfway(c, anchor)), anchor, leap | again)
     jump = (leap | again) & allowed
-    following = trees.where(jump, target, trees.where(taken, y, anchor))
+    following = optax.tree.where(jump, target, optax.tree.where(taken, y, anchor))
     back = jnp.where(taken, cuts, (1 + cuts) * state.jump)
     return following, AcxSteps(
         residual=jnp.where(taken, evaluation.residual, state.residual),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optaxaccel.numerics import differences, loops, ring, sums, trees
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
@@ -94,8 +95,8 @@ def step(
     gram = differences.enter(state.gram, slot, products.stack(moves, change), when=push)
 
     turns, pairs = state.turns + taken, state.pairs + push
-    point = trees.where(taken, c, state.point)
-    image = trees.where(taken, y, state.image)
+    point = optax.tree.where(taken, c, state.point)
+    image = optax.tree.where(taken, y, state.image)
     due = taken & ~evaluation.converged & (turns % EVERY == 0) & (pairs > 0)
 
     def extrapolate():
@@ -115,7 +116,7 @@ def step(
     again = ~taken & state.jump & (halved <= HALVINGS)
     shorter, inside, more = domain.enter(halfway(c, state.point), state.point, again)
     jump = jnp.where(taken, due & forward & allowed, again & inside)
-    following = trees.where(jump, trees.where(taken, ahead, shorter), image)
+    following = optax.tree.where(jump, optax.tree.where(taken, ahead, shorter), image)
     against = due & ~forward
     back = jnp.where(taken, cuts * forward, (1 + more) * state.jump)
     return following, AndersonSteps(

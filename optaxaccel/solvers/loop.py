@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from optaxaccel.numerics import loops, trees
 from optaxaccel.solvers import acx, anderson_steps, plain
@@ -82,7 +83,7 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
         maps = carry.maps + 1
         if rule.callback is not None:
             jax.debug.callback(rule.callback, maps, trial.residual)
-        best = trees.where(better, trial.point, carry.best)
+        best = optax.tree.where(better, trial.point, carry.best)
         least = jnp.where(better, trial.residual, carry.least)
         return _Carry(candidate, state, best, least, jnp.where(progress, trial.residual, carry.mark), stale, maps)
 

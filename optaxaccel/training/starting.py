@@ -73,11 +73,11 @@ def load(run: Run) -> Start | None:
                 "Start another run, with another --out."
             )
     place: Any = int(which) if which.isdigit() else which
-    found = loading.load(folder, place)
+    origin_run = loading.load(folder, place)
     task = loading.task_of(run)
     with jax.enable_x64(task.precision == "float64"):
         wanted = jax.eval_shape(task.init, jax.random.key(0))
-    have = (found.params, found.net_state)
+    have = (origin_run.params, origin_run.net_state)
     if _shapes(have) != _shapes(wanted):
         raise ValueError(
             f"{folder} was trained with another network: its parameters are not those of this run. Leave out --model, "

@@ -26,6 +26,11 @@ class Point(NamedTuple):
     extrapolated: dict[str, Any] | None = None
 
 
+def of_trees(weights: np.ndarray, iterate: str) -> np.ndarray:
+    """Return weights of differences as those of trees: "tail" takes the later tree of each, "head" the earlier one."""
+    return np.pad(weights, (1, 0) if iterate == "tail" else (0, 1))
+
+
 class InMemory:
     """Checkpoints that were read."""
 

@@ -11,7 +11,7 @@ from optaxaccel import methods, registry
 from optaxaccel.methods import _merge_by_loss as by_loss
 from optaxaccel.methods import _merge_weights as by_order
 from optaxaccel.training.histories import writing
-from optaxaccel.training.histories.in_memory import InMemory, Point
+from optaxaccel.training.histories.in_memory import InMemory, Point, of_trees
 from optaxaccel.training.histories.order import find
 from optaxaccel.training.histories.reading import Read
 from optaxaccel.training.histories.streamed import Streamed
@@ -183,8 +183,7 @@ def _check(kind: str, numbers: np.ndarray | None, last: int, skip: bool, value_f
 
 def _rna(source: InMemory | Streamed, extrapolated: dict[str, Any]) -> Point:
     weights = source.extrapolation(extrapolated["regularization"], extrapolated["relative"])
-    pad = (1, 0) if extrapolated["iterate"] == "tail" else (0, 1)
-    return Point(np.pad(weights / weights.sum(), pad), extrapolated)
+    return Point(of_trees(weights / weights.sum(), extrapolated["iterate"]), extrapolated)
 
 
 def _value_of(source: InMemory | Streamed, value_fn: Any) -> by_loss.ValueOf:

@@ -168,7 +168,7 @@ def stream(
     opened: dict[str, Any] = {}
     with zipfile.ZipFile(path, "w") as archive, ExitStack() as members:  # np.savez has no room for arrays called "file"
 
-        def begin(name: str) -> None:
+        def start_entry(name: str) -> None:
             members.close()
             opened.clear()
             opened[name] = members.enter_context(archive.open(f"{name}.npy", "w", force_zip64=True))
@@ -178,7 +178,7 @@ def stream(
 
         def put(name: str, piece: np.ndarray) -> None:
             if name not in opened:
-                begin(name)
+                start_entry(name)
             opened[name].write(piece.tobytes("C"))
 
         yield list(kinds), put

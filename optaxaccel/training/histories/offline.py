@@ -14,7 +14,7 @@ import numpy as np
 import optaxaccel
 from optaxaccel.methods._merge_by_loss import number_of
 from optaxaccel.training.histories import writing
-from optaxaccel.training.histories.in_memory import InMemory, Point
+from optaxaccel.training.histories.in_memory import InMemory, Point, of_trees
 from optaxaccel.training.histories.order import CheckpointFiles, find
 from optaxaccel.training.histories.reading import Read
 
@@ -135,12 +135,11 @@ def extrapolate_folder(
         def point(strength: float | None) -> Point:
             if strength is None:
                 return Point(np.eye(len(read.paths))[-1])
-            pad = (1, 0) if iterate == "tail" else (0, 1)
             if math.isinf(strength):
-                return Point(np.pad(_mean(len(read.paths)), pad))
+                return Point(of_trees(_mean(len(read.paths)), iterate))
             arguments = {"regularization": strength, **options}
             in_memory = isinstance(source, InMemory)  # its weights are found where they are needed
-            weights = np.zeros(0) if in_memory else np.pad(source.extrapolation(strength, relative), pad)
+            weights = np.zeros(0) if in_memory else of_trees(source.extrapolation(strength, relative), iterate)
             return Point(weights, arguments)
 
         grid = {regularization, *GRID}

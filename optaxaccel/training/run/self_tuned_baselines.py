@@ -185,7 +185,7 @@ def salsa(
             rate=jnp.where(searches, rate, state.rate * increase_factor),
             info=SearchInfo(trials),
         )
-        return trees.cast_like(updates, params), trees.where(good, new, state)
+        return trees.cast_like(updates, params), optax.tree.where(good, new, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
