@@ -118,6 +118,7 @@ class _Running:
     def __init__(self, run, feed, compiled, numbers, journal, keeper, beside, trace, probe):
         self.run, self.feed, self.compiled, self.numbers = run, feed, compiled, numbers
         self.journal, self.keeper, self.beside, self.trace, self.probe = journal, keeper, beside, trace, probe
+        self.next_evaluation = 0
 
     def to_end(self, step: int, state: TrainState, histories: Any) -> Outcome:
         """Train from `step` updates on; `state` is replicated."""
@@ -178,7 +179,9 @@ class _Running:
 
     def evaluates_after(self, step: int) -> bool:
         """Return whether an interval between evaluations, or the run, ends here."""
-        return step == self.journal.total or step == self.run.next_evaluation(step - 1, self.journal.epoch)
+        if step > self.next_evaluation:  # reckoned in fractions, which take as long as a small network's step
+            self.next_evaluation = self.run.next_evaluation(step - 1, self.journal.epoch)
+        return step in (self.journal.total, self.next_evaluation)
 
     def measure(self, step: int, state: TrainState, evaluates: bool = True, pushes: bool = True) -> None:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""

@@ -266,7 +266,13 @@ class Journal:
 
 
 def _fetched(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[Any]:
-    return jax.device_get([m if isinstance(m, list) else collect(m) for m in pending])
+    """Return the metrics as arrays of NumPy; all are on their way before the first is waited for."""
+    metrics = [m if isinstance(m, list) else collect(m) for m in pending]
+    if jax.default_backend() != "cpu":  # there they are in the host's memory, and need no way
+        for array in metrics:
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+    return [np.asarray(m) for m in metrics]
 
 
 def _peak_bytes() -> int | None:

@@ -12,6 +12,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -30,6 +31,8 @@ TIMED = ("time", "seconds", "images_per_second", "compile_seconds", "step_second
 """Fields that tell how fast a run was; two equal runs are equal in all others."""
 
 
+_AS_THEY_ARE = frozenset({int, str, bool, type(None)})
+_json = json.JSONEncoder(allow_nan=False).encode
 MEASURED = ("train", "eval", "extrapolation", "train_eval")
 
 
@@ -100,7 +103,7 @@ class Writer:
         if self._file is not None:
             row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
             with _naming(self._file.name):
-                self._file.write(json.dumps(row, allow_nan=False) + "\n")
+                self._file.write(_json(row) + "\n")
                 self._file.flush()
         for sink in self._also:
             sink(kind, fields)
@@ -257,6 +260,8 @@ def _git(*arguments: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE or (type(value) is float and math.isfinite(value)):  # nearly all: ask no more
+        return value
     if isinstance(value, Mapping):
         return {name: _plain(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
