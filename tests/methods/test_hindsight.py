@@ -34,10 +34,10 @@ def test_follows_its_formulas(problem, along):
     assert problem.value(run.params[-1]) < problem.value(problem.x0)
 
 
-@pytest.mark.parametrize("noise", [1e-3, 0.1])
+@pytest.mark.parametrize("noise", [0.03, 0.1])
 def test_follows_its_formulas_where_batches_differ(noise):
     """Windows of five steps at the start, and longer ones as noise takes over from progress."""
-    steps, x = 120, np.array([3.0, -4.0, 2.0])
+    steps, x = 300, np.array([3.0, -4.0, 2.0])
     problem = NoisyBowl(noise, steps)
     want, shares = problem.twin(x, adam())
     assert np.min(shares) < 0.05 < 0.5 < np.max(shares)
