@@ -29,7 +29,8 @@ VERDICT = {
         "measured",
         "Accelerated gradient descent, AdaGrad, Polyak's step and plain momentum lead, within 0.1 % of each "
         "other; PAL without decay of its step sizes is last: it follows every batch to its minimum and stays "
-        "on a noise floor. Short runs (2 epochs) favour what is fast early.",
+        "on a noise floor. Short runs (2 epochs) favour what is fast early. Seconds are of a core that other "
+        "work shared.",
     )
 }
 
