@@ -39,9 +39,8 @@ def last(line, kind, column):
 
 def shown(values, digits, scale=1.0):
     """Write mean and standard error as the pages do."""
-    values = [scale * value for value in values]
-    mean = sum(values) / len(values)
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    mean = scale * statistics.fmean(values)
+    error = scale * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     if 0 < abs(mean) < (10**-digits if digits < 3 else 10 ** (1 - digits)):
         return f"{mean:.1e}" + ("" if error is None else f" ± {error:.0e}")
     return f"{mean:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
