@@ -24,7 +24,7 @@ def command_in(text):
 def test_the_slurm_script_is_shell_and_its_command_is_ours(tmp_path):
     script = block("bash")
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
-    command = cli._parse(command_in(script))
+    command = cli.from_run.parse(command_in(script))
     assert command.distributed
     assert command.resume
     asked = dict(re.findall(r"#SBATCH --([\w-]+)=(\S+)", script))
@@ -36,7 +36,7 @@ def test_the_jobset_is_yaml_and_its_parts_agree():
     spec = job["template"]["spec"]
     pod = spec["template"]["spec"]
     [container] = pod["containers"]
-    command = cli._parse(command_in(container["args"][0]))
+    command = cli.from_run.parse(command_in(container["args"][0]))
     assert command.process_count == spec["completions"] == spec["parallelism"]
     assert command.process_index == 3
     assert command.coordinator.startswith(f"optaxaccel-{job['name']}-0-0.optaxaccel:")
