@@ -17,6 +17,7 @@ import jax
 
 from benchmarks import against, goals, group
 from benchmarks.compare import JUDGED
+from benchmarks.measure import CHOSEN, CLOCKS
 from optaxaccel.training.keeping.records import provenance
 
 GROUPS = (
@@ -86,8 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--against", type=Path, help="another checkout, whose package is measured in turns with this one"
     )
+    parser.add_argument("--clock", choices=(*CLOCKS,), default="wall", help="processor: what other work hardly moves")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
     options = parser.parse_args(arguments)
+    os.environ[CHOSEN] = options.clock
     names = options.only or (QUICK if options.quick else GROUPS)
     other = None if options.against is None else against.check(options.against)
     rows, before, failed = [], [], {}
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows, before, failed = rows + sides.here, before + sides.there, failed | sides.failed
         print(f"measured {name} in {time.perf_counter() - started:.0f} s", flush=True)
     device = jax.devices()[0]
-    origin = provenance(f"{device.platform} {device.device_kind}") | {"load": _load()}
+    origin = provenance(f"{device.platform} {device.device_kind}") | {"load": _load(), "clock": options.clock}
     text = f"{header(origin)}\n{table(rows)}\n"
     if reached := goals.table(rows, before):
         text += f"\n## Goals\n\n{reached}\n"
@@ -128,7 +131,7 @@ def header(origin: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     return (
         f"{origin['device']}, {origin['machine']}; commit {origin['commit'][:9]}{' and changes' * origin['dirty']}; "
-        f"{versions}; {origin['time']}; load {origin.get('load')}.\n\n"
+        f"{versions}; {origin['time']}; load {origin.get('load')}, {origin.get('clock')} time.\n\n"
         f"Times and ratios, to the first variant of a table, are medians over rounds and then over {PROCESSES} "
         "processes (one of --quick, epochs and targets); quartiles are over rounds, the outermost of all processes. "
         "A limit is the least ratio that is possible; a goal is the largest that is good enough."

@@ -2,12 +2,13 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import against, goals, group, reading
+from benchmarks import against, goals, group, measure, reading
 
 TITLE = "extrapolation, K=10, 11.2 M parameters, against one copy of the history"
 
@@ -75,19 +76,31 @@ def test_a_process_measures_the_package_of_the_other_checkout(tmp_path, monkeypa
         group.once("extrapolation", 1)
 
 
+def test_the_processors_time_is_not_that_which_passes(monkeypatch):
+    slept = {}
+    for name in measure.CLOCKS:
+        monkeypatch.setenv(measure.CHOSEN, name)
+        slept[name] = measure.timed(lambda: time.sleep(0.2))()
+    assert slept["wall"] > 0.19
+    assert slept["processor"] < 0.1
+
+
 def test_the_command_writes_both_sides_and_fails_where_something_became_slower(tmp_path, monkeypatch, capsys):
     (tmp_path / "optaxaccel").mkdir()
     (tmp_path / "optaxaccel" / "__init__.py").touch()
+    monkeypatch.setenv(measure.CHOSEN, "wall")
     for here, status in ((2.0, 0), (5.0, 1)):
         monkeypatch.setattr(
             group, "once", lambda n, r, package=None, here=here: [row(here if package is None else 4.0)]
         )
         words = ["--quick", "--only", "extrapolation", "--against", str(tmp_path), "--out", str(tmp_path / "out")]
+        words += ["--clock", "processor"]
         assert bench.main(words) == status
         written = json.loads((tmp_path / "out" / "bench.json").read_text())
         assert (written["rows"][0]["ratio"], written["before"][0]["ratio"]) == (here, 4.0)
         text = capsys.readouterr().out
         assert f"## Against {tmp_path}" in text
+        assert "processor time." in text
         assert "## Goals" in text
 
 
