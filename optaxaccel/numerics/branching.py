@@ -18,8 +18,8 @@ def when(due: jax.Array, function: Callable[..., Any], carry: Any, *operands: An
 
     Args:
       due: whether the function runs.
-      function: returns what is like `carry`; it closes over nothing that is traced. What it makes of the operands alone,
-        XLA computes before the loop, due or not: work has to hang on the carry.
+      function: returns what is like `carry`; it closes over nothing that is traced. What it makes of the operands
+        alone, XLA computes before the loop, due or not: work has to hang on the carry.
       carry: what the function replaces.
       operands: what else it needs.
     """
