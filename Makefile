@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-optimised check docs pages figures sensitivity bench bench-gpu clean constraints
+.PHONY: help demo test test-optimised check docs notebooks pages figures sensitivity bench bench-gpu clean constraints
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,6 +33,9 @@ check: $(VENV)/dev.stamp  ## lint, format, types, import contracts
 docs: $(VENV)/docs.stamp  ## build the documentation into docs/_build
 	@$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+notebooks:       ## write the guides as Jupyter notebooks into docs/_build/notebooks
+	@$(PYTHON) docs/notebooks.py docs/_build/notebooks
 
 pages: $(VENV)/train.stamp  ## write what follows from cards and experiments: tables, pages that are missing
 	@$(BIN)/python docs/follow.py

@@ -3,6 +3,7 @@
 Nothing here invents a number: what has not been measured is said to be not measured.
 """
 
+import inspect
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import tables
 
+import optaxaccel
 from optaxaccel import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -60,16 +62,28 @@ def readme() -> str:
 
 
 def public_names() -> str:
-    """Return a table of the functions that pages describe, one row a page."""
-    rows = []
-    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "methods").glob("*.md")]):
-        text = page.read_text()
-        functions = re.findall(r"^\.\. autofunction:: (optaxaccel\.\w+)$", text, re.MULTILINE)
-        if functions and page.name != "api.md":
-            title = text.partition("\n")[0].removeprefix("# ").partition(":")[0]
-            path = page.relative_to(ROOT / "docs").as_posix()
-            rows.append([", ".join(f"{{py:func}}`~{name}`" for name in functions), f"[{title}](/{path})"])
-    return tables.markdown(["names", "page"], "ll", rows)
+    """Return the functions by subject, a line each; a signature is complete where the name leads."""
+    docs, methods = ROOT / "docs", sorted((ROOT / "docs" / "methods").glob("*.md"))
+    subjects = {
+        "A whole loss": [docs / "minimize.md"],
+        "Fixed points": [docs / "fixed_points.md"],
+        "Histories of parameters": [docs / "methods" / "extrapolation.md"],
+        "Evaluating, masks, checks, merging": [docs / "api.md"],
+        "Methods and their parts": [page for page in methods if page.stem in METHODS],
+    }
+    parts = []
+    for subject, pages in subjects.items():
+        rows = [row for page in pages for row in _described(page)]
+        parts.append(f"## {subject}\n\n{tables.markdown(['name', 'what it does'], 'll', rows)}")
+    return "\n\n".join(parts)
+
+
+def _described(page: Path) -> list[list[str]]:
+    """Return the functions that a page describes, each with the first line of its docstring."""
+    names = re.findall(r"^\.\. autofunction:: optaxaccel\.(\w+)$", page.read_text(), re.MULTILINE)
+    lines = [(inspect.getdoc(getattr(optaxaccel, name)) or "").partition("\n")[0] for name in names]
+    lines = [re.sub(r":math:`([^`]+)`", r"$\1$", line) for line in lines]
+    return [[f"{{py:func}}`~optaxaccel.{name}`", line] for name, line in zip(names, lines, strict=True)]
 
 
 # --- Methods ----------------------------------------------------------------------------------------------------------
@@ -86,6 +100,8 @@ def card(name: str) -> str:
     ]
     example = ", ".join(f"{key}={value!r}" for key, value in method.example.items())
     command = f"optaxaccel train --method {name} --method-args {example.replace(' ', '').replace(chr(39), '')}"
+    if len(command) > 100:  # nothing is cut off at 1280 pixels
+        command = command.replace(" --method-args", " \\\n    --method-args")
     rows = [
         ["paper", method.paper],
         ["a step costs, beyond the gradient handed in", ", ".join(calls) or "nothing"],

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from optaxaccel import cli
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
+LISTED = (GUIDES[0].parent / "index.md").read_text()
+ROWS = re.findall(r"^\| \[.*\]\((\w+)\.md\) .* (\d+) \|$", LISTED, re.MULTILINE)
+SECONDS = {page: int(seconds) for page, seconds in ROWS}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -19,6 +23,7 @@ def test_the_code_of_a_guide_runs_and_prints_what_stands_there(path, tmp_path, m
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     printed = ""
+    began = time.process_time()
     blocks = BLOCK.findall(path.read_text())
     assert {"python", "text"} <= {language for language, _ in blocks}
     for language, text in blocks:
@@ -33,11 +38,13 @@ def test_the_code_of_a_guide_runs_and_prints_what_stands_there(path, tmp_path, m
         else:
             assert language == "text"
             assert printed == text
+    assert time.process_time() - began < SECONDS[path.stem]
 
 
 def test_every_guide_is_in_the_list():
-    listed = (GUIDES[0].parent / "index.md").read_text().split("```{toctree}")[1]
-    assert {path.stem for path in GUIDES} - {"index"} <= set(listed.split())
+    pages = {path.stem for path in GUIDES} - {"index"}
+    assert pages <= set(LISTED.split("```{toctree}")[1].split())
+    assert pages == set(SECONDS)
 
 
 def test_every_public_class_of_jaxopt_has_a_row():

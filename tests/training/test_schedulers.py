@@ -45,3 +45,10 @@ def test_the_jobset_is_yaml_and_its_parts_agree():
     assert rule["onExitCodes"]["containerName"] == container["name"]
     assert pod["restartPolicy"] == "Never"  # pod failure policies need it
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+
+
+def test_the_sweeps_command_is_ours():
+    words = re.search(r'command = f"optaxaccel (.*)"', block("python"))[1].format(seed=3, out="/you/sweep").split()
+    command = cli.from_run.parse([*words, "--method-args", "measuring_step_size=0.01"])
+    assert command.resume
+    assert command.run.seed == 3
