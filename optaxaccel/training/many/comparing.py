@@ -15,7 +15,7 @@ from optaxaccel.training.keeping.progress import Told, telling
 from optaxaccel.training.many import fingerprint
 from optaxaccel.training.many.compared import Comparison, mean_score
 from optaxaccel.training.many.contenders import Contender, Setting, contenders
-from optaxaccel.training.many.training_members import Budget, Group, Job
+from optaxaccel.training.many.training_members import Budget, MemberGroup, MemberJob
 from optaxaccel.training.run.spec import UNLIMITED, Run
 
 TUNING_SEED = 10_000  # the first seed of tuning; those of final runs begin at 0
@@ -131,14 +131,14 @@ class _Comparing:
                 groups.setdefault(_program_of(job.setting), []).append(place)
         for places in groups.values():
             own = self._marks(jobs[places[0]].setting)
-            group = Group(task, [jobs[place] for place in places], self.budget, self.evaluations)
+            group = MemberGroup(task, [jobs[place] for place in places], self.budget, self.evaluations)
             label, count = jobs[places[0]].setting.label, len(places)
             trained = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
             self.tell(label, 1.0, count)
             finished.update(zip(places, trained, strict=True))
         return [finished[place] for place in range(len(jobs))]
 
-    def _job(self, setting: Setting, seed: int, phase: str) -> Job:
+    def _job(self, setting: Setting, seed: int, phase: str) -> MemberJob:
         arguments = {name: _plain(value) for name, value in setting.arguments.items()}
         limit = {"seconds": self.budget.seconds, "steps": self.budget.steps}  # calls stand in the first row alone
         run = Run(task=self.task.name, method=setting.method, method_args=arguments, seed=seed, **limit)
@@ -146,7 +146,7 @@ class _Comparing:
         if self.folder is not None:
             label = re.sub(r"[^\w.+-]+", "_", setting.label)
             path = self.folder / f"{label}-{run.setting()}-{phase}-{seed}.jsonl"
-        return Job(setting, run, path, phase)
+        return MemberJob(setting, run, path, phase)
 
     def _facts(self, task: Task) -> dict[str, Any]:
         budget = {name: value for name, value in self.budget._asdict().items() if value}
@@ -157,7 +157,7 @@ class _Comparing:
         """Return by what a record in the folder is known to be of this very comparison."""
         return {"fingerprint": f"{self.fingerprint}-{fingerprint.of_setting(setting)}"} if self.folder else {}
 
-    def _finished(self, job: Job) -> records.Record | None:
+    def _finished(self, job: MemberJob) -> records.Record | None:
         """Return the whole record of a job, if it is there."""
         if job.path is None or not job.path.exists() or not records.readable(job.path):
             return None

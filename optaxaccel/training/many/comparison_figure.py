@@ -10,7 +10,7 @@ from optaxaccel.training.keeping.records import Record
 from optaxaccel.training.many.compared import calls
 
 AGAINST = (("steps", lambda row: row["step"]), ("oracle calls", calls), ("seconds", lambda row: row["seconds"]))
-POINTS = 100
+PLACES = 100
 
 
 def draw(comparison: Any, path: Path) -> Path:
@@ -47,7 +47,7 @@ def _draw_method(axis: Any, runs: Sequence[Record], metric: str, at: Any, look: 
     done = [_evaluations(record) for record in runs if record.status == "done"]
     if done:
         end = min(at(rows[-1]) for rows in done)
-        x = np.linspace(0.0, end, POINTS)
+        x = np.linspace(0.0, end, PLACES)
         curves = np.array([np.interp(x, [at(r) for r in rows], [r[metric] for r in rows]) for rows in done])
         axis.plot(x, np.median(curves, axis=0), **look)
         axis.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=look["color"], alpha=0.2, linewidth=0)

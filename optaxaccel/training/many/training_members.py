@@ -37,7 +37,7 @@ class Budget(NamedTuple):
     seconds: float | None = None
 
 
-class Job(NamedTuple):
+class MemberJob(NamedTuple):
     """One run: how it is built, its specification, its record's file (None keeps it in memory) and phase."""
 
     setting: Setting
@@ -46,10 +46,10 @@ class Job(NamedTuple):
     phase: str
 
 
-class Group:
+class MemberGroup:
     """Jobs that share a program."""
 
-    def __init__(self, task: Task, jobs: Sequence[Job], budget: Budget, evaluations: int):
+    def __init__(self, task: Task, jobs: Sequence[MemberJob], budget: Budget, evaluations: int):
         """Take the jobs; nothing is compiled yet."""
         self.task, self.jobs, self.budget, self.evaluations = task, jobs, budget, evaluations
         self.epoch, self.seconds = batches.steps_per_epoch(task), 0.0
@@ -154,7 +154,7 @@ class Group:
 class _Book:
     """The rows of one run."""
 
-    def __init__(self, job: Job, writer: records.Writer, group: Group, facts: Mapping[str, Any]):
+    def __init__(self, job: MemberJob, writer: records.Writer, group: MemberGroup, facts: Mapping[str, Any]):
         self.job, self.writer, self.group = job, writer, group
         self.rows: list[Row] = []
         self.end: Row = {}
