@@ -39,7 +39,7 @@ def test_the_result_belongs_to_the_point_that_is_returned():
     assert word(result) == "CONVERGED"
     value, aux = loss(result.params)
     assert float(result.value) == pytest.approx(float(value), rel=1e-12, abs=1e-25)
-    assert float(result.aux["twice"]) == float(2.0 * value)
+    assert float(result.aux["twice"]) == 2.0 * float(result.value)  # of one program: another one rounds otherwise
     np.testing.assert_array_equal(result.aux["a"], aux["a"])
     assert float(result.error) <= 1e-8
     assert int(result.evaluations) <= 1.5 * int(result.steps)
