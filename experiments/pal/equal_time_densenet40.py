@@ -5,10 +5,10 @@ Claim:    Tables 2 and 3: DenseNet-40 (k = 12) after 120 minutes: PAL 2.0e-9, Ad
 Protocol: a budget of training seconds, without compilation and evaluation, on one machine; every method has the same
           number of settings (the paper's best for this network and its neighbours in the grid), the best by training
           loss on a tuning seed is trained again with fresh seeds; epochs counted as in Table 2. Our CIFAR-10 is a
-          lossy JPEG (q75) copy. small is the scaled claim: three blocks of two layers, 10,000 images, 30 seconds of
+          lossy JPEG (q75) copy. small is the scaled claim: three blocks of two layers, 10,000 images, 60 seconds of
           one core (taskset -c 0), two settings of each (the paper's best for DenseNet-40 is one), 5 seeds.
 Command:  optaxaccel run experiments/pal/equal_time_densenet40.py --scale small
-Cost:     small: 35 runs of 30 seconds. paper: 60 runs of two hours, four days on one accelerator.
+Cost:     small: 35 runs of a minute. paper: 60 runs of two hours, four days on one accelerator.
 Expected: PAL makes about 60 % of SGD's epochs (two forward passes and one backward against one and one).
 """
 
@@ -19,7 +19,7 @@ from optaxaccel.training.many.experiment import SMOKE, Reported
 from optaxaccel.training.run.spec import Run
 
 NET = {"blocks": (2, 2, 2)}
-SMALL = Run(model="densenet40", model_args=NET, data="cifar10", train_split="train[:10000]", batch_size=100)
+SMALL = Run(model="densenet40", model_args=NET, data="cifar10", train_split="train[:10000]", batch_size=100, epochs=200)
 PAPER = Run(model="densenet40", data="cifar10", train_split="train[:45000]", batch_size=100, normalise="pixel")
 BEST = {
     "PAL": (0.1, 0.6, 0.6, 1.0, 0.95),
@@ -30,7 +30,7 @@ BEST = {
 }  # Table 3; there s_max of PAL without momentum is printed as 17, which is not in the paper's grid; 1 is
 RUNS = {
     "smoke": equal_time(Run(**SMOKE), None, seeds=1, count=1),
-    "small": equal_time(SMALL, 30, seeds=5, of_paper=BEST),
+    "small": equal_time(SMALL, 60, seeds=5),
     "paper": equal_time(PAPER, 7200, seeds=10, of_paper=BEST),
 }
 
@@ -43,11 +43,11 @@ REPORTED = Reported(
 VERDICT = {
     "small": (
         "not reproduced",
-        "As the scaled claim: after 60 seconds of one core, four epochs, Adam (1.16 ± 0.03) and RMSProp (1.18 "
-        "± 0.04) have the lowest training loss, PAL (1.31 ± 0.07) and SGD (1.32 ± 0.07) follow, 0.15 ± 0.07 "
-        "behind (paired), and PAL without momentum is last (1.43 ± 0.03). PAL makes 3.3 epochs where SGD "
-        "makes 4.2, 80 % (the paper: 63 %). It is the early phase only: in the paper's two hours PAL makes 83 "
-        "epochs.",
+        "As the scaled claim, by held-out loss, since the training loss was not evaluated: after 60 seconds of "
+        "one core, four epochs, Adam (1.29 ± 0.03) and RMSProp (1.35 ± 0.07) are first, SGD (1.48 ± 0.04) and "
+        "PAL without momentum (1.50 ± 0.06) follow, and PAL is last (1.57 ± 0.07), 0.28 ± 0.07 behind Adam "
+        "(paired). PAL makes 3.3 epochs where SGD makes 4.2, 80 % (the paper: 63 %). It is the early phase only: "
+        "in the paper's two hours PAL makes 83 epochs.",
     )
 }
 

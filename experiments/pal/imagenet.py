@@ -20,7 +20,7 @@ NET = {"blocks": (1, 1, 1), "width": 0.5}
 SMALL = Run(
     model="resnet20_cifar", model_args=NET, data="cifar10", train_split="train[:10000]", batch_size=100, epochs=200
 )
-PAPER = Run(model="resnet34_v2", data="imagenet2012", test_split="validation", batch_size=256, epochs=200)
+PAPER = Run(model="resnet34_v2", data="imagenet2012", test_split="validation", batch_size=256)
 RUNS = {
     "smoke": best_on_imagenet(Run(**SMOKE), None, seeds=1),
     "small": best_on_imagenet(SMALL, 20, seeds=5),

@@ -58,14 +58,14 @@ def equal_time(
 
     Args:
       base: the network and its data.
-      seconds: the budget; None keeps the steps of `base`. Nothing else ends a run.
+      seconds: the budget; None keeps the steps of `base`. Nothing else ends a run but epochs of `base`.
       seeds: of the final runs.
       count: how many settings each contender has, three at most: the paper's best on this network, if given, then its
         best on ResNet-32 and their neighbours.
       of_paper: the paper's best numbers on this network (Table 3): (rate, momentum, decay) of SGD, (rate, decay) of
         Adam and RMSProp, and PAL's five.
     """
-    base = base if seconds is None else base.replace(seconds=seconds, epochs=ENDLESS)
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs or ENDLESS)
 
     def sgd(rate, momentum, decay):
         return decayed(base, "optax.sgd", decay, learning_rate=rate, momentum=momentum)
@@ -96,7 +96,7 @@ def equal_time(
 
 def best_on_imagenet(base: Run, seconds: float | None, seeds: int) -> Plan:
     """The paper's best settings on ImageNet, for a number of seconds."""
-    base = base if seconds is None else base.replace(seconds=seconds, epochs=ENDLESS)
+    base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs or ENDLESS)
     found = {
         "SGD": decayed(base, "optax.sgd", 0.95, learning_rate=0.01, momentum=0.95),
         "PAL": pal(base, 0.1, 0.2, 0.8, 1.0, 0.9),
