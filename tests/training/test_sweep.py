@@ -200,7 +200,8 @@ def test_the_command_line_trains_a_grid_goes_on_with_it_and_refuses_what_is_for_
     assert cli.run([*many, "--resume"]) == 0
     assert [(path, path.stat().st_mtime_ns) for path, _ in written] == written  # nothing was trained again
     last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("runs ")][-1]
-    assert last.startswith("runs 8/8") and last.endswith("(finished before)")
+    assert last.startswith("runs 8/8")
+    assert last.endswith("(finished before)")
     for arguments in (["--log", "wandb"], ["--grid", "a=1", "a=2"], ["--grid", "a"], ["--grid", "momentun=1,2"]):
         assert cli.run([*one, "--seeds", "1", "--out", str(tmp_path / "other"), *arguments]) == 2
     said = capsys.readouterr().err
