@@ -84,7 +84,8 @@ def draw(
       by: how contenders are ranked.
       reported: accuracies at epochs 0, 1, ... of the paper's own runs, by label; drawn faintly behind.
     """
-    split = next((rows[0]["split"] for record in records if len(rows := record.of("eval"))), "test")
+    finals = [record for record in records if record.start["phase"] != "tune"] or records
+    split = next((rows[0]["split"] for record in finals if len(rows := record.of("eval"))), "test")
     rows = (
         ("train", "loss", "loss of minibatches (nats)"),
         ("eval", "loss", f"{split} loss (nats)"),

@@ -57,8 +57,8 @@ def fixed_point(
 
     Args:
       fun: F, called as `fun(x, *args)`; returns a tree like x0, with `has_aux` the pair of that and any other arrays.
-        Outside of `jax.jit` it is compiled once for each function object: define it once, and pass what changes in
-        `args`.
+        Outside of `jax.jit` it is compiled once for each function object, and what it reads from elsewhere, globals
+        and attributes, is read then only: define it once, and pass what changes in `args`.
       x0: where to start, a tree of real or complex floating numbers. Under `jax.vmap` every member has its own status.
       *args: trees of arrays that F depends on.
       method: "anderson"; "acx" does no linear algebra and keeps 6 copies of x where the default keeps 2 `history` + 8;

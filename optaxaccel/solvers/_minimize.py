@@ -58,7 +58,8 @@ def minimize(
     .. math:: \text{find } \theta \text{ with } \max_i |\partial_i f(\theta)| \le \mathrm{tol}
 
     Args:
-      fun: the loss, called as `fun(params, **data)`; one real number, the same function at every step.
+      fun: the loss, called as `fun(params, **data)`; one real number, the same function at every step. What else it
+        reads, globals and attributes, is read once, when it is compiled, as under `jax.jit`: pass what changes in `data`.
       params: the start, a tree of floating or complex arrays. Use float64
         (`jax.config.update("jax_enable_x64", True)`) to come closer to a minimum than about 1e-4: in float32 rounding
         hides the decrease, and the status is then `PRECISION_LOSS`.

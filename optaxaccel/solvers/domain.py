@@ -73,7 +73,12 @@ def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree]:
       ValueError: it is no pair, does not fit x, or leaves no room.
       TypeError: x or a bound is complex.
     """
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+    if isinstance(bounds, list):  # a list of two pairs could be either
+        raise ValueError(
+            f"bounds={bounds!r} is a list, as SciPy takes one of pairs. Pass bounds=(lower, upper), each a number or like "
+            "x0; of a list of pairs bounds=tuple(numpy.array(pairs).T) for a vector."
+        )
+    if not isinstance(bounds, tuple) or len(bounds) != 2:
         raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
     lower, upper = (_spread(bound, x, none) for bound, none in zip(bounds, (-jnp.inf, jnp.inf), strict=True))
     jax.tree.map(_refuse_crossed, lower, upper)

@@ -10,6 +10,7 @@ def record(
     path, label, losses, *, status="done", phase="final", accuracy=0.5, seed=1, extrapolated=None, trained=None, **spec
 ):
     """Write a record with a row of each kind a step; the loss on training images is `trained`, False for none."""
+    split = spec.pop("split", "test")
     args, compiled = {"learning_rate": spec.pop("rate", 0.1)}, spec.pop("compiled", 1.0)
     run = Run(method="optax.sgd", method_args=args, seed=seed, **spec)
     with records.Writer(path) as writer:
@@ -27,7 +28,7 @@ def record(
             row = {"step": step, "epoch": step / 2, "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}
             row |= {"seconds": 0.1 * step, "loss": loss, "accuracy": accuracy}
             writer.write("train", **row)
-            writer.write("eval", split="test", **row)
+            writer.write("eval", split=split, **row)
             if trained is not False:
                 writer.write("train_eval", split="train", **{**row, "loss": loss if trained is None else trained})
             if extrapolated is not None:

@@ -63,6 +63,17 @@ def test_curves_meet_on_one_grid_and_are_thinned(tmp_path):
     np.testing.assert_allclose(values[0], 1 - (grid - 1) / 999, atol=1e-9)
 
 
+def test_axes_are_named_by_what_the_final_runs_were_measured_on(tmp_path, monkeypatch):
+    """Tuning is judged on validation images; its rows do not name the axes of the final runs."""
+    record(tmp_path / "1.jsonl", "a", [3.0, 2.0, 1.0], phase="tune", split="validation")
+    record(tmp_path / "2.jsonl", "a", [3.0, 2.0, 1.0])
+    labels = []
+    monkeypatch.setattr(figures, "log_if_wide", lambda axis, *_: labels.append(axis.get_ylabel()), raising=True)
+    figures.draw(records.read_all(tmp_path), tmp_path / "1.png")
+    assert "test loss (nats)" in labels
+    assert not any("validation" in label for label in labels)
+
+
 def test_the_figure_is_drawn_and_is_the_same_twice(tmp_path):
     record(tmp_path / "a.jsonl", "a", [3.0, 1.0])
     record(tmp_path / "b.jsonl", "b", [3.0, 0.5])

@@ -93,6 +93,7 @@ def test_other_bounds_are_not_compiled_for():
 @pytest.mark.parametrize(
     ("bounds", "error", "told"),
     [
+        ([(0.0, 1.0), (0.0, 1.0)], ValueError, "as SciPy takes one of pairs"),
         ((5.0, 1.0), ValueError, "above"),
         ((np.nan, 1.0), ValueError, "NaN"),
         (5.0, ValueError, "pair"),
