@@ -16,6 +16,7 @@ from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
+from optaxaccel.solvers.reading import Reading
 
 
 def fixed_point(
@@ -57,8 +58,8 @@ def fixed_point(
 
     Args:
       fun: F, called as `fun(x, *args)`; returns a tree like x0, with `has_aux` the pair of that and any other arrays.
-        Outside of `jax.jit` it is compiled once for each function object, and what it reads from elsewhere, globals
-        and attributes, is read then only: define it once, and pass what changes in `args`.
+        Outside of `jax.jit` it is compiled once for each function object and what it reads from elsewhere, globals
+        and attributes, whose changes in place are not seen: define it once, and pass what changes in `args`.
       x0: where to start, a tree of real or complex floating numbers. Under `jax.vmap` every member has its own status.
       *args: trees of arrays that F depends on.
       method: "anderson"; "acx" does no linear algebra and keeps 6 copies of x where the default keeps 2 `history` + 8;
@@ -122,7 +123,7 @@ def fixed_point(
         hash((fun, how))
     except TypeError:  # a callable that holds arrays, as Equinox's modules do
         return _solve(fun, how, x0, args, limits)
-    return _compiled(fun, how, x0, args, limits)
+    return _compiled(Reading(fun), how, x0, args, limits)
 
 
 def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.Limits) -> FixedPoint:

@@ -17,6 +17,7 @@ from optaxaccel.numerics import flat, loops, trees
 from optaxaccel.solvers import batches, refusals
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
+from optaxaccel.solvers.reading import Reading
 
 MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
     "bfgs": methods.bfgs,
@@ -58,8 +59,9 @@ def minimize(
     .. math:: \text{find } \theta \text{ with } \max_i |\partial_i f(\theta)| \le \mathrm{tol}
 
     Args:
-      fun: the loss, called as `fun(params, **data)`; one real number, the same function at every step. What else it
-        reads, globals and attributes, is read once, when it is compiled, as under `jax.jit`: pass what changes in `data`.
+      fun: the loss, called as `fun(params, **data)`; one real number, the same function at every step. It is compiled
+        anew when a global, a variable around it or an attribute that it reads is bound anew; entries of an array, a
+        list or a dictionary that change in place are not seen. Pass what changes in `data`.
       params: the start, a tree of floating or complex arrays. Use float64
         (`jax.config.update("jax_enable_x64", True)`) to come closer to a minimum than about 1e-4: in float32 rounding
         hides the decrease, and the status is then `PRECISION_LOSS`.
@@ -115,7 +117,7 @@ def minimize(
     refusals.check_data("minimize", fun, data)
     if callback is not None:
         refusals.check_untraced(params, data)
-    problem, data = Problem(fun, tx, has_aux), dict(data or {})
+    problem, data = Problem(Reading(fun), tx, has_aux), dict(data or {})
     at = state
     if at is None:
         params = jax.tree.map(jnp.asarray, params)

@@ -14,6 +14,7 @@ from optaxaccel.numerics import loops, trees
 from optaxaccel.solvers import refusals
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
+from optaxaccel.solvers.reading import Reading
 
 __all__ = ["ProximalGradientState", "proximal_gradient"]
 
@@ -122,7 +123,7 @@ def proximal_gradient(
     contract.check_number("tol", tol, "it is the size of a proximal step at which to stop", at_least=0.0)
     contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
     refusals.check_data("proximal_gradient", fun, data)
-    problem, data = Problem(fun, prox, has_aux, accelerate), dict(data or {})
+    problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
     state = _init(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
     limit = state.steps + jnp.asarray(max_steps, jnp.int32)
     return _loop(problem, state, data, jnp.asarray(tol, state.value.dtype), limit)

@@ -75,8 +75,8 @@ def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree]:
     """
     if isinstance(bounds, list):  # a list of two pairs could be either
         raise ValueError(
-            f"bounds={bounds!r} is a list, as SciPy takes one of pairs. Pass bounds=(lower, upper), each a number or like "
-            "x0; of a list of pairs bounds=tuple(numpy.array(pairs).T) for a vector."
+            f"bounds={bounds!r} is a list, as SciPy takes one of pairs. Pass bounds=(lower, upper), each a number or "
+            "like x0; of a list of pairs bounds=tuple(numpy.array(pairs).T) for a vector."
         )
     if not isinstance(bounds, tuple) or len(bounds) != 2:
         raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")

@@ -1,0 +1,117 @@
+"""A function together with what it reads from elsewhere, so that a compiled loop is not taken for another problem.
+
+`jax.jit` finds a compiled program by the function object. A function that reads a global, a variable of the function
+around it or an attribute of its object is another problem when that is bound anew, though it is the same object. Here
+such bindings are part of the key. Contents that change in place (entries of a NumPy array, of a list or a dictionary)
+are not seen.
+"""
+
+import dis
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+class Reading:
+    """A callable whose equality asks for the bindings that it reads as well; it is called as the function itself."""
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, fun, updated=())
+        self.fun = fun
+        self.bindings = tuple(_bindings(fun, set()))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.fun(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        return hash(self.fun)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reading) or self.fun != other.fun or len(self.bindings) != len(other.bindings):
+            return False
+        return all(map(_same, self.bindings, other.bindings))
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, PLAIN) and a == b)
+
+
+def _bindings(fun: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the values that a callable reads, and what functions of its module that it calls read."""
+    if id(fun) in seen:
+        return
+    seen.add(id(fun))
+    if isinstance(fun, functools.partial):
+        yield from (*fun.args, *fun.keywords.values())
+        yield from _bindings(fun.func, seen)
+    elif isinstance(fun, types.MethodType):
+        yield from _attributes(fun.__self__, fun.__func__)
+        yield from _bindings(fun.__func__, seen)
+    elif isinstance(fun, types.FunctionType):
+        globals_, free = _names(fun.__code__)
+        values = [fun.__globals__[name] for name in globals_ if name in fun.__globals__]
+        cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
+        values += [_contents(cell) for name, cell in cells if name in free]
+        values += [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
+        for value in values:
+            yield value
+            if isinstance(value, types.FunctionType) and value.__globals__ is fun.__globals__:
+                yield from _bindings(value, seen)
+    elif isinstance(call := getattr(type(fun), "__call__", None), types.FunctionType):  # noqa: B004
+        yield from _attributes(fun, call)
+        yield from _bindings(call, seen)
+
+
+def _attributes(owner: Any, method: Any) -> list[Any]:
+    """Return the attributes of an object, but for those that the method itself sets, a counter of its calls, say."""
+    kept = getattr(owner, "__dict__", {})
+    if not isinstance(kept, dict):
+        return []
+    sets, seen, left = set(), set(), [method]
+    while left:  # the method, and those of the same object that it names
+        code = getattr(left.pop(), "__code__", None)
+        if isinstance(code, types.CodeType) and code not in seen:
+            seen.add(code)
+            stored, loaded = _of_attributes(code)
+            sets |= stored
+            left += [getattr(type(owner), name, None) for name in loaded]
+    return [value for name, value in kept.items() if name not in sets]
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the globals and the free variables that a piece of code, and code within it, reads and never sets."""
+    reads, free, sets = [], set(code.co_freevars), set()
+    for piece in _pieces(code):
+        for instruction in dis.get_instructions(piece):
+            if instruction.opname == "LOAD_GLOBAL":
+                reads.append(instruction.argval)
+            elif instruction.opname in ("STORE_GLOBAL", "STORE_DEREF"):
+                sets.add(instruction.argval)
+    return tuple(name for name in dict.fromkeys(reads) if name not in sets), frozenset(free - sets)
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_attributes(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of attributes that a piece of code sets, and of those that it reads."""
+    instructions = [i for piece in _pieces(code) for i in dis.get_instructions(piece)]
+    stored = frozenset(i.argval for i in instructions if i.opname == "STORE_ATTR")
+    return stored, frozenset(i.argval for i in instructions if i.opname in ("LOAD_ATTR", "LOAD_METHOD"))
+
+
+def _pieces(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _pieces(constant)
