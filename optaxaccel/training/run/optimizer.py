@@ -142,9 +142,8 @@ def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:
     ]
     if missing:
         example = ",".join(f"{name}=0.1" for name in missing)
-        raise ValueError(
-            f"{method.name} needs {', '.join(missing)}. Pass --method-args {example}, or to compare {method.name}({example})."
-        )
+        way = f"Pass --method-args {example}, or to compare {method.name}({example})."
+        raise ValueError(f"{method.name} needs {', '.join(missing)}. {way}")
     scheduled = dict.fromkeys(run.schedule, lambda count: 0.0 * count)
     with _refusing(f"{method.name} cannot be made with {_shown(arguments_of_run)}"):
         method.make(**{**arguments_of_run, **scheduled})  # the factory checks Python numbers; tracers, later, it cannot
