@@ -249,7 +249,7 @@ HIDDEN = frozenset({"start_from"})  # fields of a run that are no options: --fro
 EXAMPLES = {
     "list": "optaxaccel list pal",
     "train": "optaxaccel train --method pal --data digits --epochs 20 --out runs/pal",
-    "compare": "optaxaccel compare --task copy --methods pal 'optax.adam(learning_rate=0.01)' --seeds 3",
+    "compare": "optaxaccel compare --task copy --methods pal tuning_free --seeds 3",
     "run": "optaxaccel run experiments/arena/digits.py --scale small --resume",
     "report": "optaxaccel report runs/pal",
     "evaluate": "optaxaccel evaluate runs/pal --which best --export pal.safetensors",
