@@ -69,21 +69,16 @@ def plan(
     *,
     full_batch: bool = False,
     target: float | None = None,
-    scored: bool = True,
 ) -> Plan:
-    """All methods on one problem; those for whole data sets, and settings for them, where `full_batch` says so.
-
-    Without `scored` it is the arena's first protocol: no second seed that scores, and RNA with its default period.
-    """
+    """All methods on one problem; those for whole data sets, and settings for them, where `full_batch` says so."""
     contenders = []
     for label, entry in {**METHODS, **(FULL_BATCH if full_batch else {})}.items():
         fixed = entry.stochastic if entry.deterministic is None or not full_batch else entry.deterministic
-        fixed = fixed if scored or label != "RNA-SGD" else {}
         args = ({entry.varied: value, **fixed} for value in entry.values)
         settings = [base.replace(method=entry.method, method_args=arguments) for arguments in args]
         default = base.replace(method=entry.method) if entry.method in WITHOUT_RATE else None
         contenders.append(Contender(label, tuple(settings[::every]), default))
-    return Plan(tuple(contenders), seeds, by, scored=scored, target=target)
+    return Plan(tuple(contenders), seeds, by, scored=True, target=target)
 
 
 def smoke(by: str = "accuracy") -> Plan:
