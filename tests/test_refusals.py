@@ -10,7 +10,7 @@ import pytest
 
 from optaxaccel import cli
 from optaxaccel.cli import failures
-from optaxaccel.training import loop
+from optaxaccel.training import cores, loop
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import parallel
@@ -174,9 +174,17 @@ def test_a_number_of_devices_that_was_asked_for_is_not_changed():
 def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert parallel.available_cores() == 6
+    assert cores.available_cores() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert parallel.available_cores() == 1
+    assert cores.available_cores() == 1
+
+
+def test_a_pinned_process_says_on_how_many_cores_it_ran(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4}, raising=False)
+    assert cores.machine().endswith(", 2 of 6 cores")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
+    assert cores.machine().endswith(", 6 cores")
 
 
 def test_a_cache_below_home_is_found(tmp_path):

@@ -1,5 +1,7 @@
 """All methods and baselines of the arena, each with eleven values of its main hyperparameter over five decades."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
@@ -69,15 +71,27 @@ def plan(
     *,
     full_batch: bool = False,
     target: float | None = None,
+    more: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Plan:
-    """All methods on one problem; those for whole data sets, and settings for them, where `full_batch` says so."""
+    """All methods on one problem; those for whole data sets, and settings for them, where `full_batch` says so.
+
+    Args:
+      base: the problem.
+      seeds: of the final runs.
+      by: what chooses.
+      every: 2 takes every second value of a grid.
+      full_batch: whether a step sees all data.
+      target: see `Plan`.
+      more: values by which the grid of a method goes on, where its best stood at an end.
+    """
     contenders = []
     for label, entry in {**METHODS, **(FULL_BATCH if full_batch else {})}.items():
         fixed = entry.stochastic if entry.deterministic is None or not full_batch else entry.deterministic
-        args = ({entry.varied: value, **fixed} for value in entry.values)
+        values = [*entry.values[::every], *more.get(label, ())]
+        args = ({entry.varied: value, **fixed} for value in values)
         settings = [base.replace(method=entry.method, method_args=arguments) for arguments in args]
         default = base.replace(method=entry.method) if entry.method in WITHOUT_RATE else None
-        contenders.append(Contender(label, tuple(settings[::every]), default))
+        contenders.append(Contender(label, tuple(settings), default))
     return Plan(tuple(contenders), seeds, by, scored=True, target=target)
 
 

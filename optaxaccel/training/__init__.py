@@ -6,7 +6,7 @@
     histories/  extrapolation of the parameters that were kept, beside training or from files
     loop        trains one run, out of all of these; starting: from where another one stands
     many/       many runs: together, in grids, compared, as an experiment
-    allocation  how the process holds memory
+    allocation  how the process holds memory; cores: how many it may use
 
 Imports point from the last to the first. `compare` and `load` are here by name, and imported when
 they are first used.

@@ -5,7 +5,6 @@ all rows of a block, so every row is read once; sections of many blocks are spre
 Python's lock while it computes.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.methods import given_history
+from optaxaccel.training import cores
 
 ENTRIES = 10 << 13  # of all rows of a block; OpenBLAS begins threads of its own for more, which makes it much slower
 SECTION = 1 << 17  # entries of a row that a thread takes at once
@@ -107,7 +107,7 @@ def _spread(section: Callable[[int, int], Any], size: int) -> Iterator[tuple[int
         if size:
             yield 0, section(0, size)
         return
-    count = min(THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    count = min(THREADS, cores.available_cores())
     ahead: deque[tuple[int, Any]] = deque()
     with ThreadPoolExecutor(count) as pool:
         for start in range(0, size, SECTION):

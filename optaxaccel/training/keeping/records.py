@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from optaxaccel.training import cores
 from optaxaccel.training.keeping import columns, lines, soundness
 from optaxaccel.training.run.spec import Run
 
@@ -236,7 +237,7 @@ def provenance(device: str) -> Row:
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "versions": dict(_versions()),
         "device": device,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": cores.machine(),
     }
 
 

@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from optaxaccel.training import cores
+
 Tree = Any
 AXIS = "data"
 IN_FLIGHT = 8  # programs; from 32 a CPU device on, the threads of XLA (0.10.2) that start programs can wait for ever
@@ -126,14 +128,7 @@ def is_main_process() -> bool:
 def use_cpu_cores(devices: int | None = None) -> None:
     """Make the CPU appear as one device a core; has to come before JAX starts its backends."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", devices or available_cores())
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use; macOS and Windows tell only how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", devices or cores.available_cores())
 
 
 def default_devices(values_per_batch: int) -> int | None:
