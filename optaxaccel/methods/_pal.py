@@ -4,8 +4,6 @@ Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature info
 Algorithm 1 and `pal_decay_schedule` its decay; the line search itself is in `optaxaccel.methods._parabola`.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,28 +15,7 @@ from optaxaccel.numerics import trees
 __all__ = ["PalState", "pal", "pal_decay_schedule"]
 
 
-class PalState(NamedTuple):
-    """State of `pal`: the fields of `ParabolaState`, and the momentum buffer.
-
-    Attributes:
-      count: steps made, those that did not move included, int32.
-      notfinite_count: updates held still because the loss or the gradient was not finite, int32.
-      momentum: the sum g_t of decayed gradients, a tree like the parameters.
-      step_size: the distance moved, s.
-      slope: the slope l'(0) of the loss along the unit direction.
-      curvature: lambda-scaled curvature l''(0) along it; 0 when it could not be measured.
-      case: a `ParabolaCase`, int32.
-    """
-
-    count: jax.Array
-    notfinite_count: jax.Array
-    momentum: optax.Updates
-    step_size: jax.Array
-    slope: jax.Array
-    curvature: jax.Array
-    case: jax.Array
-
-    measurement_failed = parabola.ParabolaState.measurement_failed
+PalState = parabola.ParabolaState  # the search along the momentum, which is one of its fields
 
 
 def pal(
@@ -130,7 +107,7 @@ def pal(
 
     def init(params: optax.Params) -> PalState:
         contract.check_params("pal", params)
-        return PalState(momentum=trees.zeros_like(params), **parabola.fresh_state()._asdict())
+        return parabola.initial_state(trees.zeros_like(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         del grad  # the incoming updates are the gradient

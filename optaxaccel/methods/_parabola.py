@@ -34,11 +34,13 @@ class ParabolaCase(enum.IntEnum):
 
 
 class ParabolaState(NamedTuple):
-    """State of `scale_by_parabola`; all but the counters describe the last step.
+    """State of `scale_by_parabola` and of `pal`; all but the counters and the momentum describe the last step.
 
     Attributes:
       count: steps made, those that did not move included, int32.
       notfinite_count: updates held still because the loss or the gradient was not finite, int32.
+      momentum: of `pal`, the sum g_t of decayed gradients, a tree like the parameters; None of `scale_by_parabola`,
+        whose direction is handed in.
       step_size: the distance moved, s.
       slope: the slope l'(0) of the loss along the unit direction.
       curvature: lambda-scaled curvature l''(0) along it; 0 when it could not be measured.
@@ -47,6 +49,7 @@ class ParabolaState(NamedTuple):
 
     count: jax.Array
     notfinite_count: jax.Array
+    momentum: Any
     step_size: jax.Array
     slope: jax.Array
     curvature: jax.Array
@@ -122,7 +125,7 @@ def scale_by_parabola(
 
     def init(params: optax.Params) -> ParabolaState:
         contract.check_params("scale_by_parabola", params)
-        return fresh_state()
+        return initial_state()
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         loss, initial = losses("scale_by_parabola", params, value, value_fn, extra)
@@ -199,7 +202,7 @@ class Here(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What one step finds out: the fields that the states share."""
+    """What one step finds out: the fields of the state that describe it."""
 
     step_size: jax.Array
     slope: jax.Array
@@ -215,11 +218,11 @@ def check_line_search(measuring_step_size: Any, max_step_size: Any, loose_approx
     contract.check_choice("slope", slope, SLOPES)
 
 
-def fresh_state() -> ParabolaState:
+def initial_state(momentum: optax.Updates | None = None) -> ParabolaState:
     """Return the state before the first step, each scalar in a buffer of its own so that it can be donated."""
-    integers = [jnp.zeros((), jnp.int32) for _ in range(3)]
-    reals = [jnp.zeros((), trees.accumulation_dtype()) for _ in range(3)]
-    return ParabolaState(integers[0], integers[1], *reals, case=integers[2])
+    count, notfinite_count, case = (jnp.zeros((), jnp.int32) for _ in range(3))
+    step_size, slope, curvature = (jnp.zeros((), trees.accumulation_dtype()) for _ in range(3))
+    return ParabolaState(count, notfinite_count, momentum, step_size, slope, curvature, case)
 
 
 def losses(
@@ -290,7 +293,7 @@ def move(factor: jax.Array, direction: Any, params: Any) -> Any:
     return trees.cast_like(jax.tree.map(lambda d: jnp.where(factor == 0, 0.0, factor * d), direction), params)
 
 
-def advance(state: Any, finite: jax.Array, line: Line) -> Any:
+def advance(state: ParabolaState, finite: jax.Array, line: Line) -> ParabolaState:
     """Return the state after a step, or after one held still because of a value that is not finite."""
     new = line._asdict() | {"count": optax.safe_increment(state.count)}
     kept = {name: jnp.where(finite, field, getattr(state, name)) for name, field in new.items()}

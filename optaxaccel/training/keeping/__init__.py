@@ -5,6 +5,7 @@ lines       whole lines of a file;  columns  measurements by columns, for record
 soundness   what a record's rows must hold
 journal     what is measured, when it is fetched, how it is written and told
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
+older_states  checkpoints of states that had fewer fields
 interrupt   signals and the lock of a folder
 probes      curvature beside training
 sinks       TensorBoard, wandb;  trace  a profile of some steps;  progress  lines on a terminal
