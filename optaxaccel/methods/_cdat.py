@@ -41,6 +41,11 @@ class CdatState(NamedTuple):
     measurement_failed: jax.Array
     momentum: Any
 
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The rate, and the means that it comes from."""
+        return {"rate": self.rate, "slope": self.slope_mean, "curvature": self.curvature_mean}
+
 
 def scale_by_cdat(
     *,
@@ -276,6 +281,11 @@ CARD = contract.Card(
     cost=contract.Cost(hvps=1.0),
     state_copies=1.0,
     static_args=("curvature",),
+    diagnostics={
+        "rate": "rate of the step",
+        "slope": "running mean of the slope downhill along the direction, without its correction at the start",
+        "curvature": "running mean of the size of the curvature along it, likewise",
+    },
     reservations={
         "descends_a_quadratic_at_its_defaults": "sigma = 2 keeps a quadratic's loss constant by construction",
     },

@@ -14,6 +14,18 @@ from optaxaccel.numerics import trees
 
 __all__ = ["PalState", "pal", "pal_decay_schedule"]
 
+DIAGNOSTICS = {
+    "step_size": "distance moved",
+    "slope": "slope of the loss along the unit direction",
+    "curvature": "curvature along it, times loose_approximation",
+    "share_minimum": "share of steps to the parabola's minimum",
+    "share_downhill": "share of steps where the parabola has no minimum ahead",
+    "share_no_descent": "share of steps whose direction does not descend, so that nothing moved",
+    "share_not_measured": "share of steps whose second loss was not finite, so that nothing moved",
+    "share_clipped": "share of steps cut to max_step_size",
+    "share_no_measuring_step": "share of steps whose measuring step is zero, so that nothing moved",
+}
+
 
 PalState = parabola.ParabolaState  # the search along the momentum, which is one of its fields
 
@@ -178,4 +190,5 @@ CARD = contract.Card(
     cost=contract.Cost(values=1.0),
     state_copies=1.0,
     static_args=("slope",),
+    diagnostics=DIAGNOSTICS,
 )

@@ -1,8 +1,8 @@
 r"""The line search of PAL: fit a parabola to two losses and one slope, and go to its minimum.
 
 Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019, sections 2.2-2.4.
-`scale_by_parabola` searches along any descent direction, `line_profile` draws the loss that the parabola approximates;
-`optaxaccel.methods._pal` searches along its own momentum with the same functions.
+`scale_by_parabola` searches along any descent direction; `optaxaccel.methods._pal` searches along its own momentum with
+the same functions, and `line_profile` draws the loss that the parabola approximates.
 """
 
 import enum
@@ -16,7 +16,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
-__all__ = ["ParabolaCase", "ParabolaState", "line_profile", "scale_by_parabola"]
+__all__ = ["ParabolaCase", "ParabolaState", "scale_by_parabola"]
 
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 
@@ -59,6 +59,12 @@ class ParabolaState(NamedTuple):
     def measurement_failed(self) -> jax.Array:
         """Whether the loss measured in the last step was not finite."""
         return self.case == int(ParabolaCase.NOT_MEASURED)
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The last step on its line, and which case it was."""
+        cases = {f"share_{case.name.lower()}": self.case == int(case) for case in tuple(ParabolaCase)[1:]}
+        return {"step_size": self.step_size, "slope": self.slope, "curvature": self.curvature, **cases}
 
 
 def scale_by_parabola(
@@ -138,50 +144,6 @@ def scale_by_parabola(
         return move(line.step_size / here.length, updates, params), advance(state, here.finite, line)
 
     return optax.GradientTransformationExtraArgs(init, update)
-
-
-def line_profile(
-    value_fn: contract.ValueFn,
-    params: optax.Params,
-    direction: optax.Updates,
-    distances: jax.typing.ArrayLike,
-    **data: Any,
-) -> jax.Array:
-    r"""Evaluate the loss along a line, for plots of what PAL approximates.
-
-    .. math:: l(s) = f(\theta + s\, d / \lVert d \rVert)
-
-    with f = `value_fn`, :math:`\theta` = `params`, d = `direction`, s each of `distances`. The direction is normalised,
-    so that the distances are those of `measuring_step_size` and of the states' `step_size`; a zero direction gives the
-    loss at `params` everywhere.
-
-    Args:
-      value_fn: the loss, called as `value_fn(params, **data)`.
-      params: the point on the line where s = 0.
-      direction: a tree like `params`, for example the negative momentum of `PalState`.
-      distances: array of any shape, in units of the parameters.
-      **data: the keyword arguments that `value_fn` names.
-
-    Returns:
-      The losses, in the shape of `distances`.
-
-    Example:
-      >>> loss = lambda w: w**2
-      >>> line_profile(loss, jnp.array(3.0), jnp.array(-6.0), jnp.array([0.0, 1.0, 3.0])).tolist()
-      [9.0, 4.0, 0.0]
-
-    References:
-      Mutschler and Zell, 2019, Eq. 1 and Fig. 5.
-
-    Costs:
-      One loss a distance, one after the other (`jax.lax.map`), so that memory stays that of a single evaluation.
-    """
-    loss = contract.bind_value_fn("line_profile", value_fn, data)
-    norm = trees.norm(direction)
-    length = jnp.where(norm > 0, norm, jnp.inf)
-    distances = jnp.asarray(distances, trees.accumulation_dtype())
-    losses = jax.lax.map(lambda s: loss(trees.add_scaled(params, s / length, direction)), distances.ravel())
-    return losses.reshape(distances.shape)
 
 
 # --- The parabola -----------------------------------------------------------------------------------------------------

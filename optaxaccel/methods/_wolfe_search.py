@@ -2,6 +2,7 @@
 
 import enum
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,12 @@ class WolfeSearchState(NamedTuple):
     grad: optax.Updates
     last_value: jax.Array
     aux: Any
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The step, the evaluations so far, and whether the search failed."""
+        failed = self.status > int(SearchStatus.CONVERGED)
+        return {"step_size": self.step_size, "evaluations": self.evaluations, "share_failed": failed}
 
 
 def scale_by_wolfe_search(

@@ -34,7 +34,7 @@ from optaxaccel.methods.card import Card, Cost
 from optaxaccel.methods.iterates import eval_params
 from optaxaccel.methods.losses import ValueFn, bind_value_fn, handed_on, loss_is_finite, step_is_finite
 from optaxaccel.methods.masks import as_seen_by, hidden_as, is_masked, refuse_masked
-from optaxaccel.methods.states import line_calls, measurement_failed, restart, search_attempts
+from optaxaccel.methods.states import diagnostics, line_calls, measurement_failed, restart, search_attempts
 
 __all__ = [
     "Card",
@@ -49,6 +49,7 @@ __all__ = [
     "check_number",
     "check_params",
     "check_static",
+    "diagnostics",
     "eval_params",
     "handed_on",
     "hidden_as",
