@@ -108,7 +108,7 @@ def _maker(name: str, size: str) -> tuple[Callable[..., Task], Mapping[str, Any]
             f"{place} has no function {function!r}. Three lines would do: from optaxaccel.tasks import from_loss; "
             f"def {function}(): return from_loss(loss, params)."
         )
-    maker: Callable[..., Task] = named
+    maker: Any = named
     return (_among_neighbours(maker, Path(place)) if place.endswith(".py") else maker), {}
 
 
