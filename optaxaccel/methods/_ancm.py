@@ -244,7 +244,7 @@ def ancm(
             lead=lead,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("ancm", AncmState, init, update, sees_loss=True)
 
 
 def _pulled(updates: optax.Updates, params: optax.Params, centre: optax.Params, weight: Any) -> optax.Updates:

@@ -222,7 +222,7 @@ def anderson(
             guard=guard,
         )
 
-    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
+    return without_boxes(contract.transformation("anderson", AndersonState, init, update))
 
 
 CARD = contract.Card(

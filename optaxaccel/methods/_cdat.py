@@ -133,7 +133,7 @@ def scale_by_cdat(
         factor, state = _advance(state, seen, finite, ema_decay, sigma, max_learning_rate)
         return _scaled(factor, updates, params), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_cdat", CdatState, init, update, sees_loss=True)
 
 
 def cdat(
@@ -204,7 +204,7 @@ def cdat(
         factor, state = _advance(state, seen, finite, ema_decay, sigma, max_learning_rate)
         return _scaled(-factor, buffer, params), state._replace(momentum=buffer)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("cdat", CdatState, init, update, sees_loss=True)
 
 
 class Seen(NamedTuple):

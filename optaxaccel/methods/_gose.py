@@ -209,7 +209,7 @@ def gose(
             base_state=base_state,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("gose", GoseState, init, update, sees_loss=True)
 
 
 def _averaged(mean: optax.Updates, updates: optax.Updates, decay: Any, finite: jax.Array) -> optax.Updates:

@@ -175,7 +175,7 @@ def scale_by_hindsight(
         previous = optax.tree.where(seen.finite, params, state.previous)
         return updates, look.advance(state, seen, rates, value)._replace(previous=previous)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_hindsight", HindsightState, init, update, sees_loss=True)
 
 
 CARD = contract.Card(

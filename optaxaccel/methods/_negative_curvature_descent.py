@@ -198,7 +198,8 @@ def negative_curvature_descent(
 
         return jax.lax.cond(contract.step_is_finite(updates, value), search, hold)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    name = "negative_curvature_descent"
+    return contract.transformation(name, NegativeCurvatureDescentState, init, update, sees_loss=True)
 
 
 def check_search(curvature_threshold: optax.ScalarOrSchedule, seed: int) -> None:

@@ -138,7 +138,7 @@ def pal(
         updates = parabola.move(line.step_size / here.length, buffer, params)
         return updates, parabola.advance(state, here.finite, line)._replace(momentum=buffer)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("pal", PalState, init, update, sees_loss=True)
 
 
 def pal_decay_schedule(

@@ -143,7 +143,7 @@ def scale_by_parabola(
         line = search(loss, params, updates, here, distances, loose)
         return move(line.step_size / here.length, updates, params), advance(state, here.finite, line)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_parabola", ParabolaState, init, update, sees_loss=True)
 
 
 # --- The parabola -----------------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def tuning_free(
         )
         return hindsight.moved(-step, direction, params), new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("tuning_free", TuningFreeState, init, update, sees_loss=True)
 
 
 # --- The direction ----------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def scale_by_wolfe_search(
         line = functools.partial(_step, rule, max_evaluations, aux is not None)
         return compiled_once(line, value_fn, updates, state, params, value, grad, extra)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_wolfe_search", WolfeSearchState, init, update, sees_loss=True)
 
 
 def fresh_state(params: optax.Params, aux: Any) -> WolfeSearchState:
