@@ -56,9 +56,10 @@ def check_number(
     if not (is_number(value) or (hasattr(value, "dtype") and value.dtype != bool)):
         raise ValueError(f"{name}={value!r} is not a number: {why}. Pass {name}=<number>.")
     if not is_number(value):
-        if getattr(value, "shape", ()) != ():
+        shape = getattr(value, "shape", ())
+        if shape != ():
             raise ValueError(
-                f"{name}={value!r} has shape {value.shape}, which would be broadcast: {why}. Pass {name}=<number>, and "
+                f"{name}={value!r} has shape {shape}, which would be broadcast: {why}. Pass {name}=<number>, and "
                 "give groups of parameters numbers of their own with optaxaccel.partition."
             )
         return
