@@ -106,6 +106,7 @@ def card(name: str) -> str:
         ["paper", method.paper],
         ["a step costs, beyond the gradient handed in", ", ".join(calls) or "nothing"],
         ["buffers as large as the parameters in its state", method.copies()],
+        ["tells while it runs", "; ".join(f"`{n}`: {about}" for n, about in method.diagnostics.items()) or "nothing"],
         ["hyperparameters that are never traced", ", ".join(f"`{a}`" for a in method.static_args) or "none"],
     ]
     call = f"optaxaccel.{method.make.__name__}({example})"

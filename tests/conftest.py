@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from pathlib import Path
 
 import compilation
@@ -12,5 +13,23 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # no line numbers in compiled programs: 7 % of the time
 os.environ.setdefault("XLA_FLAGS", compilation.devices(4))
 gc.set_threshold(200_000, 20, 100)  # tracing makes many objects that live on: 8 % of the time
+
+TESTS = Path(__file__).parent
+
+
+def module_name(path: Path) -> str:
+    """Return the name that pytest imports a file of the tests by."""
+    return f"{path.parent.name}.{path.stem}" if (path.parent / "__init__.py").exists() else path.stem
+
+
+def pytest_configure(config):
+    """What jax and optax will take away is an error where the tests call it too: they warn the module that calls.
+
+    `pyproject.toml` has the package's own modules; those of the tests have as many names as files, and the code
+    of a guide has none. Other libraries may still call what is old.
+    """
+    names = "|".join(sorted({re.escape(module_name(path)) for path in TESTS.rglob("*.py")}))
+    config.addinivalue_line("filterwarnings", rf"error::DeprecationWarning:({names}|__main__|<string>)\Z")
+
 
 collect_ignore = ["adding"]  # toys for `test_adding`, which have the names of packages

@@ -94,7 +94,8 @@ def test_a_command_that_cannot_be_meant_is_refused_before_any_work(case, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 3000, "a=" + "(" * 500 + "1" + ")" * 500, "a=" + "-" * 100_000 + "1", "a={[]:1}"]
+    "text",
+    ["(" * 3000, "a=" + "(" * 500 + "1" + ")" * 500, "a=" + "-" * 100_000 + "1", "a={[]:1}", f"a={'x' * 30_000!r}"],
 )
 def test_the_parser_of_arguments_has_limits_of_its_own(text, capsys):
     with pytest.raises(SystemExit) as stopped:

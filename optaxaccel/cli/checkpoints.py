@@ -7,11 +7,13 @@ import math
 import re
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Extrapolate, Merge
 from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import DONE, console, say, start_jax
+from optaxaccel.neighbours import neighbours
 
 
 def extrapolate(command: Extrapolate) -> int:
@@ -189,7 +191,8 @@ def _function(place: str) -> Callable[[Any], Any]:
         raise ValueError(f"{file} is no Python file. Pass --value-fn FILE.py:FUNCTION.")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with neighbours(Path(file)):
+            spec.loader.exec_module(module)
     except OSError:
         raise
     except Exception as error:

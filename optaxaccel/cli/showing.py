@@ -118,6 +118,8 @@ def _method(name: str) -> None:
     if card is not None:
         example = ",".join(f"{k}={v}" for k, v in card.example.items())
         facts["copies of the parameters in its state"] = card.copies()
+        if card.diagnostics:
+            facts["tells while it runs"] = ", ".join(card.diagnostics)
         facts["try"] = f"optaxaccel train --method {name}" + (f" --method-args '{example}'" if example else "")
         facts["page"] = f"docs/methods/{name}.md"
     _facts(f"{name}: {_headline(method.make)}", facts)

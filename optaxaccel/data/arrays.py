@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from optaxaccel.data import floating
 from optaxaccel.data.images import Dataset, Images
 
-_CHANNELS = (1, 3, 4)
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -15,8 +15,9 @@ def from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> Dataset:
     """Return a data set from `x_train`, `y_train`, `x_test` and `y_test`.
 
     Args:
-      arrays: images uint8, or floating in [0, 1] or [0, 255], [n, height, width(, channels)] or [n, channels, height,
-        width]; labels are integers from 0, one an image. Floating images are rounded to 256 levels.
+      arrays: images uint8 or floating, [n, height, width(, channels)] or [n, channels, height, width]; labels are
+        integers from 0, one an image. Floating images are rounded to 256 levels, by a rule that goes by their range:
+        [0, 1], [0, 255], [-1, 1], or any other of images normalised before; see `optaxaccel.data.floating`.
       name: of the set.
 
     Raises:
@@ -33,33 +34,32 @@ def from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> Dataset:
         raise ValueError(
             f"{name} has no {', '.join(missing)}, only: {', '.join(arrays)}. Pass all of {', '.join(_NAMES)}."
         )
-    parts = [_images(name, split, arrays[f"x_{split}"], arrays[f"y_{split}"]) for split in ("train", "test")]
+    raw = [np.asarray(arrays[key]) for key in ("x_train", "x_test")]
+    rounding = None
+    if all(image.dtype.kind == "f" and image.size for image in raw):
+        rounding = floating.levels(raw, f"{name}: x_train and x_test")
+    parts = [_images(name, split, arrays[f"x_{split}"], arrays[f"y_{split}"], rounding) for split in ("train", "test")]
     if parts[0].image.shape[1:] != parts[1].image.shape[1:]:
         raise ValueError(f"{name}: x_train holds {parts[0].image.shape[1:]} images, x_test {parts[1].image.shape[1:]}.")
     scaled = parts[0].image.reshape(-1, parts[0].image.shape[-1]) / 255.0
     classes = 1 + int(max(part.label.max() for part in parts))
     mean, std = (tuple(map(float, values)) for values in (scaled.mean(0), np.maximum(scaled.std(0), 1 / 255)))
-    return Dataset(name, parts[0], parts[1], classes, mean, std, "")
+    return Dataset(name, parts[0], parts[1], classes, mean, std, rounding.note if rounding else "")
 
 
-def _images(name: str, split: str, x: Any, y: Any) -> Images:
+def _images(name: str, split: str, x: Any, y: Any, rounding: floating.Levels | None) -> Images:
     image, label = np.asarray(x), np.asarray(y)
     where = f"{name}: x_{split} is {image.dtype} {image.shape}"
     if image.ndim not in (3, 4) or not image.size:
         raise ValueError(f"{where}; images are [n, height, width(, channels)] or [n, channels, height, width].")
-    if image.dtype.kind == "f":
-        low, high = float(image.min()), float(image.max())
-        if not (low >= 0 and high <= 255):
-            raise ValueError(
-                f"{where} with values from {low:g} to {high:g}; floating images are in [0, 1] or [0, 255]."
-            )
-        image = np.round(image * (255 if high <= 1 else 1)).astype(np.uint8)
+    if rounding is not None:
+        image = rounding.of(image)
     if image.dtype != np.uint8:
-        raise ValueError(f"{where}; images are uint8 or floating. Convert them: x.astype(np.uint8), where they fit.")
-    if image.ndim == 3:
-        image = image[..., None]
-    elif image.shape[1] in _CHANNELS and image.shape[3] not in _CHANNELS:
-        image = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+        raise ValueError(
+            f"{where}; images are uint8 or floating, both splits alike. Convert them: x.astype(np.uint8), where they "
+            "fit."
+        )
+    image = floating.channels_last(image)
     label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
     if label.shape != image.shape[:1] or label.dtype.kind not in "iu" or (label.size and label.min() < 0):
         raise ValueError(f"{name}: y_{split} is {label.dtype} {label.shape}; labels are {len(image)} integers from 0.")

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from optaxaccel.data import npy_headers
+from optaxaccel.data import floating, npy_headers
 from optaxaccel.data.sets import DataCard
 
 _MOST_CLASSES = 1_000_000  # a network has an output for each: more are identifiers, not class numbers
-_CHANNELS = (1, 3, 4)
 _WRITE = "Write it by np.savez({path!r}, x_train=..., y_train=..., x_test=..., y_test=...)."
 _NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
@@ -18,10 +17,12 @@ def card(path: Path) -> DataCard:
     """Describe the file; the training images are read for their mean and standard deviation.
 
     Raises:
-      ValueError: an array is missing, or is not uint8 images [n, height, width(, channels)] with integer labels [n].
+      ValueError: an array is missing, or is not images, uint8 or floating, [n, height, width(, channels)] or [n,
+        channels, height, width], with integer labels [n].
     """
     image, label = read(path, "train")
     test_image, test_label = read(path, "test")
+    rounding = _rounding(path)
     if image.shape[1:] != test_image.shape[1:]:
         raise ValueError(f"{path}: x_train holds {image.shape[1:]} images, x_test {test_image.shape[1:]}.")
     scaled = image.reshape(-1, image.shape[-1])
@@ -38,6 +39,7 @@ def card(path: Path) -> DataCard:
         test_split="test",
         mean=tuple(float(m) for m in mean),
         std=tuple(float(max(s, 1 / 255)) for s in std),
+        note=rounding.note if rounding else "",
     )
 
 
@@ -55,7 +57,12 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{path} is damaged or no .npz file ({type(error).__name__}: {error}). {_WRITE.format(path=str(path))}"
         ) from error
-    image = image[..., None] if image.ndim == 3 else image
+    if image.dtype != np.uint8:
+        rounding = _rounding(path)
+        if rounding is None:
+            raise ValueError(f"{path}: {x} is {image.dtype}, and the other split uint8. Write both alike.")
+        image = rounding.of(image)
+    image = floating.channels_last(image)
     label = label[:, 0] if label.ndim == 2 else label
     if label.min() < 0:
         raise ValueError(f"{path}: {y} holds the label {label.min()}; labels must be {len(image)} integers from 0.")
@@ -65,6 +72,13 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
             "numbers 0, 1, 2, ...: number them by _, y = np.unique(y, return_inverse=True)."
         )
     return image, label.astype(np.int32)
+
+
+def _rounding(path: Path) -> floating.Levels | None:
+    """Return how floating images of a file become bytes, by the range of both splits; None where they are bytes."""
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        images = [file[x] for x, _ in _NAMES.values() if file[x].dtype.kind == "f"]
+    return floating.levels(images, f"{path}: x_train and x_test") if len(images) == len(_NAMES) else None
 
 
 class _RefusedError(Exception):
@@ -79,15 +93,11 @@ def _check_headers(path: Path, headers: Mapping[str, npy_headers.Header], x: str
                 f"{path} has no array {key!r}, only: {', '.join(headers) or 'none'}. {_WRITE.format(path=str(path))}"
             )
     image, label = headers[x], headers[y]
-    if image.dtype != np.uint8 or len(image.shape) not in (3, 4) or not image.bytes:
+    known = image.dtype == np.uint8 or image.dtype.kind == "f"
+    if not known or len(image.shape) not in (3, 4) or not image.bytes:
         raise _RefusedError(
-            f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 [n, height, width(, channels)], 0 to "
-            f"255. {_advice(image.dtype)}"
-        )
-    if len(image.shape) == 4 and image.shape[1] in _CHANNELS and image.shape[3] not in _CHANNELS:
-        raise _RefusedError(
-            f"{path}: {x} is {image.shape}, which looks like [n, channels, height, width]; channels come last here. "
-            "Turn them: x = x.transpose(0, 2, 3, 1)."
+            f"{path}: {x} is {image.dtype} {image.shape}; images must be uint8 or floating, [n, height, width(, "
+            f"channels)] or [n, channels, height, width]. {_advice(image.dtype)}"
         )
     flat = label.shape[:1] if len(label.shape) == 2 and label.shape[1] == 1 else label.shape
     if flat != image.shape[:1] or not np.issubdtype(label.dtype, np.integer):
@@ -101,12 +111,7 @@ def _check_headers(path: Path, headers: Mapping[str, npy_headers.Header], x: str
 
 
 def _advice(dtype: np.dtype) -> str:
-    """Say how to make bytes of numbers of this dtype; what is right for floats wraps integers around."""
-    if dtype.kind == "f":
-        return (
-            "Convert them: x = np.round(255 * x).astype(np.uint8) where they are 0 to 1, x = np.round(x).astype"
-            "(np.uint8) where they are 0 to 255."
-        )
+    """Say how to make bytes of numbers of this dtype."""
     if dtype.kind == "b":
         return "Convert them: x = 255 * x.astype(np.uint8)."
     if dtype.kind in "iu" and dtype != np.uint8:

@@ -23,6 +23,7 @@ from optaxaccel.methods._indian import *
 from optaxaccel.methods._innaprop import *
 from optaxaccel.methods._interpolatron import *
 from optaxaccel.methods._latest_weight_average import *
+from optaxaccel.methods._line_profile import *
 from optaxaccel.methods._means import *
 from optaxaccel.methods._merge import *
 from optaxaccel.methods._merge_by_loss import *
@@ -44,6 +45,7 @@ from optaxaccel.methods.card import *
 from optaxaccel.methods.groups import *
 from optaxaccel.methods.iterates import *
 from optaxaccel.methods.purity import *
+from optaxaccel.methods.states import *
 from optaxaccel.numerics.ring import *
 
 _CARDS = (

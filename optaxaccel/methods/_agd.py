@@ -114,7 +114,7 @@ def agd(
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return updates, AgdState(count, notfinite, lead)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("agd", AgdState, init, update)
 
 
 def step_ahead(
@@ -270,7 +270,7 @@ def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) ->
         updates = jax.tree.map(lambda g, d: (g + 2.0 * pull * d).astype(g.dtype), updates, away)
         return updates, ProximalTermState(jnp.where(finite, optax.safe_increment(state.count), state.count), anchor)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("add_proximal_term", ProximalTermState, init, update)
 
 
 CARD = contract.Card(

@@ -4,6 +4,7 @@ Carmon, Duchi, Hinder and Sidford, "Accelerated methods for nonconvex optimizati
 "Accelerated optimization methods on convolutional neural networks", 2019, section 4.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,13 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods._agd import ahead, move_ahead
 from optaxaccel.methods._negative_curvature import Finder, as_finder, lanczos
-from optaxaccel.methods._negative_curvature_descent import NO_REVERSE, check_search, descend, no_descent
+from optaxaccel.methods._negative_curvature_descent import (
+    DIAGNOSTICS,
+    NO_REVERSE,
+    check_search,
+    descend,
+    no_descent,
+)
 from optaxaccel.numerics import trees
 from optaxaccel.numerics.branching import forward_only
 
@@ -46,6 +53,16 @@ class AncmState(NamedTuple):
     round_start: optax.Params
     lead: optax.Updates
     num_attempts: jax.Array
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """How often curvature was searched and followed, what the last search saw, and the last round."""
+        return {
+            "searches": self.num_searches,
+            "jumps": self.num_jumps,
+            "eigenvalue": self.eigenvalue,
+            "round_move": self.round_move,
+        }
 
     @property
     def search_attempts(self) -> jax.Array:
@@ -227,7 +244,7 @@ def ancm(
             lead=lead,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("ancm", AncmState, init, update, sees_loss=True)
 
 
 def _pulled(updates: optax.Updates, params: optax.Params, centre: optax.Params, weight: Any) -> optax.Updates:
@@ -249,6 +266,7 @@ CARD = contract.Card(
     example={"learning_rate": 0.2, "momentum": 0.5},
     cost=contract.Cost(values=0.01, grads=0.01, hvps=0.16),  # a search a round that finds nothing
     counts_attempts=True,
+    diagnostics={**DIAGNOSTICS, "round_move": "how far the last finished round moved"},
     state_copies=2.0,
     static_args=("period", "ncd_max_steps", "finder", "seed"),
 )

@@ -4,6 +4,7 @@ Xie, Wang, Zhou and Zhang, "Interpolatron: Interpolation or Extrapolation Scheme
 Neural Networks", 2018, Algorithm 2; after Anderson, "Iterative Procedures for Nonlinear Integral Equations", 1965.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,34 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optaxaccel.methods import anderson_safeguard as guarding
 from optaxaccel.methods import contract
 from optaxaccel.methods._interpolatron import mixed_step
 from optaxaccel.numerics import gram_weights, ring, sums, trees
 from optaxaccel.numerics.boxes import without_boxes
 
 __all__ = ["AndersonState", "anderson"]
-
-HALVINGS = 3  # of an extrapolation that raised the loss, before a plain step is made instead
-
-
-class AndersonGuard(NamedTuple):
-    """What the safeguard of `anderson` remembers.
-
-    Attributes:
-      value: the loss at the last point taken; infinite before the first.
-      jump: whether the step from there extrapolated.
-      halved: how often that step was halved since, int32.
-      pairs: older pairs that count, int32.
-      rejected: extrapolations taken back, since they raised the loss, int32.
-      backward: extrapolations not tried, since they opposed the gradient step, int32.
-    """
-
-    value: jax.Array
-    jump: jax.Array
-    halved: jax.Array
-    pairs: jax.Array
-    rejected: jax.Array
-    backward: jax.Array
 
 
 class AndersonState(NamedTuple):
@@ -61,6 +41,14 @@ class AndersonState(NamedTuple):
     iterates: optax.Params
     gradients: optax.Updates
     guard: Any = None  # an AndersonGuard
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The coefficients, and what the safeguard did."""
+        told = {"coefficients": self.coefficients}
+        if self.guard is not None:
+            told |= {"rejected": self.guard.rejected, "backward": self.guard.backward, "jumped": self.guard.jump}
+        return told
 
 
 def anderson(
@@ -179,7 +167,7 @@ def anderson(
             squares=jnp.zeros((history, history), dtype),
             iterates=ring.stack_zeros(params, history),
             gradients=ring.stack_zeros(params, history),
-            guard=_unguarded(dtype) if safeguard else None,
+            guard=guarding.fresh(dtype) if safeguard else None,
         )
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
@@ -202,7 +190,7 @@ def anderson(
 
         # The old ring was read. Whether it is overwritten depends on the outcome, so XLA does it afterwards, in place.
         finite = jnp.all(jnp.isfinite(row)) & contract.loss_is_finite(value)
-        back = _rises(guard, value, finite)
+        back = guarding.rises(guard, value, finite)
         finite = finite & ~back
         iterates = ring.write(state.iterates, slots[0], params, when=finite)
         gradients = ring.write(state.gradients, slots[0], gradient, when=finite)
@@ -216,13 +204,13 @@ def anderson(
             return jnp.where(finite, new, old)
 
         if guard is not None:
-            moves, coefficients, forward = _forward(moves, gradient, coefficients, rate)
+            moves, coefficients, forward = guarding.turned_forward(moves, gradient, coefficients, rate)
         moves = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), moves)
         if guard is not None:
             last = ring.slot_of(count, 1, history)
             base = ring.read(iterates, last), ring.read(gradients, last), contract.at_step(learning_rate, count - 1)
-            moves = _taken_back(moves, params, base, back, guard.halved)
-            guard = _remember(guard, value, coefficients, finite, back, forward)
+            moves = guarding.taken_back(moves, params, base, back, guard.halved)
+            guard = guarding.remember(guard, value, coefficients, finite, back, forward)
         unknown = optax.safe_increment(state.notfinite_count)
         return moves, AndersonState(
             count=hold(optax.safe_increment(count), count),
@@ -234,59 +222,7 @@ def anderson(
             guard=guard,
         )
 
-    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
-
-
-# --- The safeguard ----------------------------------------------------------------------------------------------------
-
-
-def _unguarded(dtype) -> AndersonGuard:
-    zeros = [jnp.zeros((), jnp.int32) for _ in range(4)]
-    return AndersonGuard(jnp.full((), jnp.inf, dtype), jnp.zeros((), bool), *zeros)
-
-
-def _rises(guard: AndersonGuard | None, value, finite: jax.Array) -> jax.Array:
-    """Return whether the point just evaluated, a mean, is to be taken back; rounding of the loss is no rise."""
-    if guard is None:
-        return jnp.array(False)
-    value = jnp.asarray(value, guard.value.dtype)
-    slack = 8 * jnp.finfo(jnp.result_type(value, jnp.float32)).eps * jnp.abs(guard.value)
-    return guard.jump & ~(finite & (value <= guard.value + slack))
-
-
-def _forward(moves, gradient, coefficients, rate):
-    """Return the step, a plain one where the mean opposes that, its coefficients, and whether it did not."""
-    forward = trees.vdot(moves, gradient) < 0
-    newest = jnp.zeros_like(coefficients).at[0].set(1.0)
-    forward = forward | jnp.all(coefficients == newest)
-    moves = jax.tree.map(lambda u, g: jnp.where(forward, u, (-rate * g).astype(u.dtype)), moves, gradient)
-    return moves, jnp.where(forward, coefficients, newest), forward
-
-
-def _taken_back(moves, params, base, back: jax.Array, halved: jax.Array):
-    """Return the step, where a mean is taken back half of the way to the last point, or a plain step from there."""
-    iterate, gradient, rate = base
-
-    def leaf(u, p, x, g):
-        aim = jnp.where(halved < HALVINGS, (x - p) / 2, x - rate * g - p)
-        return jnp.where(back, aim, u).astype(u.dtype)
-
-    return jax.tree.map(leaf, moves, params, iterate, gradient)
-
-
-def _remember(guard: AndersonGuard, value, coefficients, taken: jax.Array, back: jax.Array, forward: jax.Array):
-    """Return the guard after a step that was taken, was taken back, or was neither, not being finite."""
-    leap = jnp.any(coefficients[1:] != 0)
-    again = guard.jump & (guard.halved < HALVINGS)
-    pairs = jnp.where(forward, optax.safe_increment(guard.pairs), 1)
-    return AndersonGuard(
-        value=jnp.where(taken, jnp.asarray(value, guard.value.dtype), guard.value),
-        jump=jnp.where(taken, leap, jnp.where(back, again, guard.jump)),
-        halved=jnp.where(taken, 0, guard.halved + back),
-        pairs=jnp.where(taken, pairs, guard.pairs),
-        rejected=guard.rejected + back,
-        backward=guard.backward + (taken & ~forward),
-    )
+    return without_boxes(contract.transformation("anderson", AndersonState, init, update))
 
 
 CARD = contract.Card(
@@ -296,4 +232,10 @@ CARD = contract.Card(
     example={"learning_rate": 0.5, "history": 2, "regularization": 1e-2},
     state_copies=4.0,
     static_args=("history", "constraint", "safeguard"),
+    diagnostics={
+        "coefficients": "those of the last step, newest first",
+        "rejected": "with a safeguard: extrapolations taken back so far",
+        "backward": "with a safeguard: extrapolations not tried so far",
+        "jumped": "with a safeguard: share of steps that extrapolated",
+    },
 )

@@ -128,7 +128,7 @@ def averaged(
             base_state=only_if_finite(finite, base_state, state.base_state, moved),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation(name, PrimalState if keeps_primal else AverageState, init, update)
 
 
 def _by_average(moves, average, params, share, mu_y: float, finite):

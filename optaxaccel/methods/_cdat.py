@@ -41,6 +41,11 @@ class CdatState(NamedTuple):
     measurement_failed: jax.Array
     momentum: Any
 
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The rate, and the means that it comes from."""
+        return {"rate": self.rate, "slope": self.slope_mean, "curvature": self.curvature_mean}
+
 
 def scale_by_cdat(
     *,
@@ -128,7 +133,7 @@ def scale_by_cdat(
         factor, state = _advance(state, seen, finite, ema_decay, sigma, max_learning_rate)
         return _scaled(factor, updates, params), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_cdat", CdatState, init, update, sees_loss=True)
 
 
 def cdat(
@@ -199,7 +204,7 @@ def cdat(
         factor, state = _advance(state, seen, finite, ema_decay, sigma, max_learning_rate)
         return _scaled(-factor, buffer, params), state._replace(momentum=buffer)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("cdat", CdatState, init, update, sees_loss=True)
 
 
 class Seen(NamedTuple):
@@ -276,6 +281,11 @@ CARD = contract.Card(
     cost=contract.Cost(hvps=1.0),
     state_copies=1.0,
     static_args=("curvature",),
+    diagnostics={
+        "rate": "rate of the step",
+        "slope": "running mean of the slope downhill along the direction, without its correction at the start",
+        "curvature": "running mean of the size of the curvature along it, likewise",
+    },
     reservations={
         "descends_a_quadratic_at_its_defaults": "sigma = 2 keeps a quadratic's loss constant by construction",
     },

@@ -10,6 +10,7 @@ from optaxaccel.methods import contract
 from optaxaccel.methods._agd import agd
 from optaxaccel.methods._gose import gose
 from optaxaccel.methods._negative_curvature import Finder, lanczos
+from optaxaccel.methods._negative_curvature_descent import DIAGNOSTICS
 from optaxaccel.methods._rna import heavy_ball
 
 __all__ = ["gose_agd", "gose_sgd"]
@@ -193,6 +194,7 @@ GOSE_SGD = contract.Card(
     example={"learning_rate": 0.1, "momentum": 0.9},
     cost=COST,
     counts_attempts=True,
+    diagnostics=DIAGNOSTICS,
     state_copies=2.0,
     static_args=STATIC_ARGS,
 )
@@ -203,6 +205,7 @@ GOSE_AGD = contract.Card(
     example={"learning_rate": 0.2, "momentum": 0.5},
     cost=COST,
     counts_attempts=True,
+    diagnostics=DIAGNOSTICS,
     state_copies=2.0,
     static_args=STATIC_ARGS,
 )

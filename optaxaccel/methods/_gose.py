@@ -4,6 +4,7 @@ Yu, Zou and Gu, "Saving gradient and negative curvature computations: Finding lo
 `gose` goes around any transformation; `optaxaccel.methods._combined` builds it around two bases from numbers alone.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +45,11 @@ class GoseState(NamedTuple):
     def hands_on(self) -> bool:
         """The base's updates are handed on; see `optaxaccel.eval_params`."""
         return True
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """How often curvature was searched and followed, and the lowest that the last search saw."""
+        return {"searches": self.num_searches, "jumps": self.num_jumps, "eigenvalue": self.eigenvalue}
 
     @property
     def search_attempts(self) -> jax.Array:
@@ -203,7 +209,7 @@ def gose(
             base_state=base_state,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("gose", GoseState, init, update, sees_loss=True)
 
 
 def _averaged(mean: optax.Updates, updates: optax.Updates, decay: Any, finite: jax.Array) -> optax.Updates:

@@ -3,6 +3,7 @@ r"""Hindsight: the rate follows what the last step turned out to be worth on dat
 `scale_by_hindsight` sets the rate behind any direction; `optaxaccel.methods._tuning_free` is a whole optimiser on it.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -43,6 +44,11 @@ class HindsightState(NamedTuple):
     loss: jax.Array
     measurement_failed: jax.Array
     previous: optax.Params
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The rate, and the means that it comes from."""
+        return look.rates_of(self)
 
     def restart(self, params: optax.Params) -> "HindsightState":
         """Return the state for a sequence that begins anew at `params`: nothing to look back on, the same rate."""
@@ -169,7 +175,7 @@ def scale_by_hindsight(
         previous = optax.tree.where(seen.finite, params, state.previous)
         return updates, look.advance(state, seen, rates, value)._replace(previous=previous)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_hindsight", HindsightState, init, update, sees_loss=True)
 
 
 CARD = contract.Card(
@@ -180,4 +186,5 @@ CARD = contract.Card(
     cost=contract.Cost(values=1.0),
     state_copies=1.0,
     static_args=("every", "flip_sign"),
+    diagnostics=look.DIAGNOSTICS,
 )

@@ -136,7 +136,7 @@ def indian(
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return updates, IndianState(count, notfinite, phase)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("indian", IndianState, init, update)
 
 
 inna = indian

@@ -140,7 +140,7 @@ def innaprop(
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return updates, InnapropState(count, notfinite, phase, squares)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("innaprop", InnapropState, init, update)
 
 
 class Numbers(NamedTuple):

@@ -141,7 +141,7 @@ def interpolatron(
         notfinite_count = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         return moves, InterpolatronState(new_count, notfinite_count, iterates, gradients)
 
-    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
+    return without_boxes(contract.transformation("interpolatron", InterpolatronState, init, update))
 
 
 def _check_coefficients(coefficients: Any) -> None:

@@ -120,4 +120,4 @@ def latest_weight_average(
             base_state=only_if_finite(finite, base_state, state.base_state, moved),
         )
 
-    return without_boxes(optax.GradientTransformationExtraArgs(init, update))
+    return without_boxes(contract.transformation("latest_weight_average", LatestWeightAverageState, init, update))

@@ -65,7 +65,7 @@ def scale_by_limited_memory(memory_size: int) -> optax.GradientTransformationExt
         direction = apply_pairs(jnp.where(finite, g, 0.0), new.steps, new.changes, new.pairs)
         return flat.unflatten(direction, updates), new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("lbfgs", LimitedMemoryState, init, update)
 
 
 @jax.jit  # outside of jax.jit a scan compiles at every call

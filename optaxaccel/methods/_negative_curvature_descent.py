@@ -4,7 +4,7 @@ Carmon, Duchi, Hinder and Sidford, "Accelerated methods for nonconvex optimizati
 this method shares with `gose` and `ancm`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,11 @@ from optaxaccel.numerics.packing import packing
 
 __all__ = ["NegativeCurvatureDescentState", "negative_curvature_descent"]
 
+DIAGNOSTICS = {
+    "searches": "searches for negative curvature so far",
+    "jumps": "jumps along it so far",
+    "eigenvalue": "lowest curvature that the last search saw; 0 before the first",
+}
 NO_REVERSE = (
     "A search for negative curvature goes on until nothing is found, so it has no derivative in reverse mode. Use "
     "forward mode, jax.jvp or jax.jacfwd, or put jax.lax.stop_gradient around what update is given."
@@ -61,6 +66,16 @@ class NegativeCurvatureDescentState(NamedTuple):
     eigenvalue: jax.Array
     residual: jax.Array
     num_attempts: jax.Array
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """How often curvature was searched and followed, and what the last search saw."""
+        return {
+            "searches": self.num_attempts,
+            "jumps": self.num_jumps,
+            "eigenvalue": self.eigenvalue,
+            "residual": self.residual,
+        }
 
     @property
     def search_attempts(self) -> jax.Array:
@@ -183,7 +198,8 @@ def negative_curvature_descent(
 
         return jax.lax.cond(contract.step_is_finite(updates, value), search, hold)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    name = "negative_curvature_descent"
+    return contract.transformation(name, NegativeCurvatureDescentState, init, update, sees_loss=True)
 
 
 def check_search(curvature_threshold: optax.ScalarOrSchedule, seed: int) -> None:
@@ -277,5 +293,6 @@ CARD = contract.Card(
     cost=contract.Cost(values=1, grads=1, hvps=16),
     static_args=("finder", "max_steps", "step_rule", "seed"),
     counts_attempts=True,
+    diagnostics={**DIAGNOSTICS, "residual": "residual norm of the last search"},
     reservations={"descends": "it moves along negative curvature only, of which a convex problem has none"},
 )

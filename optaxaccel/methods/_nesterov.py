@@ -162,7 +162,7 @@ def nesterov(
         updates, lead, x = _proximal_step(prox, updates, state, params, t, beta, finite)
         return updates, ProximalNesterovState(count, notfinite, theta, lead, x)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("nesterov", (NesterovState, ProximalNesterovState), init, update)
 
 
 def _check(learning_rate, strong_convexity, theta0, prox) -> None:

@@ -125,7 +125,7 @@ def outer_nesterov(
             base_state=only_if_finite(finite, base_state, state.base_state, after_updates(params, updates)),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("outer_nesterov", OuterNesterovState, init, update)
 
 
 def _outer_step(carry, params, step_size, momentum):

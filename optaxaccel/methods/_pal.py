@@ -4,8 +4,6 @@ Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature info
 Algorithm 1 and `pal_decay_schedule` its decay; the line search itself is in `optaxaccel.methods._parabola`.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,29 +14,20 @@ from optaxaccel.numerics import trees
 
 __all__ = ["PalState", "pal", "pal_decay_schedule"]
 
+DIAGNOSTICS = {
+    "step_size": "distance moved",
+    "slope": "slope of the loss along the unit direction",
+    "curvature": "curvature along it, times loose_approximation",
+    "share_minimum": "share of steps to the parabola's minimum",
+    "share_downhill": "share of steps where the parabola has no minimum ahead",
+    "share_no_descent": "share of steps whose direction does not descend, so that nothing moved",
+    "share_not_measured": "share of steps whose second loss was not finite, so that nothing moved",
+    "share_clipped": "share of steps cut to max_step_size",
+    "share_no_measuring_step": "share of steps whose measuring step is zero, so that nothing moved",
+}
 
-class PalState(NamedTuple):
-    """State of `pal`: the fields of `ParabolaState`, and the momentum buffer.
 
-    Attributes:
-      count: steps made, those that did not move included, int32.
-      notfinite_count: updates held still because the loss or the gradient was not finite, int32.
-      momentum: the sum g_t of decayed gradients, a tree like the parameters.
-      step_size: the distance moved, s.
-      slope: the slope l'(0) of the loss along the unit direction.
-      curvature: lambda-scaled curvature l''(0) along it; 0 when it could not be measured.
-      case: a `ParabolaCase`, int32.
-    """
-
-    count: jax.Array
-    notfinite_count: jax.Array
-    momentum: optax.Updates
-    step_size: jax.Array
-    slope: jax.Array
-    curvature: jax.Array
-    case: jax.Array
-
-    measurement_failed = parabola.ParabolaState.measurement_failed
+PalState = parabola.ParabolaState  # the search along the momentum, which is one of its fields
 
 
 def pal(
@@ -130,7 +119,7 @@ def pal(
 
     def init(params: optax.Params) -> PalState:
         contract.check_params("pal", params)
-        return PalState(momentum=trees.zeros_like(params), **parabola.fresh_state()._asdict())
+        return parabola.initial_state(trees.zeros_like(params))
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         del grad  # the incoming updates are the gradient
@@ -149,7 +138,7 @@ def pal(
         updates = parabola.move(line.step_size / here.length, buffer, params)
         return updates, parabola.advance(state, here.finite, line)._replace(momentum=buffer)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("pal", PalState, init, update, sees_loss=True)
 
 
 def pal_decay_schedule(
@@ -201,4 +190,5 @@ CARD = contract.Card(
     cost=contract.Cost(values=1.0),
     state_copies=1.0,
     static_args=("slope",),
+    diagnostics=DIAGNOSTICS,
 )

@@ -1,8 +1,8 @@
 r"""The line search of PAL: fit a parabola to two losses and one slope, and go to its minimum.
 
 Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019, sections 2.2-2.4.
-`scale_by_parabola` searches along any descent direction, `line_profile` draws the loss that the parabola approximates;
-`optaxaccel.methods._pal` searches along its own momentum with the same functions.
+`scale_by_parabola` searches along any descent direction; `optaxaccel.methods._pal` searches along its own momentum with
+the same functions, and `line_profile` draws the loss that the parabola approximates.
 """
 
 import enum
@@ -16,7 +16,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import trees
 
-__all__ = ["ParabolaCase", "ParabolaState", "line_profile", "scale_by_parabola"]
+__all__ = ["ParabolaCase", "ParabolaState", "scale_by_parabola"]
 
 SLOPES = ("exact", "direction_norm", "gradient_norm")
 
@@ -34,11 +34,13 @@ class ParabolaCase(enum.IntEnum):
 
 
 class ParabolaState(NamedTuple):
-    """State of `scale_by_parabola`; all but the counters describe the last step.
+    """State of `scale_by_parabola` and of `pal`; all but the counters and the momentum describe the last step.
 
     Attributes:
       count: steps made, those that did not move included, int32.
       notfinite_count: updates held still because the loss or the gradient was not finite, int32.
+      momentum: of `pal`, the sum g_t of decayed gradients, a tree like the parameters; None of `scale_by_parabola`,
+        whose direction is handed in.
       step_size: the distance moved, s.
       slope: the slope l'(0) of the loss along the unit direction.
       curvature: lambda-scaled curvature l''(0) along it; 0 when it could not be measured.
@@ -47,6 +49,7 @@ class ParabolaState(NamedTuple):
 
     count: jax.Array
     notfinite_count: jax.Array
+    momentum: Any
     step_size: jax.Array
     slope: jax.Array
     curvature: jax.Array
@@ -56,6 +59,12 @@ class ParabolaState(NamedTuple):
     def measurement_failed(self) -> jax.Array:
         """Whether the loss measured in the last step was not finite."""
         return self.case == int(ParabolaCase.NOT_MEASURED)
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The last step on its line, and which case it was."""
+        cases = {f"share_{case.name.lower()}": self.case == int(case) for case in tuple(ParabolaCase)[1:]}
+        return {"step_size": self.step_size, "slope": self.slope, "curvature": self.curvature, **cases}
 
 
 def scale_by_parabola(
@@ -122,7 +131,7 @@ def scale_by_parabola(
 
     def init(params: optax.Params) -> ParabolaState:
         contract.check_params("scale_by_parabola", params)
-        return fresh_state()
+        return initial_state()
 
     def update(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra):
         loss, initial = losses("scale_by_parabola", params, value, value_fn, extra)
@@ -134,51 +143,7 @@ def scale_by_parabola(
         line = search(loss, params, updates, here, distances, loose)
         return move(line.step_size / here.length, updates, params), advance(state, here.finite, line)
 
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def line_profile(
-    value_fn: contract.ValueFn,
-    params: optax.Params,
-    direction: optax.Updates,
-    distances: jax.typing.ArrayLike,
-    **data: Any,
-) -> jax.Array:
-    r"""Evaluate the loss along a line, for plots of what PAL approximates.
-
-    .. math:: l(s) = f(\theta + s\, d / \lVert d \rVert)
-
-    with f = `value_fn`, :math:`\theta` = `params`, d = `direction`, s each of `distances`. The direction is normalised,
-    so that the distances are those of `measuring_step_size` and of the states' `step_size`; a zero direction gives the
-    loss at `params` everywhere.
-
-    Args:
-      value_fn: the loss, called as `value_fn(params, **data)`.
-      params: the point on the line where s = 0.
-      direction: a tree like `params`, for example the negative momentum of `PalState`.
-      distances: array of any shape, in units of the parameters.
-      **data: the keyword arguments that `value_fn` names.
-
-    Returns:
-      The losses, in the shape of `distances`.
-
-    Example:
-      >>> loss = lambda w: w**2
-      >>> line_profile(loss, jnp.array(3.0), jnp.array(-6.0), jnp.array([0.0, 1.0, 3.0])).tolist()
-      [9.0, 4.0, 0.0]
-
-    References:
-      Mutschler and Zell, 2019, Eq. 1 and Fig. 5.
-
-    Costs:
-      One loss a distance, one after the other (`jax.lax.map`), so that memory stays that of a single evaluation.
-    """
-    loss = contract.bind_value_fn("line_profile", value_fn, data)
-    norm = trees.norm(direction)
-    length = jnp.where(norm > 0, norm, jnp.inf)
-    distances = jnp.asarray(distances, trees.accumulation_dtype())
-    losses = jax.lax.map(lambda s: loss(trees.add_scaled(params, s / length, direction)), distances.ravel())
-    return losses.reshape(distances.shape)
+    return contract.transformation("scale_by_parabola", ParabolaState, init, update, sees_loss=True)
 
 
 # --- The parabola -----------------------------------------------------------------------------------------------------
@@ -199,7 +164,7 @@ class Here(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What one step finds out: the fields that the states share."""
+    """What one step finds out: the fields of the state that describe it."""
 
     step_size: jax.Array
     slope: jax.Array
@@ -215,11 +180,11 @@ def check_line_search(measuring_step_size: Any, max_step_size: Any, loose_approx
     contract.check_choice("slope", slope, SLOPES)
 
 
-def fresh_state() -> ParabolaState:
+def initial_state(momentum: optax.Updates | None = None) -> ParabolaState:
     """Return the state before the first step, each scalar in a buffer of its own so that it can be donated."""
-    integers = [jnp.zeros((), jnp.int32) for _ in range(3)]
-    reals = [jnp.zeros((), trees.accumulation_dtype()) for _ in range(3)]
-    return ParabolaState(integers[0], integers[1], *reals, case=integers[2])
+    count, notfinite_count, case = (jnp.zeros((), jnp.int32) for _ in range(3))
+    step_size, slope, curvature = (jnp.zeros((), trees.accumulation_dtype()) for _ in range(3))
+    return ParabolaState(count, notfinite_count, momentum, step_size, slope, curvature, case)
 
 
 def losses(
@@ -290,7 +255,7 @@ def move(factor: jax.Array, direction: Any, params: Any) -> Any:
     return trees.cast_like(jax.tree.map(lambda d: jnp.where(factor == 0, 0.0, factor * d), direction), params)
 
 
-def advance(state: Any, finite: jax.Array, line: Line) -> Any:
+def advance(state: ParabolaState, finite: jax.Array, line: Line) -> ParabolaState:
     """Return the state after a step, or after one held still because of a value that is not finite."""
     new = line._asdict() | {"count": optax.safe_increment(state.count)}
     kept = {name: jnp.where(finite, field, getattr(state, name)) for name, field in new.items()}

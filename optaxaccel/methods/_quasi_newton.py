@@ -136,7 +136,7 @@ def scale_by_quasi_newton(
         )
         return flat.unflatten(direction, updates), new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_quasi_newton", QuasiNewtonState, init, update)
 
 
 def refuse_large(n: int, itemsize: int, max_size: int) -> None:

@@ -172,7 +172,7 @@ def rna(
         base_state = fresh if reset_base else base_state
         return updates, RnaState(count, notfinite, num_pairs, starts, ends, base_state)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("rna", RnaState, init, update)
 
 
 def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tuple[jax.Array, optax.Params]:
@@ -284,7 +284,7 @@ def heavy_ball(
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         return updates, SgdState(count, velocity)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("rna_sgd", SgdState, init, update)
 
 
 CARD = Card(

@@ -1,5 +1,6 @@
 r"""One setting for everything: Nesterov-Adam's direction, the rate of hindsight, and an average to evaluate at."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,11 @@ class TuningFreeState(NamedTuple):
         """Return the average with `params` in it, or `params` where the loss was found to be lower there."""
         average = trees.cast_like(_averaged(self.average, params, self.count), params)
         return optax.tree.where(self.lead > 0, params, average)
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The rate, the means that it comes from, and which point is the better one."""
+        return {**hindsight.rates_of(self), "lead": self.lead}
 
     def restart(self, params: optax.Params) -> "TuningFreeState":
         """Return the state for a sequence that begins anew at `params`: nothing to look back on, the same rate."""
@@ -188,7 +194,7 @@ def tuning_free(
         )
         return hindsight.moved(-step, direction, params), new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("tuning_free", TuningFreeState, init, update, sees_loss=True)
 
 
 # --- The direction ----------------------------------------------------------------------------------------------------
@@ -273,6 +279,7 @@ CARD = contract.Card(
     cost=contract.Cost(values=1.125),
     state_copies=4.0,
     static_args=("mask", "every"),
+    diagnostics={**hindsight.DIAGNOSTICS, "lead": "relative lead of the parameters over the average; see eval_params"},
     reservations={
         "oracle_calls_are_as_declared": "each eighth step after the first 20 takes two losses: 1.125 in the long run"
     },

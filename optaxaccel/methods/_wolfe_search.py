@@ -2,6 +2,7 @@
 
 import enum
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,12 @@ class WolfeSearchState(NamedTuple):
     grad: optax.Updates
     last_value: jax.Array
     aux: Any
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """The step, the evaluations so far, and whether the search failed."""
+        failed = self.status > int(SearchStatus.CONVERGED)
+        return {"step_size": self.step_size, "evaluations": self.evaluations, "share_failed": failed}
 
 
 def scale_by_wolfe_search(
@@ -150,7 +157,7 @@ def scale_by_wolfe_search(
         line = functools.partial(_step, rule, max_evaluations, aux is not None)
         return compiled_once(line, value_fn, updates, state, params, value, grad, extra)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("scale_by_wolfe_search", WolfeSearchState, init, update, sees_loss=True)
 
 
 def fresh_state(params: optax.Params, aux: Any) -> WolfeSearchState:

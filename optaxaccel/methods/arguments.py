@@ -36,7 +36,7 @@ def check_number(
     unlimited: bool = False,
     fixed: str = "",
 ) -> None:
-    """Raise ValueError unless a number lies in the given range; arrays, tracers and schedules pass.
+    """Raise ValueError unless a number lies in the given range; scalar arrays, tracers and schedules pass.
 
     Args:
       name: the argument's name, as the caller wrote it.
@@ -56,6 +56,12 @@ def check_number(
     if not (is_number(value) or (hasattr(value, "dtype") and value.dtype != bool)):
         raise ValueError(f"{name}={value!r} is not a number: {why}. Pass {name}=<number>.")
     if not is_number(value):
+        shape = getattr(value, "shape", ())
+        if shape != ():
+            raise ValueError(
+                f"{name}={value!r} has shape {shape}, which would be broadcast: {why}. Pass {name}=<number>, and "
+                "give groups of parameters numbers of their own with optaxaccel.partition."
+            )
         return
     if (above < value < below and at_least <= value <= at_most) or (unlimited and value == math.inf):
         return
@@ -103,8 +109,23 @@ def check_learning_rate(learning_rate: optax.ScalarOrSchedule, name: str = "lear
 
 
 def at_step(hyperparameter: optax.ScalarOrSchedule, count: jax.typing.ArrayLike) -> Any:
-    """Return the hyperparameter at the 0-based step `count`: a schedule is called, anything else is constant."""
-    return hyperparameter(count) if callable(hyperparameter) else hyperparameter
+    """Return the hyperparameter at the 0-based step `count`: a schedule is called, anything else is constant.
+
+    Raises:
+      ValueError: a schedule returns no number, or NaN. What it computes from `count` is not known while a step is
+        traced, and is not looked at.
+    """
+    if not callable(hyperparameter):
+        return hyperparameter
+    value = hyperparameter(count)
+    if (is_number(value) and math.isnan(value)) or not (is_number(value) or getattr(value, "shape", None) == ()):
+        shape = getattr(value, "shape", None)
+        what = f"an array of shape {shape}" if shape is not None else repr(value)
+        raise ValueError(
+            f"A schedule returned {what} at step {count}, but a hyperparameter is one number for all parameters. "
+            "Return a scalar, and give groups of parameters rates of their own with optaxaccel.partition."
+        )
+    return value
 
 
 # --- Arguments of an update -------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class Card(NamedTuple):
       reservations: items of the contract suite that do not apply, each with its reason.
       counts_attempts: whether the state tells how often a finder ran, see `search_attempts`; `cost` is then what is
         spent where every chance is taken.
+      diagnostics: what the state tells while a run goes on, name and meaning, see `states.Diagnoses`; records, figures
+        and TensorBoard hold it, and what trains knows none of the names.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Card(NamedTuple):
     reservations: Mapping[str, str] = {}
     counts_attempts: bool = False
     example_copies: float | None = None
+    diagnostics: Mapping[str, str] = {}
 
     def defaults(self) -> dict[str, Any]:
         """Return what a call at the defaults has to be given: of the example what has none."""

@@ -15,7 +15,7 @@ A factory takes hyperparameters and returns an `optax.GradientTransformationExtr
 * Each method describes itself to tests, documentation, command line and experiments with a `Card`.
 
 Everything that a method's file needs of it is here; what each piece does stands in its own module: `card`, `arguments`,
-`losses`, `masks`, `iterates` and `states`.
+`losses`, `masks`, `iterates`, `states` and `transformation`.
 """
 
 from optaxaccel.methods.arguments import (
@@ -34,7 +34,8 @@ from optaxaccel.methods.card import Card, Cost
 from optaxaccel.methods.iterates import eval_params
 from optaxaccel.methods.losses import ValueFn, bind_value_fn, handed_on, loss_is_finite, step_is_finite
 from optaxaccel.methods.masks import as_seen_by, hidden_as, is_masked, refuse_masked
-from optaxaccel.methods.states import line_calls, measurement_failed, restart, search_attempts
+from optaxaccel.methods.states import diagnostics, line_calls, measurement_failed, restart, search_attempts
+from optaxaccel.methods.transformation import transformation
 
 __all__ = [
     "Card",
@@ -49,6 +50,7 @@ __all__ = [
     "check_number",
     "check_params",
     "check_static",
+    "diagnostics",
     "eval_params",
     "handed_on",
     "hidden_as",
@@ -63,4 +65,5 @@ __all__ = [
     "restart",
     "search_attempts",
     "step_is_finite",
+    "transformation",
 ]

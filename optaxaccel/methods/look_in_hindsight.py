@@ -1,6 +1,6 @@
 """One look back on the last step, on data that it had not seen, and the rate that follows from many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,14 @@ SPIKE = 3.0  # usual changes of the loss in one step; over a rise by more the ra
 LEAST_SHARE = 0.03  # of noise: along bounded directions it is 3 / share, since there the loss rises and falls in waves
 LARGEST_CUT, CUT = 0.05, 0.25  # to the step that would have been best, if there was one; else by four
 NOISE = 8.0  # roundings of the loss, under which a curvature counts as none: 1e-6 of the loss in float32
+
+DIAGNOSTICS = {
+    "rate": "rate of the step",
+    "slope": "running mean of the fall of the loss per unit of rate",
+    "curvature": "running mean of the second derivative of the loss along the steps, per unit of rate squared",
+    "change": "running mean of how much a step changed the loss",
+    "noise": "running mean of how much the losses of two batches differ at one place",
+}
 
 
 class Seen(NamedTuple):
@@ -41,6 +49,11 @@ class Rates(NamedTuple):
     curvature: jax.Array
     change: jax.Array
     noise: jax.Array
+
+
+def rates_of(state: Any) -> Mapping[str, jax.Array]:
+    """Return what a state with the fields of `Rates` tells."""
+    return {name: getattr(state, name) for name in DIAGNOSTICS}
 
 
 def check(initial_rate: Any, relaxation: Any, every: Any) -> None:

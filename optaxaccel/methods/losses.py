@@ -36,7 +36,7 @@ def bind_value_fn(
       TypeError: `value_fn` is not a function, or it cannot be evaluated where a mask hides leaves of the parameters.
     """
     arguments.require_extra(method, "value_fn", value_fn)
-    _warn_of_accumulation(method)
+    warn_of_accumulation(method)
     if not callable(value_fn):
         raise TypeError(f"{method}: value_fn={value_fn!r} is not a function. Pass value_fn=lambda params: loss.")
     parameters = list(inspect.signature(value_fn).parameters.values())[1:]
@@ -81,10 +81,13 @@ def bind_value_fn(
     return loss
 
 
-def _warn_of_accumulation(method: str) -> None:
-    """Warn inside `optax.MultiSteps`, which tells nobody that it is there: it is looked for among the callers."""
-    frame = sys._getframe()
-    while frame is not None and frame.f_code is not optax.MultiSteps.update.__code__:
+def warn_of_accumulation(method: str) -> None:
+    """Warn inside `optax.MultiSteps`, which tells nobody that it is there: it is looked for among the callers.
+
+    It says nothing when it is made, so its `init` is the earliest moment; a state that was restored meets its `update`.
+    """
+    frame, codes = sys._getframe(), [getattr(optax.MultiSteps, name).__code__ for name in ("init", "update")]
+    while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
     if frame is not None:
         warnings.warn(

@@ -4,6 +4,7 @@ A state is a NamedTuple of arrays. It tells something by having a member of that
 found at any depth of a pytree: in `optax.chain`, `masked`, `MultiSteps`, `inject_hyperparams` and so on.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import masks
+
+__all__ = ["diagnostics"]
 
 
 class HoldsIterate(Protocol):
@@ -65,6 +68,19 @@ class SearchesLine(Protocol):
     @property
     def evaluations(self) -> jax.Array:
         """How many losses with their gradients the searches took so far, int32."""
+        ...
+
+
+class Diagnoses(Protocol):
+    """The method tells what it did: how long a step was, which of its cases applied, how often it jumped."""
+
+    @property
+    def diagnostics(self) -> Mapping[str, jax.Array]:
+        """Return scalars or vectors by name; the card says what they mean.
+
+        Integers count from the start. Other numbers describe the last step, booleans whether it was of some kind: a
+        record holds their means, which are shares.
+        """
         ...
 
 
@@ -129,6 +145,61 @@ def line_calls(opt_state: optax.OptState, before: optax.OptState) -> tuple[jax.A
         return None
     values, grads = (sum(each, start=none) for each in zip(*counts, strict=True))
     return values, grads
+
+
+def diagnostics(opt_state: optax.OptState) -> dict[str, jax.Array]:
+    """Return what the methods in a state tell of themselves, such as step sizes; {} where there is nothing to tell.
+
+    Integers count from the start; other numbers describe the last step, booleans whether it was of some kind. A method
+    says in its card, `METHODS[name].diagnostics`, what it tells and what that means. States within states are asked,
+    too. Call it inside the compiled step and return what is wanted with the loss.
+
+    Args:
+      opt_state: a method's state, alone or in `optax.chain`, `masked`, `MultiSteps` and so on. Of optax's line searches
+        the step size and the trials are known.
+
+    Returns:
+      Scalars by name. Entries of a vector are NAME_0, NAME_1 and so on; where two states tell the same name, that of
+      the outer or earlier one has it, and the other is NAME.2.
+
+    Raises:
+      ValueError: something told has more than one axis; it is raised when the step is traced.
+
+    Example:
+      From w = 3 on `f(w) = w^2` the minimum of the parabola is 3 away, and the slope along the way is -6:
+
+      >>> import optaxaccel
+      >>> tx = optaxaccel.pal(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
+      >>> loss = lambda w: w**2
+      >>> w = jnp.array(3.0)
+      >>> _, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
+      >>> told = optaxaccel.diagnostics(state)
+      >>> float(told["step_size"]), float(told["slope"]), bool(told["share_minimum"])
+      (3.0, -6.0, True)
+    """
+    told: dict[str, jax.Array] = {}
+    for tells_of in _diagnoses(opt_state):
+        for name, value in tells_of.items():
+            if jnp.ndim(value) > 1:
+                raise ValueError(f"diagnostics[{name!r}] has shape {jnp.shape(value)}. Tell scalars or vectors.")
+            entries = {name: value} if jnp.ndim(value) == 0 else {f"{name}_{k}": v for k, v in enumerate(value)}
+            for entry, scalar in entries.items():
+                again = 1 + sum(known.split(".")[0] == entry for known in told)
+                told[entry if again == 1 else f"{entry}.{again}"] = jnp.asarray(scalar)
+    return told
+
+
+def _diagnoses(tree: Any) -> Iterator[Mapping[str, jax.Array]]:
+    def tells_something(node: Any) -> bool:
+        return tells(node, Diagnoses) or _optax_search(node)
+
+    for node in jax.tree.leaves(tree, is_leaf=tells_something):
+        if tells(node, Diagnoses):
+            yield node.diagnostics
+            yield from _diagnoses(tuple(node))
+        elif _optax_search(node):
+            trials = node.info.num_linesearch_steps
+            yield {"step_size": node.learning_rate, "trials": jnp.asarray(trials, jnp.float32)}  # of one step: no count
 
 
 def _optax_search(node: Any) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.models.model import Model
+from optaxaccel.neighbours import neighbours
 
 _LINES = (
     "import flax.linen as nn; class Network(nn.Module): classes: int; @nn.compact def __call__(self, x, *, "
@@ -97,7 +98,8 @@ def _from_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # data classes, which Linen makes of modules, look themselves up there
     try:
-        spec.loader.exec_module(module)
+        with neighbours(path):
+            spec.loader.exec_module(module)
     except OSError:
         raise
     except Exception as error:

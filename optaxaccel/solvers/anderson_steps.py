@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.numerics import differences, loops, ring, sums, trees
+from optaxaccel.solvers.batches import anybody
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
 from optaxaccel.solvers.evaluation import Evaluation, Products
 from optaxaccel.solvers.outcome import FixedPointStatus
 
+RINGS = ("images", "moves", "gram")  # fields that a turn leaves alone whose point is not taken
 EVERY = 2  # plain steps and extrapolations take turns
 GROWTH = 10.0  # an extrapolation may raise the residual by this factor
 
@@ -111,11 +113,13 @@ def step(
     def stay():
         return y, jnp.array(False), jnp.array(True), jnp.zeros((), jnp.int32)
 
-    ahead, forward, allowed, cuts = loops.cond(due, extrapolate, stay)
+    # A batch in step skips the weights where nobody is due; a predicate of each member would compute both branches.
+    ahead, forward, allowed, cuts = loops.cond(anybody(due), extrapolate, stay)
+    forward, cuts = due & forward, jnp.where(due, cuts, 0)
     halved = jnp.where(taken, 0, state.halved + 1)
     again = ~taken & state.jump & (halved <= HALVINGS)
     shorter, inside, more = domain.enter(halfway(c, state.point), state.point, again)
-    jump = jnp.where(taken, due & forward & allowed, again & inside)
+    jump = jnp.where(taken, forward & allowed, again & inside)
     following = optax.tree.where(jump, optax.tree.where(taken, ahead, shorter), image)
     against = due & ~forward
     back = jnp.where(taken, cuts * forward, (1 + more) * state.jump)

@@ -1,9 +1,9 @@
-"""A loop over a batch of minimisations that leaves the matrices of finished members alone.
+"""Loops over a batch of problems that leave the matrices and histories of finished members alone.
 
 Under `jax.vmap` a `lax.while_loop` whose condition differs from member to member selects between the old and the new
-state after every turn. For a dense inverse Hessian this is a pass over three matrices, more than the update itself
-takes. Here the loop goes on while any member does, and a finished member is held by numbers: a gradient that is not
-finite teaches its matrix nothing.
+state after every turn. For a dense inverse Hessian, or the history of a fixed-point solver, this is more than the
+update itself takes. Here the loop goes on while any member does, and a finished member is held by numbers: a gradient,
+or a residual, that is not finite teaches nothing. In the same way a branch that no member needs is not computed.
 """
 
 from typing import Any
@@ -26,6 +26,18 @@ def anybody(goes_on: jax.Array) -> jax.Array:
 def _anybody_in_batch(size: int, batched: list[bool], goes_on: jax.Array) -> tuple[jax.Array, bool]:
     del size, batched
     return anybody(jnp.any(goes_on, axis=0)), False
+
+
+@jax.custom_batching.custom_vmap
+def awake(goes_on: jax.Array) -> jax.Array:
+    """Return which members of a batch go on; true outside a batch, where a loop turns for nobody else."""
+    return jnp.ones_like(goes_on)
+
+
+@awake.def_vmap
+def _awake_in_batch(size: int, batched: list[bool], goes_on: jax.Array) -> tuple[jax.Array, bool]:
+    del size, batched
+    return goes_on, True
 
 
 def is_dense(node: Any) -> bool:

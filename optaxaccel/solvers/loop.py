@@ -9,6 +9,7 @@ import optax
 
 from optaxaccel.numerics import loops, trees
 from optaxaccel.solvers import acx, anderson_steps, plain
+from optaxaccel.solvers.batches import anybody, awake
 from optaxaccel.solvers.domain import Domain
 from optaxaccel.solvers.evaluation import Products, evaluate
 from optaxaccel.solvers.outcome import FixedPointStatus
@@ -72,7 +73,9 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     coarse = max((float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(x0)), default=0.0)
 
     def turn(carry: _Carry) -> _Carry:
+        alive = awake(unfinished(carry))
         trial = evaluate(image(carry.candidate), carry.candidate, products, limits.rtol, limits.atol)
+        trial = trial._replace(finite=trial.finite & alive, converged=trial.converged & alive)
         candidate, state = _step(rule)(trial, carry.state, domain, products)
         better = trial.finite & ((trial.residual < carry.least) | trial.converged)
         progress = trial.finite & (trial.residual < PROGRESS * carry.mark)
@@ -85,7 +88,8 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
             jax.debug.callback(rule.callback, maps, trial.residual)
         best = optax.tree.where(better, trial.point, carry.best)
         least = jnp.where(better, trial.residual, carry.least)
-        return _Carry(candidate, state, best, least, jnp.where(progress, trial.residual, carry.mark), stale, maps)
+        mark = jnp.where(progress, trial.residual, carry.mark)
+        return _held(alive, _Carry(candidate, state, best, least, mark, stale, maps), carry)
 
     def unfinished(carry: _Carry) -> jax.Array:
         return (carry.state.status == FixedPointStatus.RUNNING.value) & (carry.maps < limits.max_maps)
@@ -93,7 +97,7 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     none = jnp.zeros((), jnp.int32)
     state = _start(rule)(x0)
     start = _Carry(trees.fresh_copy(x0), state, trees.fresh_copy(x0), state.residual, state.residual, none, none)
-    end = loops.while_loop(unfinished, turn, start)
+    end = loops.while_loop(lambda carry: anybody(unfinished(carry)), turn, start)
     still = (end.stale >= STALE) & (2 * end.stale >= end.maps)
     ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
     status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)
@@ -101,10 +105,26 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     return end.best, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers))
 
 
+def _held(alive: jax.Array, new: _Carry, old: _Carry) -> _Carry:
+    """Return the new carry, or the old one for a member of a batch that has ended; its rings stood still."""
+    rings = [name for name in anderson_steps.RINGS if name in new.state._fields]
+    none = dict.fromkeys(rings)
+    rest = (carry._replace(state=carry.state._replace(**none)) for carry in (new, old))
+    held = optax.tree.where(alive, *rest)
+    return held._replace(state=held.state._replace(**{name: getattr(new.state, name) for name in rings}))
+
+
 def _start(rule: Rule) -> Callable[[Any], Any]:
     if rule.method == "anderson":
-        return lambda x0: anderson_steps.start(x0, rule.history)
+        return lambda x0: anderson_steps.start(x0, _useful(rule, x0))
     return acx.start if rule.method == "acx" else plain.start
+
+
+def _useful(rule: Rule, x0: trees.Tree) -> int:
+    """Return how many differences are kept: more than there are unknowns would depend on each other."""
+    if rule.axis_name is not None:  # the others lie on other devices
+        return rule.history
+    return min(rule.history, sum(x.size * (2 if jnp.iscomplexobj(x) else 1) for x in jax.tree.leaves(x0)))
 
 
 def _step(rule: Rule) -> Callable[..., Any]:

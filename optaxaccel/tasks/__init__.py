@@ -8,6 +8,7 @@
 Importing this package loads no JAX; `make` imports the family that it is asked for.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from optaxaccel.neighbours import neighbours
 from optaxaccel.registry import lookup, unknown
 from optaxaccel.tasks.cards import CARDS, TaskCard
 from optaxaccel.tasks.task import Task, from_loss
@@ -32,7 +34,7 @@ def make(name: str, *, size: Size = "small", **arguments: Any) -> Task:
 
     Args:
       name: a key of TASKS; or "my_file.py:make_task", or "my_package.my_module:make_task": a function of keyword
-        arguments that returns a `Task`.
+        arguments that returns a `Task`. A file finds the modules beside it.
       size: "smoke" for tests, "small" for two cores; of your own tasks it is handed on if they take it.
       **arguments: of the task's maker; they go over those of the size.
 
@@ -101,13 +103,24 @@ def _maker(name: str, size: str) -> tuple[Callable[..., Task], Mapping[str, Any]
         raise unknown("task", name, TASKS)
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
     named: Any = getattr(module, function, None)
-    maker: Callable[..., Task] = named
     if not callable(named):
         raise ValueError(
             f"{place} has no function {function!r}. Three lines would do: from optaxaccel.tasks import from_loss; "
             f"def {function}(): return from_loss(loss, params)."
         )
-    return maker, {}
+    maker: Any = named
+    return (_among_neighbours(maker, Path(place)) if place.endswith(".py") else maker), {}
+
+
+def _among_neighbours(maker: Callable[..., Task], path: Path) -> Callable[..., Task]:
+    """Return a function of a file that finds the modules beside it also when it is called."""
+
+    @functools.wraps(maker)
+    def make_there(**arguments: Any) -> Task:
+        with neighbours(path):
+            return maker(**arguments)
+
+    return make_there
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -118,7 +131,8 @@ def _from_file(path: Path) -> ModuleType:
         raise ValueError(f"{path} is no Python file. Pass FILE.py:make_task.")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with neighbours(path):
+            spec.loader.exec_module(module)
     except OSError:
         raise
     except Exception as error:

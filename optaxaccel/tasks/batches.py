@@ -31,6 +31,25 @@ def first_order(task: Task) -> jax.Array:
     return jnp.zeros(examples(task.train) if cut else 1, jnp.int32)  # one, since checkpoints hold no empty arrays
 
 
+def in_words(task: Task) -> str:
+    """Return what a step is made on, for the heads of tables.
+
+    Example:
+      >>> from optaxaccel.tasks.task import from_loss
+      >>> in_words(from_loss(lambda x, batch: x, 1.0, train=jnp.zeros((1797, 8)), batch_size=64))
+      '64 of 1,797 examples a step'
+    """
+    if callable(task.train):
+        return "examples drawn anew at every step"
+    if not jax.tree.leaves(task.train):
+        return ""
+    if task.batch_size is not None:
+        return f"{task.batch_size:,} of {examples(task.train):,} examples a step"
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(task.train)}
+    count = lengths.pop() if len(lengths) == 1 else ()
+    return f"all {count[0]:,} examples at every step" if count else "all data at every step"
+
+
 def take(task: Task, data: Tree, order: jax.Array, key: jax.Array, step: jax.Array) -> tuple[Tree, jax.Array]:
     """Return the batch of a step and the order of its epoch.
 

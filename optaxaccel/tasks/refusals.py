@@ -12,6 +12,7 @@ from optaxaccel.tasks import batches
 from optaxaccel.tasks.task import Task
 
 Tree = Any
+_ONE_BATCH = " All of the data come as one argument: def loss(params, batch): x, y = batch."
 _RETURNS = "return loss, (net_state, {'accuracy': accuracy})"
 
 
@@ -117,25 +118,20 @@ def _check_init(task: Task) -> tuple[Tree, Tree]:
 
 
 def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: bool) -> None:
-    call = f"loss(params, net_state, batch, key=key, train={train})"
+    call = _call(task, f"loss(params, net_state, batch, key=key, train={train})")
+    returns = _RETURNS if call.endswith(f"train={train})") else "return loss, or return loss, {'accuracy': accuracy}"
     try:
         output = jax.eval_shape(
             lambda p, s, b, k: task.loss(p, s, b, key=k, train=train), *_shapes(params, net_state, batch)
         )
     except (TypeError, ValueError) as error:
-        if isinstance(error, TypeError) and "unexpected keyword" in str(error):
-            raise ValueError(
-                f"{task.name}: {error}. Write def loss(params, net_state, batch, *, key, train): the key is for "
-                "dropout, and may be ignored."
-            ) from error
-        shapes = jax.tree.map(jnp.shape, batch)
-        raise ValueError(
-            f"{task.name}: {call} failed for a batch of shapes {shapes}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise ValueError(_failed(task, call, batch, error)) from error
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], tuple) and len(output[1]) == 2):
         raise ValueError(
-            f"{task.name}: {call} returned {_described(output)}. Write: {_RETURNS}, with {{}} for no metrics."
+            f"{task.name}: {call} returned {_described(output)}. Write: {returns}, with {{}} for no metrics."
         )
+    if not hasattr(output[0], "dtype"):
+        raise ValueError(f"{task.name}: {call} returned {_described(output[0])} for a loss. Write: {returns}.")
     loss, (state, metrics) = output
     if jnp.shape(loss) != ():
         raise ValueError(
@@ -145,7 +141,7 @@ def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: b
     if not jnp.issubdtype(loss.dtype, jnp.floating):
         raise ValueError(f"{task.name}: the loss is of dtype {loss.dtype}, which has no gradient. Return a float.")
     if not isinstance(metrics, Mapping):
-        raise ValueError(f"{task.name}: the metrics are a {type(metrics).__name__}. Write: {_RETURNS}.")
+        raise ValueError(f"{task.name}: the metrics are a {type(metrics).__name__}. Write: {returns}.")
     for name, value in metrics.items():
         if not isinstance(name, str) or jnp.shape(value) != ():
             raise ValueError(
@@ -159,6 +155,29 @@ def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: b
             known |= jax.eval_shape(task.finish, known)
         if task.score not in known:
             raise registry.unknown(f"score of {task.name}: its evaluation has no metric", task.score, known)
+
+
+def _call(task: Task, otherwise: str) -> str:
+    """Return how a task's loss is called, in words of who wrote it."""
+    return getattr(task.loss, "called_as", otherwise)
+
+
+def _failed(task: Task, call: str, batch: Tree, error: Exception) -> str:
+    """Return what to say of a loss that failed when it was traced."""
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, TypeError) and "unexpected keyword" in said:
+        return (
+            f"{task.name}: {said}. Write def loss(params, net_state, batch, *, key, train): the key is for dropout, "
+            "and may be ignored."
+        )
+    if isinstance(error, TypeError) and "positional argument" in said:
+        more = {"loss(params)": " Pass data=batch where it needs one.", "loss(params, batch)": _ONE_BATCH}.get(call, "")
+        return f"{task.name}: {said}. It is called as {call}.{more}"
+    leaves = jax.tree_util.tree_leaves_with_path(batch)
+    listed = ", ".join(f"batch{jax.tree_util.keystr(path)} {jnp.shape(leaf)}" for path, leaf in leaves) or "no data"
+    lengths = {jnp.shape(leaf)[:1] for _, leaf in leaves}
+    cut = " The first axes, usually the examples, differ: pass arrays of one length." if len(lengths) > 1 else ""
+    return f"{task.name}: {call} failed for a batch of shapes {listed}.{cut} It said: {said}"
 
 
 def _check_state(task: Task, before: Tree, after: Tree, call: str) -> None:

@@ -110,7 +110,7 @@ def from_loss(
       train: as `Task`.
       test: as `Task`.
       batch_size: as `Task`.
-      **more: further fields of `Task`.
+      **more: further fields of `Task`. Where `jax_enable_x64` is on, its precision is "float64" unless it is given.
 
     Example:
       >>> import jax.numpy as jnp
@@ -128,5 +128,10 @@ def from_loss(
         value, metrics = output if isinstance(output, tuple) and len(output) == 2 else (output, {})
         return value, (net_state, metrics)
 
+    whole.called_as = "loss(params, batch)" if with_data else "loss(params)"  # what errors say of it
+    if "precision" not in more:
+        import jax
+
+        more["precision"] = "float64" if jax.config.jax_enable_x64 else "float32"  # pyright: ignore
     more.setdefault("name", getattr(loss, "__name__", "loss").strip("<>"))
     return Task(init, whole, {} if train is None else train, test, batch_size=batch_size, **more)

@@ -140,7 +140,7 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
     if which == "last":
-        tree: Any = {"member": like} if run.task else {"state": like.state, "histories": ()}
+        tree: Any = {"member": like.kept} if run.task else {"state": like.state, "histories": ()}
         if run.extrapolate:
             raise ValueError(
                 "The last checkpoint of a run with --extrapolate holds its histories too. Load which='best'."

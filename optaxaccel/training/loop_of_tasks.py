@@ -22,7 +22,8 @@ from optaxaccel.training.keeping.journal import Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import members
+from optaxaccel.training.steps import diagnosing, members
+from optaxaccel.training.steps.member import Member
 from optaxaccel.training.steps.state import TrainState, counts
 
 EVALUATIONS = 20  # of a run whose task has no epochs
@@ -85,7 +86,7 @@ def train(
         running = Running(run, task, total)
         if start is not None:
             running.start_from(start)
-        checkpoint = keeper.restore({"member": running.one})
+        checkpoint = keeper.restore({"member": running.one.kept})
         if checkpoint and checkpoint.step > total:
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
@@ -152,14 +153,17 @@ class Running:
         tx = self.recipe.build({name: value[0] for name, value in self.numbers.items()})
         self.take(dataclasses.replace(self.one, state=starting.started(start, self.state, tx)))  # pyright: ignore
 
-    def take(self, one: members.Member) -> None:
-        """Take the place of the member."""
+    def take(self, one: Member) -> None:
+        """Take the place of the member, in arrays that no device is committed to, for which the step is compiled."""
+        one = jax.tree.map(jnp.asarray, jax.device_get(one))
         self.member = [one] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[None], one)
 
     def recall(self, checkpoint: Any) -> None:
         """Go on from a checkpoint."""
         self.step = checkpoint.step
-        self.take(checkpoint.tree["member"])
+        told = diagnosing.recalled(self.one.diagnostics, checkpoint.memory.get("diagnostics", {}))
+        kept = checkpoint.tree["member"]
+        self.take(Member(**{name: getattr(kept, name) for name in vars(kept)}, diagnostics=told))
         for name in ("seconds", "best", "last"):
             setattr(self, name, checkpoint.memory[name])
         self.best = float(self.best)
@@ -180,8 +184,8 @@ class Running:
             if stays and self.step % stays == 0:
                 self.keeper.save_kept(self.step, {"state": self.state})
             if self.keeper.due():
-                self.keeper.save(self.step, {"member": self.one}, self.memory())
-        self.keeper.save(self.step, {"member": self.one}, self.memory(), wait=True)
+                self.keeper.save(self.step, {"member": self.one.kept}, self.memory())
+        self.keeper.save(self.step, {"member": self.one.kept}, self.memory(), wait=True)
         if self.step < self.total:
             return Outcome("stopped", self.step, self.state, self.last, self.keeper.stopped_by)
         self.end("done", self.step, **counts(self.state))
@@ -224,6 +228,8 @@ class Running:
         if own["steps"]:
             row = {"loss": float(own["loss_sum"]) / int(own["steps"]), "grad_norm": float(own["grad_norm"])}
             self.write("train", {**at, **row, "step_seconds": round(self.each, 9)})
+        if told := diagnosing.row_of_totals(own):
+            self.writer.write("diagnostics", **{**told, **at})
         if not evaluates:
             return None
         measured = jax.device_get(self.program.measure(self.data, self.member))
@@ -257,10 +263,12 @@ class Running:
 
     def memory(self) -> dict[str, Any]:
         """Return as JSON what `recall` needs."""
-        return {"offset": self.writer.tell(), "seconds": self.seconds, "best": str(self.best), "last": dict(self.last)}
+        told = {name: value.item() for name, value in jax.device_get(self.one.diagnostics).items()}
+        rest = {"seconds": self.seconds, "best": str(self.best), "last": dict(self.last), "diagnostics": told}
+        return {"offset": self.writer.tell(), **rest}
 
     @property
-    def one(self) -> members.Member:
+    def one(self) -> Member:
         """Return the member alone."""
         return self.member[0] if isinstance(self.member, list) else jax.tree.map(lambda leaf: leaf[0], self.member)
 

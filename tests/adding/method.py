@@ -71,7 +71,7 @@ def toy(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationEx
             notfinite_count=jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count)),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return contract.transformation("toy", ToyState, init, update)
 
 
 CARD = Card(name="toy", make=toy, paper="Cauchy, Comptes Rendus, 1847", example={"learning_rate": 0.5})

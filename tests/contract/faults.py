@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .standin import advance, aware, init_state, plain
+from .standin import State, advance, aware, init_state, plain
 
 # --- How a state is spoilt --------------------------------------------------------------------------------------------
 
@@ -133,6 +133,15 @@ def no_checks(own, grads, state, params=None, *, value_fn=None, **extra):
     factor = jnp.sum(value_fn(params, extra["batch"])) / (1.0 + value_fn(params, extra["batch"]))
     state, updates = advance(state, grads, True, 0.3 * jnp.max(factor), 0.5)
     return updates, state
+
+
+def broadcasts(own, grads, state, params=None, **extra):
+    """What JAX does by itself."""
+    return own(jax.tree.map(lambda g, p: jnp.broadcast_to(g, p.shape), grads, params), state, params, **extra)
+
+
+def starts_anew(own, grads, state, params=None, **extra):
+    return own(grads, state if isinstance(state, State) else init_state(params), params, **extra)
 
 
 def ignores_params(own, grads, state, params=None, **extra):

@@ -45,7 +45,7 @@ def plain(learning_rate: optax.ScalarOrSchedule, *, momentum: optax.ScalarOrSche
         state, updates = advance(state, updates, finite, rate, decay)
         return updates, state
 
-    return optax.GradientTransformationExtraArgs(init_state, update)
+    return contract.transformation("plain", State, init_state, update)
 
 
 def aware(learning_rate: optax.ScalarOrSchedule, *, momentum: optax.ScalarOrSchedule = 0.5, trials: int = 1):
@@ -62,7 +62,7 @@ def aware(learning_rate: optax.ScalarOrSchedule, *, momentum: optax.ScalarOrSche
             step = jax.tree.map(lambda s: jnp.where(falls, s, jnp.zeros_like(s)), step)  # noqa: B023
         return step, state
 
-    return optax.GradientTransformationExtraArgs(init_state, update)
+    return contract.transformation("aware", State, init_state, update, sees_loss=True)
 
 
 def card(make=aware, init=None, update=None, **changes) -> Card:

@@ -2,12 +2,14 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from optaxaccel import Card
 
-from .problem import BATCH, build, evaluate, loss, program, start, uses_value_fn
+from .problem import BATCH, build, evaluate, loss, program, start, uses_value_fn, value_and_grad
 
 
 def trace(card: Card, params="given", drop=(), value_fn=loss, batch=True, **extra) -> str:
@@ -80,3 +82,27 @@ def test_a_loss_that_is_no_scalar_is_refused(card: Card):
     if uses_value_fn(card):
         with pytest.raises((TypeError, ValueError), match=r"scalar|shape|one number"):
             trace(card, value_fn=lambda params, batch: loss(params, batch) * jnp.ones(3))
+
+
+def refused(card: Card, kind: type[Exception], pattern: str, cut=lambda grads: grads, state=None) -> None:
+    """Hold that an update is refused with these words while it is traced."""
+    tx, params = build(card), start()
+    state = tx.init(params) if state is None else state(params)
+    value, grads = value_and_grad(params, jnp.asarray(BATCH))
+    extra = {"value": value, "grad": cut(grads), "value_fn": loss, "batch": BATCH}
+    with pytest.raises(kind, match=pattern):
+        jax.eval_shape(lambda: tx.update(cut(grads), state, params, **extra))
+
+
+def test_a_gradient_of_another_shape_is_refused(card: Card):
+    """Broadcast, it would move several parameters by one entry, and nothing would tell."""
+    pattern = r"the gradient\['w'\] has shape \(1, 2\), but the parameters\['w'\] has shape \(4, 2\)"
+    refused(card, ValueError, pattern, cut=lambda grads: {**grads, "w": grads["w"][:1]})
+
+
+FOREIGN = {"of optax": optax.adam(0.1).init, "of a chain": lambda params: (optax.EmptyState(),), "a dict": dict}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_state_of_another_transformation_is_refused(card: Card, foreign):
+    refused(card, TypeError, r"state is a (tuple|dict), not its own .*tx\.init\(params\)", state=FOREIGN[foreign])

@@ -4,6 +4,7 @@ import ast
 import inspect
 import math
 import pkgutil
+import re
 from importlib import import_module
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 
 import contract
+import optaxaccel
 from optaxaccel import METHODS, Card
 
 from .problem import build, covers, run, shared_step, start
@@ -49,6 +51,15 @@ def test_reservations_name_items_and_give_reasons(card: Card):
     for key, reason in card.reservations.items():
         assert any(covers(key, item) for item in items()), f"{key!r} names no item of {sorted(items())}"
         assert len(reason.split()) > 3, f"{key!r}: {reason!r} is no reason"
+
+
+def test_what_the_state_tells_is_on_the_card(card: Card):
+    """Vectors without the number of the entry; what a record says of the place of a row is no name for it."""
+    told = {re.sub(r"_\d+$", "", name) for name in optaxaccel.diagnostics(build(card).init(start()))}
+    assert told <= set(card.diagnostics)
+    assert bool(told) == bool(card.diagnostics)
+    assert not told & {"kind", "step", "epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"}
+    assert all(name.isidentifier() and len(meaning.split()) > 1 for name, meaning in card.diagnostics.items())
 
 
 def copies_of(tx) -> float:

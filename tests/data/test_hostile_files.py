@@ -27,7 +27,6 @@ def save(path, image, label=None, **more):
     [
         (np.int64, "x = x.astype(np.uint8), where they are 0 to 255"),
         (np.uint16, "x = x.astype(np.uint8), where they are 0 to 255"),
-        (np.float32, r"np.round\(255 \* x\)"),
         (np.bool_, r"255 \* x.astype"),
     ],
 )
@@ -44,11 +43,11 @@ def test_the_advice_is_right_for_the_dtype_at_hand(dtype, advice, tmp_path):
 
 def test_a_file_that_would_fill_memory_is_refused_from_its_headers(tmp_path):
     path = tmp_path / "x.npz"
-    image = np.zeros((40, 500, 500), np.float64)  # 80 MB of zeros, a few kB when compressed
+    image = np.zeros((40, 500, 500), np.int64)  # 80 MB of zeros, a few kB when compressed
     np.savez_compressed(path, x_train=image, y_train=np.zeros(40, int), x_test=image[:1], y_test=np.zeros(1, int))
     del image
     tracemalloc.start()
-    with pytest.raises(ValueError, match="is float64"):
+    with pytest.raises(ValueError, match="is int64"):
         npz.read(path, "train")
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
@@ -64,15 +63,6 @@ def test_a_header_that_lies_about_its_size_is_refused(shape, tmp_path):
         archive.writestr("extra.npy", buffer.getvalue() + bytes(12))
     with pytest.raises(ValueError, match="'extra' would be uint8"):
         npz.read(path, "train")
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_channels_that_come_first_are_noticed(channels, tmp_path):
-    path = save(tmp_path / "x.npz", np.zeros((6, channels, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match=r"x\.transpose\(0, 2, 3, 1\)"):
-        npz.read(path, "train")
-    turned = save(tmp_path / "y.npz", np.zeros((6, channels, 8, 8), np.uint8).transpose(0, 2, 3, 1))
-    assert npz.read(turned, "train")[0].shape == (6, 8, 8, channels)
 
 
 # --- Descriptions of prepared sets ------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_arrays_in_either_order_and_kind_are_the_same_images():
     assert task.train["image"].shape == (6, 8, 9, 3)
     whole = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     for name, array, said in (
-        ("x_train", x - 300.0, "floating images are in"),
+        ("x_train", x - 300.0, "both splits alike"),
         ("y_train", y + 0.5, "labels are 6 integers"),
         ("x_test", x[:, :4], "x_test"),
     ):
@@ -73,3 +73,43 @@ def test_arrays_in_either_order_and_kind_are_the_same_images():
             from_arrays({**whole, name: array})
     with pytest.raises(ValueError, match="has no y_test"):
         from_arrays({"x_train": x, "y_train": y, "x_test": x})
+
+
+RANGES = {
+    "[0, 1]": (0.0, 1.0, ""),
+    "[0, 255]": (0.0, 255.0, ""),
+    "[-1, 1]": (-1.0, 1.0, "[-1, 1]"),
+    "normalised": (-2.1179, 2.64, "normalised before"),
+}
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+@pytest.mark.parametrize("case", RANGES)
+def test_floating_images_become_the_bytes_that_they_were_made_of(case, order, tmp_path):
+    """From a file and from memory; the test split has another range, and is spread by the same rule."""
+    low, high, said = RANGES[case]
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
+    pixels[0, 0, 0] = 0, 255, 7
+    x = (low + pixels / 255 * (high - low)).astype(np.float32)
+    x = x.transpose(0, 3, 1, 2) if order == "first" else x
+    whole = {"x_train": x, "y_train": np.arange(6) % 2, "x_test": x[2:4], "y_test": np.arange(2)}
+    np.savez(tmp_path / "x.npz", **whole)
+    for made in (from_arrays(whole), data.load(str(tmp_path / "x.npz"))):
+        np.testing.assert_array_equal(made.train.image, pixels)
+        np.testing.assert_array_equal(made.test.image, pixels[2:4])
+        assert said in made.note
+        assert bool(made.note) == bool(said)
+        mean, std = data.normalisation(made)
+        seen = (made.train.image / 255.0 - mean) / std
+        np.testing.assert_allclose([seen.mean((0, 1, 2)), seen.std((0, 1, 2))], [[0] * 3, [1] * 3], atol=1e-5)
+
+
+def test_bytes_with_channels_first_are_turned_and_nan_is_refused(tmp_path):
+    x = np.arange(6 * 3 * 8 * 9, dtype=np.uint8).reshape(6, 3, 8, 9)
+    y = {"y_train": np.arange(6) % 2, "y_test": np.arange(2)}
+    np.savez(tmp_path / "x.npz", x_train=x, x_test=x[:2], **y)
+    np.testing.assert_array_equal(data.load(str(tmp_path / "x.npz")).train.image, x.transpose(0, 2, 3, 1))
+    bad = np.where(x == 5, np.nan, x / 255)
+    np.savez(tmp_path / "bad.npz", x_train=bad, x_test=bad[:2], **y)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        data.load(str(tmp_path / "bad.npz"))

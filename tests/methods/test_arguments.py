@@ -15,9 +15,9 @@ from optaxaccel.methods import contract
 # --- Factories --------------------------------------------------------------------------------------------------------
 
 
-GOOD = [0.5, 1, 0.0, np.float32(0.5), np.int64(1), jnp.array(7.0), jnp.array([9.0]), lambda step: -1.0]
+GOOD = [0.5, 1, 0.0, np.float32(0.5), np.int64(1), jnp.array(7.0), lambda step: -1.0]
 BAD = [-0.1, 1.1, math.nan, math.inf, -math.inf, 2, True, None, "0.5", b"1", np.float32(2), np.int8(-1), np.True_]
-BAD += [[0.5], (0.5,), {}, 1j]
+BAD += [[0.5], (0.5,), {}, 1j, jnp.array([0.5]), np.array([0.5, 0.5])]
 
 
 @pytest.mark.parametrize("good", GOOD)
@@ -177,6 +177,15 @@ def test_learning_rates_that_do_not(bad):
 def test_a_schedule_is_read_at_its_step_and_a_number_is_not():
     assert contract.at_step(lambda count: count * 2, 3) == 6
     assert contract.at_step(0.5, 3) == 0.5
+
+
+@pytest.mark.parametrize(
+    "bad", [jnp.ones(3), np.ones((1,)), [0.1], None, "0.1", math.nan, np.float32(np.nan)], ids=repr
+)
+def test_a_schedule_that_returns_no_number_is_refused(bad):
+    tx, w = optaxaccel.agd(lambda count: bad), jnp.ones(3)
+    with pytest.raises(ValueError, match=r"A schedule returned .*one number for all parameters.*optaxaccel\.partition"):
+        jax.eval_shape(lambda: tx.update(w, tx.init(w), w))
 
 
 # --- Updates ----------------------------------------------------------------------------------------------------------

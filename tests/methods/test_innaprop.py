@@ -91,11 +91,16 @@ def test_changing_rates_and_decay_follow_the_authors_two_buffers():
 
 @pytest.mark.parametrize(("gamma", "alpha"), [(0.9, 0.1), (1.5, 0.1), (0.5, 2.0), (0.5, 1.9), (0.5, 1.7)])
 def test_there_is_no_condition_on_the_rate(gamma, alpha):
-    """At the rate beta the authors' form divides by zero; at 1/alpha the form without a second buffer would."""
-    problem = problems.MLP
-    got = problems.run_jax(optaxaccel.innaprop(gamma, alpha=alpha, weight_decay=0.03), problem)
+    """At the rate beta the authors' form divides by zero; at 1/alpha the form without a second buffer would.
+
+    On the quadratic, since such steps are chaotic on the perceptron: thirty of them magnify the last digit of the start
+    ten million times, the twin's as much as the method's, so that 1e-9 cannot be asked there.
+    """
+    problem = problems.QUADRATIC
     twin = one_buffer(problem, constant(gamma), alpha, 0.9, 0.03)
-    problems.assert_follows(got.params, twin, problem, rounding_errors=3.0)  # such steps magnify them
+    assert problems.amplification(twin, problem) < 100.0
+    got = problems.run_jax(optaxaccel.innaprop(gamma, alpha=alpha, weight_decay=0.03), problem)
+    problems.assert_follows(got.params, twin, problem)
 
 
 def test_alpha_and_beta_one_are_adamw_without_momentum():

@@ -258,6 +258,8 @@ def test_the_scalars_are_exact_sums_for_bfloat16():
     assert float(state.slope) == pytest.approx(-np.sqrt(5003) * (1 + 2**-7), rel=1e-6)
 
 
-def test_the_state_is_that_of_the_search_and_the_momentum():
-    assert set(PalState._fields) == {*ParabolaState._fields, "momentum"}
-    assert PalState.measurement_failed is ParabolaState.measurement_failed
+def test_the_state_is_that_of_the_search_whose_direction_has_a_memory():
+    w = jnp.array([1.0, -2.0])
+    assert PalState is ParabolaState
+    assert type(optaxaccel.pal().init(w)) is type(optaxaccel.scale_by_parabola().init(w)) is ParabolaState
+    assert optaxaccel.scale_by_parabola().init(w).momentum is None

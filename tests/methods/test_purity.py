@@ -88,10 +88,14 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_warns_at_its_first_step_inside_of_multi_steps(name):
+def test_a_search_warns_inside_of_multi_steps(name):
+    """Where its state is made, and at its first step, if the state comes from a checkpoint."""
     tx = optax.MultiSteps(SEARCHES[name](), 2)
-    with pytest.warns(UserWarning, match=r"optax\.MultiSteps hands it the mean gradient"):
-        jax.eval_shape(lambda key: step(tx, key, key), KEY)
+    told = r"optax\.MultiSteps hands it the mean gradient"
+    with pytest.warns(UserWarning, match=told):
+        state = tx.init(X)
+    with pytest.warns(UserWarning, match=told):
+        jax.eval_shape(lambda key: step(tx, key, key, state=state), KEY)
 
 
 def test_nobody_else_warns():

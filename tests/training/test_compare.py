@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -225,6 +226,8 @@ def test_the_command_compares_a_task_of_a_file(tmp_path, monkeypatch, capsys):
         ({"methods": {"x": lambda: 3}}, "no optax transformation"),
         ({"steps": 3, "calls": 3}, "both given"),
         ({"steps": 0}, "no budget"),
+        ({"steps": 10**10}, "no budget"),
+        ({"seconds": math.inf}, "no budget"),
         ({"seeds": 0}, "seeds=0"),
         ({"seeds": (1, 1)}, "stands twice"),
         ({"params": jnp.ones(2)}, "for a plain loss"),

@@ -50,6 +50,7 @@ REFUSED = {
     "two networks": (lambda w, m: {"generator/kernel": w, "discriminator/kernel": m}, "--params generator"),
     "two equally near": (lambda w, m: {"a/params/w": w, "b/params/w": m}, "--params a/params"),
     "params of an optimiser": (lambda w, m: {"weights/w": w, "optimizer/params/w": m}, "--params weights"),
+    "moments below params": (lambda w, m: {"params/w": w, "params/exp_avg_sq": m}, "--params . for all of it"),
     "entries of which nothing is known": (lambda w, m: {"here/w": w, "there/w": m}, "--params here"),
     "a measured number": (lambda w, m: {"w": w, "val_loss": m[0]}, "--params . for all of it"),
 }

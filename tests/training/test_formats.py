@@ -102,6 +102,12 @@ def test_damaged_safetensors_are_named_in_one_line(case, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_header_of_gigabytes_is_not_asked_for(tmp_path):
+    (tmp_path / "1.safetensors").write_bytes(struct.pack("<Q", 2**33) + b"{}")
+    with pytest.raises(ValueError, match=r"its header would have 8,589,934,592 bytes"):
+        formats.SAFETENSORS.read(tmp_path / "1.safetensors")
+
+
 def weights(k):
     return {"model.a.weight": 1 + np.array([[0.9**k, 0.5**k]], np.float32), "head.bias": np.float32([2 - 0.9**k])}
 
@@ -210,6 +216,17 @@ def test_what_a_format_cannot_hold_is_refused_before_anything_is_written(out, tm
     assert cli.run(["extrapolate", str(tmp_path), "--params", ".", "--out", str(tmp_path / out)]) == 2
     assert "'none' is a NoneType" in capsys.readouterr().err
     assert not (tmp_path / out).exists()
+
+
+STAMP = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
+
+
+@pytest.mark.parametrize("leaf", ["a text", b"ends in\0", STAMP, None], ids=repr)
+@pytest.mark.parametrize("to", ["NPZ", "SAFETENSORS"])
+def test_bytes_texts_and_dates_have_no_place_among_arrays(leaf, to, tmp_path):
+    """NumPy would drop the zeros at the end of bytes, and pickle a date."""
+    with pytest.raises(ValueError, match=rf"'b/c' is a {type(leaf).__name__}, for which there is no place"):
+        getattr(formats, to).write(tmp_path / "x", {"a": np.ones(2), "b": {"c": leaf}}, tmp_path / "y")
 
 
 # --- npz --------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ _OPTIMISER = re.compile(
     r"exp_avg(_sq)?|max_exp_avg_sq|momentum_buffer|square_avg|acc_delta|adam.*|(lr_)?schedulers?",
     re.IGNORECASE,
 )
+_NO_LAYER = re.compile(
+    r"(max_)?exp_avg(_sq)?|momentum_buffer|param_states|opt(imi[sz]er)?_states?(_dict)?", re.IGNORECASE
+)
 _MOMENTS = {"m", "v", "mu", "nu", "trace", "momentum", "velocity", "v_row", "v_col", "accumulator"}
 _BOOKKEEPING = re.compile(
     r"((best|val|train|test|last)_?)?(loss|acc|accuracy|score|metric)|lr|learning_rate|epoch|(global_)?step|iteration|time",
@@ -131,6 +134,9 @@ def locate(tree: Tree, asked: str | None, path: Path) -> list[Names]:
     named = {names[: names.index("params") + 1] for names in by_names if "params" in names}
     nearest = sorted(place for place in named if len(place) == min(map(len, named)))
     if len(nearest) == 1 and not any(map(_OPTIMISER.fullmatch, nearest[0])):
+        for names in by_names:
+            if names[: len(nearest[0])] == nearest[0] and any(map(_NO_LAYER.fullmatch, names)):
+                raise _refused(by_names, path, f"holds {'/'.join(names)}, which is an optimiser's by its name")
         return [nearest[0], *_beside(by_names, nearest[0])]
     if nearest:
         several = " and ".join("/".join(place) for place in nearest[:3])

@@ -3,8 +3,9 @@
 records     JSON lines: written, cut off where a run was stopped, read again
 lines       whole lines of a file;  columns  measurements by columns, for records of long runs
 soundness   what a record's rows must hold
-journal     what is measured, when it is fetched, how it is written and told
+journal     what is measured, when it is fetched, how it is written and told;  metrics  on their way from the device
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
+older_states  checkpoints of states that had fewer fields
 interrupt   signals and the lock of a folder
 probes      curvature beside training
 sinks       TensorBoard, wandb;  trace  a profile of some steps;  progress  lines on a terminal

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from jax import lax
 
+from optaxaccel.training.keeping import older_states
 from optaxaccel.training.run import longer
 from optaxaccel.training.run.spec import Run, differences
 
@@ -132,8 +133,7 @@ class Checkpoints:
                 memory = self._last.restore(step, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
                 self._refuse_other(memory["spec"])
                 self._refuse_other_precision(memory.get("x64", _x64()))
-                args = ocp.args.Composite(tree=ocp.args.StandardRestore(abstract))
-                tree = self._last.restore(step, args=args)["tree"]
+                tree = self._arrays("last", step, abstract)
                 if int(_checksum(tree)) != memory["checksum"]:
                     raise OSError("its arrays are not those that were saved")
             except OtherRunError:
@@ -170,8 +170,13 @@ class Checkpoints:
             )
         chosen = steps[-1] if step is None else step
         memory = manager.restore(chosen, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
-        args = ocp.args.Composite(tree=ocp.args.StandardRestore(like))
-        return Restored(chosen, manager.restore(chosen, args=args)["tree"], memory)
+        return Restored(chosen, self._arrays(manager.directory.name, chosen, like), memory)
+
+    def _arrays(self, folder: str, step: int, like: Tree) -> Tree:
+        manager = self._manager(folder)
+        written = ocp.StandardCheckpointHandler().metadata(manager.directory / str(step) / "tree").tree
+        args = ocp.args.Composite(tree=ocp.args.StandardRestore(older_states.as_written(like, written)))
+        return older_states.as_now(manager.restore(step, args=args)["tree"], like)
 
     def _refuse_other(self, spec: Mapping[str, Any]) -> None:
         differing = differences(self.run.as_dict(), spec)

@@ -4,21 +4,22 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from optaxaccel.training.keeping import metrics as on_their_way
 from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping.metrics import Collect, Metrics
 from optaxaccel.training.keeping.records import Writer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps.step import METRICS, UNKNOWN
+from optaxaccel.training.steps import diagnosing
+from optaxaccel.training.steps.step import UNKNOWN
 
 _BEFORE = {"attempts": 0, "line": None}  # what a checkpoint knows that is older than the count
-_OLDER = {"search_attempts": 0.0, "line_values": UNKNOWN, "line_grads": UNKNOWN}  # likewise of the metrics of a step
-Metrics = Any  # METRICS of one step: an array on its way from the device, or numbers
 
 
 class Progress(Protocol):
@@ -52,6 +53,7 @@ class Journal:
             )
         self.run, self.recipe, self.writer, self.progress = run, recipe, writer, progress
         self.total, self.epoch = total, epoch
+        self.told: diagnosing.Kinds = {}  # what the method tells of itself
         self.log_every = run.log_every or max(1, epoch // 10)
         self.pending: list[Metrics] = []
         self.logged, self.skipped, self.skipped_in_a_row, self.attempts = 0, 0, 0, 0
@@ -97,7 +99,7 @@ class Journal:
         """Return whether enough steps wait to be read, and one more is under way."""
         return len(self.pending) > self.log_every
 
-    def log(self, collect: Callable[[Metrics], Metrics], count: int | None = None) -> None:
+    def log(self, collect: Collect, count: int | None = None) -> None:
         """Read the metrics of the oldest `count` steps, all by default, and write one row.
 
         Raises:
@@ -106,19 +108,19 @@ class Journal:
         count = len(self.pending) if count is None else count
         if count == 0:
             return
-        taken = self.read(collect, self.pending[:count])
+        taken = on_their_way.read(collect, self.pending[:count])
         del self.pending[:count]
         self.tick()
         self.take(np.array(taken))
 
     def take(self, metrics: np.ndarray) -> None:
-        """Write one row about the next steps, whose METRICS [steps, 5] these are.
+        """Write one row about the next steps, whose metrics [steps, ...] these are, and one of what the method tells.
 
         Raises:
           NotFiniteError: see `log`.
         """
-        columns: dict[str, np.ndarray] = dict(zip(METRICS, metrics.T, strict=True))
-        faults = _faults(columns)
+        columns, told = on_their_way.columns(metrics, tuple(self.told))
+        faults = on_their_way.faults(columns)
         count = len(faults)
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
@@ -139,15 +141,12 @@ class Journal:
                 "skipped": self.skipped,
             }
             self.write("train", row)
+            if fields := diagnosing.row(self.told, {name: column[good] for name, column in told.items()}):
+                self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
         self.logged_seconds = self.seconds
         self.logged += end
         if end < count:
             raise NotFiniteError(self.logged, faults[end])
-
-    @staticmethod
-    def read(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[list[float]]:
-        """Fetch metrics from the device; those that a checkpoint kept are numbers already."""
-        return [m if isinstance(m, list) else np.asarray(m, float).tolist() for m in _fetched(collect, pending)]
 
     def _first_fault(self, faults: list[str]) -> int:
         """Return the first step that ends the run, or the number of steps; count those that are skipped."""
@@ -246,9 +245,9 @@ class Journal:
         "best",
     )
 
-    def memory(self, collect: Callable[[Metrics], Metrics]) -> dict[str, Any]:
+    def memory(self, collect: Collect) -> dict[str, Any]:
         """Return as JSON what `recall` needs to go on as if nothing had happened."""
-        self.pending[:] = self.read(collect, self.pending)
+        self.pending[:] = on_their_way.read(collect, self.pending)
         fields = {name: getattr(self, name) for name in self._KEPT}
         return {
             **fields,
@@ -261,18 +260,8 @@ class Journal:
         """Go on from what `memory` returned; checkpoints from before attempts were counted know of none."""
         for name in self._KEPT:
             setattr(self, name, memory.get(name, _BEFORE[name]) if name in _BEFORE else memory[name])
-        self.pending = [[*m, *(_OLDER[name] for name in METRICS[len(m) :])] for m in memory["pending"]]
+        self.pending = [on_their_way.completed(m, tuple(self.told)) for m in memory["pending"]]
         self.last_eval = dict(memory["last_eval"])
-
-
-def _fetched(collect: Callable[[Metrics], Metrics], pending: list[Metrics]) -> list[Any]:
-    """Return the metrics as arrays of NumPy; all are on their way before the first is waited for."""
-    metrics = [m if isinstance(m, list) else collect(m) for m in pending]
-    if jax.default_backend() != "cpu":  # there they are in the host's memory, and need no way
-        for array in metrics:
-            if isinstance(array, jax.Array):
-                array.copy_to_host_async()
-    return [np.asarray(m) for m in metrics]
 
 
 def _peak_bytes() -> int | None:
@@ -287,11 +276,3 @@ def _peak_bytes() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _faults(columns: Mapping[str, np.ndarray]) -> list[str]:
-    """Return what is wrong with each step, or an empty string."""
-    tests = (~np.isfinite(columns["loss"]), ~np.isfinite(columns["grad_norm"]), columns["measurement_failed"] > 0)
-    if not any(test.any() for test in tests):
-        return [""] * len(tests[0])
-    return np.select(tests, ("loss", "gradient", "loss that the method measured"), "").tolist()

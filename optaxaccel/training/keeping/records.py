@@ -2,8 +2,8 @@
 
 Kinds of rows: "start" (specification and provenance), "train" (means over minibatches), "eval" (over held-out images),
 "train_eval" (over a fixed sample of the training images) and "extrapolation" (measurements), "probe" (of curvature, see
-`probed`), "end" (how the run ended, and how many searches for negative curvature and jumps were made where the method
-has them).
+`probed`), "diagnostics" (what the method tells of itself, see `diagnosed`), "end" (how the run ended, and how many
+searches for negative curvature and jumps were made where the method has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 
@@ -34,6 +34,7 @@ TIMED = ("time", "seconds", "images_per_second", "compile_seconds", "step_second
 
 _AS_THEY_ARE = frozenset({int, str, bool, type(None)})
 _json = json.JSONEncoder(allow_nan=False).encode
+_DIAGNOSTICS = b'{"kind": "diagnostics"'
 MEASURED = ("train", "eval", "extrapolation", "train_eval")
 
 
@@ -76,6 +77,16 @@ class Record(NamedTuple):
 def probed(path: Path) -> list[Row]:
     """Return the rows of a record that probes of curvature wrote; tables and figures of runs do not look at them."""
     return [row for row in lines.whole_rows(path) if row["kind"] == "probe"]
+
+
+def diagnosed(path: Path) -> list[Row]:
+    """Return the rows of a record in which the method told what it did: step sizes, cases, jumps, as its card names.
+
+    Counts are so far, all else is a mean over the steps since the row before. Lines of other kinds are not parsed.
+    """
+    with path.open("rb") as file:
+        lines_told = [line for line in file if line.startswith(_DIAGNOSTICS) and line.endswith(b"}\n")]
+    return [json.loads(line) for line in lines_told]
 
 
 class Writer:

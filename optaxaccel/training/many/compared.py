@@ -30,7 +30,7 @@ class ComparisonTable(NamedTuple):
     """One line a method, best first; as a text it fits a terminal of 80 columns.
 
     Attributes:
-      title: what was compared.
+      title: what was compared, and below it what a step is made on.
       score: the name of the metric.
       lines: the methods.
     """
@@ -106,7 +106,12 @@ class Comparison(NamedTuple):
             return line.diverged / (line.done + line.diverged), sign * line.score if line.done else math.inf
 
         count = max(line.done + line.diverged for line in lines)
-        title = f"{self.task}: {self.score['metric']}, mean ± standard error over {count} seeds"
+        first = self.records[0].start if len(self.records) else {}
+        over = f"mean ± standard error over {count} seeds"
+        if count == 1:
+            over = "one run, as every seed gives the same" if first.get("seeds_are_alike") else "one seed"
+        title = f"{self.task}: {self.score['metric']}, {over}"
+        title += f"\n{first['batch']}" if first.get("batch") else ""
         return ComparisonTable(title, self.score["metric"], tuple(sorted(lines, key=key)))
 
     def plot(self, path: str | Path) -> Path:

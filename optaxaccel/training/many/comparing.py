@@ -53,13 +53,16 @@ def compare(
       steps: updates of every run; the task's own number without any budget.
       calls: instead, oracle calls: losses, gradients and Hessian products together.
       seconds: instead, seconds of training.
-      seeds: number of final runs of each method, or the seeds themselves.
+      seeds: number of final runs of each method, or the seeds themselves. Where every seed gives the same run (a fixed
+        start and the whole data at every step) one is made, and the table says so.
       tune: {argument: values to try} for every method that has the argument; others are not tuned over it.
       tune_seeds: number of runs that choose a setting.
       evaluations: how often a run is measured, beside its start.
-      params: of a plain loss, the parameters to begin at, or `init(key)`.
-      data: of a plain loss, its batch: a tree of arrays.
-      batch_size: of a plain loss, examples a step, see `Task`.
+      params: of a plain loss, the parameters to begin at, or `init(key)` that draws them, a start for each seed.
+      data: of a plain loss, what it is trained on: a tree of arrays. For test data, or a score other than the loss,
+        pass a task: `tasks.from_loss(loss, params, train=data, test=test, score="accuracy", higher_is_better=True)`.
+      batch_size: of a plain loss, examples a step, drawn anew each epoch from arrays that share their first axis. None
+        is all of the data at every step; the table's first lines say which.
       folder: where records are written, a file a run; called again with the same, it goes on where it was stopped.
       progress: whether to show a bar in a terminal, or a function that is told (what, share).
 
@@ -84,6 +87,8 @@ def compare(
     everyone = contenders(methods, tune)
     refusals.check(the_task)
     planned = _Comparing(the_task, budget, evaluations, None if folder is None else Path(folder))
+    if planned.alike and seconds is None:
+        final_seeds, tune_seeds = final_seeds[:1], 1
     final = len(everyone) * len(final_seeds)
     tuning = sum(len(one.settings) for one in everyone if len(one.settings) > 1) * tune_seeds
     with planned.owning(), telling(progress, the_task.name, final + tuning) as tell:
@@ -103,6 +108,7 @@ class _Comparing:
     def __init__(self, task: Task, budget: Budget, evaluations: int, folder: Path | None):
         self.task, self.budget, self.evaluations, self.folder = task, budget, evaluations, folder
         self.fingerprint = fingerprint.of_task(task, budget, evaluations) if folder else ""
+        self.alike = fingerprint.seeds_are_alike(task)
         self.tell: Any = None
 
     def owning(self) -> Any:
@@ -151,7 +157,8 @@ class _Comparing:
     def _facts(self, task: Task) -> dict[str, Any]:
         budget = {name: value for name, value in self.budget._asdict().items() if value}
         score = _score_of(task)
-        return {"score": score, "budget": budget, "data_note": task.note}
+        facts = {"score": score, "budget": budget, "data_note": task.note, "batch": batches.in_words(task)}
+        return {**facts, "seeds_are_alike": True} if self.alike else facts
 
     def _marks(self, setting: Setting) -> dict[str, str]:
         """Return by what a record in the folder is known to be of this very comparison."""

@@ -17,13 +17,13 @@ script:
 import dataclasses
 import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from optaxaccel import data, registry
+from optaxaccel.neighbours import neighbours
 from optaxaccel.training.run.spec import Run
 
 TUNING_SEED = 1000
@@ -234,11 +234,8 @@ def load(path: Path) -> Definition:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file. Definitions are Python files under experiments/.")
     module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # as if it ran as a script
-    try:
+    with neighbours(path):  # as if it ran as a script
         spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.resolve().parent))
     runs = getattr(module, "RUNS", None)
     if not isinstance(runs, Mapping):
         raise ValueError(f"{path} defines no RUNS. Write RUNS = {{'smoke': Plan(...), 'small': Plan(...)}}.")

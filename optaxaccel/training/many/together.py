@@ -25,7 +25,7 @@ from optaxaccel.training.keeping.journal import Journal, NotFiniteError
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import feed, parallel, program
+from optaxaccel.training.steps import diagnosing, feed, parallel, program
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import is_remembered, remembered
@@ -52,8 +52,8 @@ class _Compiled(NamedTuple):
     Attributes:
       init: ((), (seeds, numbers)) -> states.
       order: ((epoch, labels, indices that train), seeds) -> the order of the epoch, as long as the labels.
-      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, METRICS
-        [members, CHUNK, 5]).
+      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, metrics
+        [members, CHUNK, ...]).
       evaluate: ((images, labels, weight), states) -> sums over one batch.
     """
 
@@ -221,6 +221,9 @@ class _Training:
         self.numbers = group.layout.put(stacked, cut=True)
         self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
         self.states = compiled.init((), (self.seeds, self.numbers))
+        told = diagnosing.kinds(self.states.opt_state, members=True)
+        for member in members:
+            member.journal.told = told
         held_out, trained = group.feed.held_out(), group.feed.trained()
         self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in held_out]
         self.trained = [jax.device_put(batch, group.layout.replicated) for batch in trained]
@@ -235,7 +238,7 @@ class _Training:
         return self.compiled.order((np.uint32(epoch), self.labels, self.indices), self.seeds)
 
     def call(self, order: jax.Array, steps: int) -> jax.Array:
-        """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, 5]."""
+        """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, ...]."""
         common = (self.images, self.labels, self.period, np.int32(steps))
         self.states, metrics = self.compiled.advance(common, (self.states, self.numbers, order))
         return metrics
@@ -257,7 +260,7 @@ class _Training:
                 member.end("done", total, **counts(self.states, place))
 
     def advance(self, step: int, until: int) -> tuple[np.ndarray, float]:
-        """Make the steps from `step` to `until`; return METRICS [members, steps, 5] and a member's share of seconds."""
+        """Make the steps from `step` to `until`; return metrics [members, steps, ...] and the seconds of a member."""
         rows, sizes = [], []
         started = time.perf_counter()
         while step < until:

@@ -16,7 +16,7 @@ from optaxaccel.tasks.task import Task
 from optaxaccel.training.keeping import records
 from optaxaccel.training.many.contenders import Setting
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import members
+from optaxaccel.training.steps import diagnosing, members
 from optaxaccel.training.steps.state import counts
 
 Row = dict[str, Any]
@@ -173,6 +173,8 @@ class _Book:
         if done:
             loss = float(totals["loss_sum"]) / max(1, int(totals["steps"]))
             self.rows.append(self._row("train", **at, loss=loss, grad_norm=float(totals["grad_norm"])))
+        if told := diagnosing.row_of_totals(totals):
+            self._row("diagnostics", **{**told, **at})
         if not all(map(math.isfinite, (metrics["loss"], metrics[self.group.task.score]))):
             self.finish("diverged", step=done, what="loss or score of the evaluation")
             return

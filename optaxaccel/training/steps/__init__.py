@@ -7,5 +7,6 @@ parallel  devices: how a batch is laid out over them
 feed      batches: resident on the device, or streamed
 remember  results that later runs of the process share, by all that they depend on
 program   all of these compiled, once for all runs that differ in numbers only
-members   runs of a task as one program, a state each
+members   runs of a task as one program, a state each;  member  such a state, and what of it a checkpoint holds
+diagnosing  what methods tell of themselves, from their states to rows
 """

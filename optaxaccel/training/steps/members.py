@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,36 +20,13 @@ from optaxaccel.methods import contract
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.task import Task
 from optaxaccel.training.run.optimizer import Recipe
+from optaxaccel.training.steps import diagnosing
+from optaxaccel.training.steps.member import Member
 from optaxaccel.training.steps.parallel import AXIS
 from optaxaccel.training.steps.state import TrainState
 
 Tree = Any
 MAPPED_UP_TO = 20_000  # numbers of a member's parameters; larger ones keep a CPU busy one at a time
-
-
-@flax.struct.dataclass
-class Member:
-    """One run under way.
-
-    Attributes:
-      state: parameters, states and key.
-      order: of the epoch, see `batches.take`.
-      fault: the first step whose loss, gradient or measurement was not finite; -1 for none.
-      loss_sum: of the losses of the steps since the last look.
-      steps: number of these steps.
-      grad_norm: of the last step.
-      values: losses that searches along lines took.
-      grads: gradients that they took.
-    """
-
-    state: TrainState
-    order: jax.Array
-    fault: jax.Array
-    loss_sum: jax.Array
-    steps: jax.Array
-    grad_norm: jax.Array
-    values: jax.Array
-    grads: jax.Array
 
 
 class Data(NamedTuple):
@@ -110,7 +86,8 @@ def functions(task: Task, recipe: Recipe) -> Functions:
         run_key = jax.random.key_data(jax.random.fold_in(key, 1))
         state = TrainState(jnp.zeros((), jnp.int32), params, net_state, recipe.build(numbers).init(params), run_key)
         zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        return Member(state, batches.first_order(task), none - 1, zero, none, zero, none, none)
+        told = diagnosing.nothing(contract.diagnostics(state.opt_state))
+        return Member(state, batches.first_order(task), none - 1, zero, none, zero, none, none, told)
 
     def step(data: Data, numbers: Mapping[str, Any], member: Member, k: jax.Array) -> Member:
         state, key = member.state, jax.random.wrap_key_data(member.state.key)
@@ -136,6 +113,7 @@ def functions(task: Task, recipe: Recipe) -> Functions:
             grad_norm=grad_norm.astype(jnp.float32),
             values=member.values + jnp.asarray(values, jnp.int32),
             grads=member.grads + jnp.asarray(grads, jnp.int32),
+            diagnostics=diagnosing.added(member.diagnostics, contract.diagnostics(opt_state)),
         )
 
     def measured(data: Data, member: Member) -> Mapping[str, jax.Array]:
@@ -284,5 +262,6 @@ def look(members: Any) -> tuple[dict[str, np.ndarray], Any]:
     totals = {name: getattr(members, name) for name in names}
     attempts = contract.search_attempts(members.state.opt_state)
     totals |= {"done": members.state.step, "attempts": jnp.broadcast_to(attempts, members.state.step.shape)}
-    zeros = {name: jnp.zeros_like(getattr(members, name)) for name in ("loss_sum", "steps")}
-    return jax.device_get(totals), members.replace(**zeros)
+    totals |= {diagnosing.TOLD + name: value for name, value in members.diagnostics.items()}
+    anew = {name: jnp.zeros_like(getattr(members, name)) for name in ("loss_sum", "steps")}
+    return jax.device_get(totals), members.replace(**anew, diagnostics=diagnosing.begun_anew(members.diagnostics))

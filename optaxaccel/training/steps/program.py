@@ -11,6 +11,7 @@ import numpy as np
 from optaxaccel import data, models
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
+from optaxaccel.training.steps import diagnosing
 from optaxaccel.training.steps.evaluate import evaluate_batch
 from optaxaccel.training.steps.feed import Feed, Select, Source
 from optaxaccel.training.steps.loss import Batch, Options, objective
@@ -28,7 +29,7 @@ class Program(NamedTuple):
 
     Attributes:
       init: (seed, numbers) -> state, replicated.
-      step: (state, numbers, *source) -> (state, METRICS in one array).
+      step: (state, numbers, *source) -> (state, METRICS and what the method tells in one array).
       evaluate: (state, images, labels, weight) -> sums over one batch.
       spread: what the step takes, from what is replicated; `pmap` wants a copy a device along a first axis.
       refresh: (state, *source) -> state with the batch statistics moved by one training batch, the parameters as they
@@ -36,6 +37,7 @@ class Program(NamedTuple):
       value: (params, net_state, key, images, labels) -> mean loss over batches [count, batch, ...], not augmented, with
         the batch statistics of each; not compiled, since it is a part of other functions.
       collect: what is replicated, from what the step returns.
+      told: names of what the method tells, see `diagnosing.kinds`.
       compile_seconds: what compiling took, once for all runs that share the program.
     """
 
@@ -46,6 +48,7 @@ class Program(NamedTuple):
     value: Callable[..., jax.Array]
     spread: Callable[[Any], Any]
     collect: Callable[[Any], Any]
+    told: diagnosing.Kinds
     compile_seconds: float
 
 
@@ -197,8 +200,9 @@ def _compile(plan: Blueprint, numbers: Numbers, source: Source) -> Program:
         compiled_step = jitted.lower(state, numbers, *source).compile()
     compiled_evaluate, compiled_refresh = (jax.jit(f, out_shardings=layout.replicated) for f in (evaluate, refresh))
     spread, collect = (layout.stack, layout.unstack) if layout.mode == "pmap" else (_same, _same)
-    seconds = time.perf_counter() - started
-    return Program(compiled_init, compiled_step, compiled_evaluate, compiled_refresh, value, spread, collect, seconds)
+    told, seconds = diagnosing.kinds(state.opt_state), time.perf_counter() - started
+    rest = (compiled_evaluate, compiled_refresh, value, spread, collect, told, seconds)
+    return Program(compiled_init, compiled_step, *rest)
 
 
 def _same(tree: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,10 @@ METRICS = ("loss", "accuracy", "grad_norm", "measurement_failed", "search_attemp
 UNKNOWN = -1.0  # of `line_values` and `line_grads`, where a method does not search along lines
 
 
-def packed(metrics: Mapping[str, jax.Array]) -> jax.Array:
-    """Return METRICS in one array, since fetching from a device costs by the array."""
-    return jnp.stack([jnp.asarray(metrics[name], metrics["loss"].dtype) for name in METRICS], axis=-1)
+def packed(metrics: Mapping[str, Any]) -> jax.Array:
+    """Return METRICS and what the method tells in one array, since fetching from a device costs by the array."""
+    told = [metrics[name] for name in METRICS] + list(metrics["diagnostics"].values())
+    return jnp.stack([jnp.asarray(value, metrics["loss"].dtype) for value in told], axis=-1)
 
 
 def train_step(
@@ -28,7 +30,7 @@ def train_step(
     state: TrainState,
     batch: Batch,
     options: Options = Options(),
-) -> tuple[TrainState, Mapping[str, jax.Array]]:
+) -> tuple[TrainState, Mapping[str, Any]]:
     """Make one update.
 
     The loss may be evaluated again at other parameters, so it is a function of the parameters alone: same batch, same
@@ -45,8 +47,8 @@ def train_step(
     Returns:
       (the state after the step, METRICS). "loss", "accuracy" and "grad_norm" are at the parameters before it;
       "measurement_failed" tells of the step, "search_attempts" counts from the start, "line_values" and "line_grads"
-      what searches along lines took in the step. Under `options.skip` a step with a fault changes nothing but the step
-      count.
+      what searches along lines took in the step; "diagnostics" is what the method tells, by name. Under `options.skip`
+      a step with a fault changes nothing but the step count.
     """
     value_and_grad, value_fn = losses.of_step(model, state, batch, options)
     (loss, (net_state, accuracy)), grad = value_and_grad(state.params)
@@ -58,10 +60,11 @@ def train_step(
         params = jax.tree.map(lambda p: (factor * p).astype(p.dtype), params)
     params = optax.apply_updates(params, updates)
     failed = contract.measurement_failed(opt_state)
-    metrics = {"loss": loss, "accuracy": accuracy, "grad_norm": grad_norm, "measurement_failed": failed}
+    metrics: dict[str, Any] = {"loss": loss, "accuracy": accuracy, "grad_norm": grad_norm, "measurement_failed": failed}
     metrics["search_attempts"] = contract.search_attempts(opt_state)
     line_calls = contract.line_calls(opt_state, state.opt_state) or (UNKNOWN, UNKNOWN)
     metrics["line_values"], metrics["line_grads"] = line_calls
+    metrics["diagnostics"] = contract.diagnostics(opt_state)
     new = TrainState(state.step + 1, params, net_state, opt_state, state.key)
     if options.skip:
         good = jnp.isfinite(loss) & jnp.isfinite(grad_norm) & ~failed

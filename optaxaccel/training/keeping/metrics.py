@@ -1,0 +1,48 @@
+"""The metrics of steps on their way from the device: one array a step, METRICS first and then what the method tells."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from optaxaccel.training.steps.step import METRICS, UNKNOWN
+
+Metrics = Any  # of one step: an array on its way from the device, or numbers
+Collect = Callable[[Metrics], Metrics]
+_OLDER = {"search_attempts": 0.0, "line_values": UNKNOWN, "line_grads": UNKNOWN}  # of checkpoints that lack them
+
+
+def read(collect: Collect, pending: Sequence[Metrics]) -> list[list[float]]:
+    """Fetch metrics from the device; those that a checkpoint kept are numbers already."""
+    return [m if isinstance(m, list) else np.asarray(m, float).tolist() for m in _fetched(collect, pending)]
+
+
+def completed(metrics: Sequence[float], told: Sequence[str]) -> list[float]:
+    """Return the metrics of a step from a checkpoint, with what an older version did not keep of it."""
+    metrics = [*metrics, *(_OLDER[name] for name in METRICS[len(metrics) :])]
+    return [*metrics, *(float("nan") for _ in range(len(METRICS) + len(told) - len(metrics)))]
+
+
+def columns(metrics: np.ndarray, told: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the metrics [steps, ...] by name, and what the method told by name."""
+    known: dict[str, np.ndarray] = dict(zip(METRICS, metrics.T, strict=False))
+    return known, dict(zip(told, metrics.T[len(METRICS) :], strict=True))
+
+
+def faults(columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Return what is wrong with each step, or an empty string."""
+    tests = (~np.isfinite(columns["loss"]), ~np.isfinite(columns["grad_norm"]), columns["measurement_failed"] > 0)
+    if not any(test.any() for test in tests):
+        return [""] * len(tests[0])
+    return np.select(tests, ("loss", "gradient", "loss that the method measured"), "").tolist()
+
+
+def _fetched(collect: Collect, pending: Sequence[Metrics]) -> list[Any]:
+    """Return the metrics as arrays of NumPy; all are on their way before the first is waited for."""
+    metrics = [m if isinstance(m, list) else collect(m) for m in pending]
+    if jax.default_backend() != "cpu":  # there they are in the host's memory, and need no way
+        for array in metrics:
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+    return [np.asarray(m) for m in metrics]

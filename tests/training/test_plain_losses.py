@@ -1,0 +1,99 @@
+"""A plain loss in `compare`: what a newcomer passes, and what is said of what cannot work."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optaxaccel import tasks, training
+from optaxaccel.tasks import Task, from_loss
+from optaxaccel.training.many import fingerprint
+
+X = {"x": np.linspace(-1.0, 1.0, 40).reshape(20, 2), "y": np.ones(20)}
+SGD = {"sgd": optax.sgd(0.1)}
+
+
+def bowl(params):
+    return jnp.sum(params**2)
+
+
+def line(params, batch):
+    return jnp.mean((batch["x"] @ params - batch["y"]) ** 2)
+
+
+def compared(loss=bowl, params=jnp.ones(2), **more):
+    return training.compare(loss, SGD, params=params, steps=2, evaluations=1, progress=False, **more)
+
+
+def test_one_run_is_made_where_all_seeds_are_alike(tmp_path):
+    result = compared(data=X, loss=line, tune_seeds=3, folder=tmp_path)
+    assert len(result.records) == 1
+    head = str(result.table()).splitlines()[:2]
+    assert head == ["line: loss, one run, as every seed gives the same", "all 20 examples at every step"]
+    assert "±" not in str(result.table()).partition("\n")[2]
+    assert len(compared(data=X, loss=line, folder=tmp_path).records) == 1  # and reads it again
+
+
+@pytest.mark.parametrize(
+    ("more", "batch"),
+    [
+        ({"params": lambda key: jax.random.normal(key, (2,))}, ""),
+        ({"loss": line, "data": X, "batch_size": 5}, "5 of 20 examples a step"),
+    ],
+)
+def test_seeds_that_differ_are_all_run(more, batch):
+    result = compared(seeds=3, **more)
+    assert len(result.records) == 3
+    table = str(result.table())
+    assert "mean ± standard error over 3 seeds" in table
+    assert batch in table
+    assert len({record.rows[-1]["loss"] for record in result.records}) == 3
+
+
+def test_seeds_matter_wherever_the_key_goes():
+    def noisy(params, net_state, batch, *, key, train):
+        return jnp.sum(params) + jax.random.normal(key, ()), (net_state, {})
+
+    drawn = Task(lambda key: (jnp.ones(2), {}), noisy)
+    sampled = Task(
+        lambda key: (jnp.ones(()), {}),
+        lambda p, s, b, *, key, train: (p * b, (s, {})),
+        train=lambda key: jax.random.uniform(key),
+    )
+    assert not any(map(fingerprint.seeds_are_alike, (drawn, sampled, tasks.make("copy", size="smoke"))))
+    assert fingerprint.seeds_are_alike(tasks.make("rosenbrock", size="smoke"))
+
+
+REFUSED = {
+    "lengths": (
+        lambda: compared(line, data={"x": np.ones((20, 2)), "y": np.ones(19)}),
+        "loss(params, batch) failed for a batch of shapes batch['x'] (20, 2), batch['y'] (19,). The first axes",
+    ),
+    "two arguments": (
+        lambda: compared(lambda params, x, y: jnp.sum(params), data=(np.ones(3), np.ones(3))),
+        "It is called as loss(params, batch). All of the data come as one argument: def loss(params, batch): x, y = b",
+    ),
+    "no data": (lambda: compared(line), "It is called as loss(params). Pass data=batch"),
+    "three results": (lambda: compared(lambda params: (bowl(params), 1.0, 2.0)), "return loss, {'accuracy': accuracy}"),
+    "a dictionary": (lambda: compared(lambda params: {"loss": bowl(params)}), "returned a dict for a loss"),
+    "a vector": (lambda: compared(lambda params: params**2), "jnp.mean(loss)"),
+    "metrics": (lambda: compared(lambda params: (bowl(params), params)), "return loss, {'accuracy': accuracy}"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_plain_loss_is_refused_in_its_own_words(case):
+    call, said = REFUSED[case]
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        call()
+    assert "net_state" not in str(caught.value)
+
+
+def test_double_precision_that_is_on_stays_on():
+    with jax.enable_x64(True):
+        result = compared(params=jnp.ones(2) / 3.0)
+    assert result.records[0].rows[-1]["loss"] == pytest.approx(2 * (0.8**2 / 3.0) ** 2, rel=1e-14)
+    assert from_loss(bowl, jnp.ones(2)).precision == "float32"
