@@ -71,7 +71,7 @@ def plan(
     *,
     full_batch: bool = False,
     target: float | None = None,
-    more: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    shifted: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> Plan:
     """All methods on one problem; those for whole data sets, and settings for them, where `full_batch` says so.
 
@@ -82,12 +82,12 @@ def plan(
       every: 2 takes every second value of a grid.
       full_batch: whether a step sees all data.
       target: see `Plan`.
-      more: values by which the grid of a method goes on, where its best stood at an end.
+      shifted: values of a method's grid in place of its own, as many, where its best stood at an end of those.
     """
     contenders = []
     for label, entry in {**METHODS, **(FULL_BATCH if full_batch else {})}.items():
         fixed = entry.stochastic if entry.deterministic is None or not full_batch else entry.deterministic
-        values = [*entry.values[::every], *more.get(label, ())]
+        values = shifted.get(label, entry.values)[::every]
         args = ({entry.varied: value, **fixed} for value in values)
         settings = [base.replace(method=entry.method, method_args=arguments) for arguments in args]
         default = base.replace(method=entry.method) if entry.method in WITHOUT_RATE else None
