@@ -45,7 +45,7 @@ def from_hugging_face(
     if train not in splits:
         raise ValueError(f"{name} has no split {train!r}, only {', '.join(splits)}. Pass train=.")
     chosen = next((split for split in TESTS if split in splits), None) if test is None else test
-    if chosen not in splits:
+    if chosen is None or chosen not in splits:
         raise ValueError(
             f"{name} has no split to measure on, only {', '.join(splits)}. Pass test=, or "
             f"splits[{train!r}].train_test_split(test_size=0.1)."
@@ -61,9 +61,9 @@ def from_hugging_face(
 
 def _column(name: str, what: str, given: str | None, usual: tuple[str, ...], columns: Any) -> str:
     found = next((column for column in usual if column in columns), None) if given is None else given
-    if found not in columns:
+    if found is None or found not in columns:
         raise ValueError(f"{name} has no column for the {what}, only {', '.join(columns)}. Pass {what}='its name'.")
-    return str(found)
+    return found
 
 
 def _stacked(where: str, images: Any) -> np.ndarray:
