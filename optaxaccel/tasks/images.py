@@ -9,6 +9,7 @@ import numpy as np
 
 from optaxaccel import data, models
 from optaxaccel.data.arrays import from_arrays
+from optaxaccel.data.hugging_face import from_hugging_face, is_hugging_face
 from optaxaccel.models import Model
 from optaxaccel.tasks.task import Task
 
@@ -31,7 +32,8 @@ def images(
     Args:
       model: a name of MODELS, or a `Model`: two pure functions.
       dataset: a data set's name, the path of an .npz file or of an image folder, or a dictionary of arrays, see
-        `optaxaccel.data.arrays.from_arrays`; one that is held in memory.
+        `optaxaccel.data.arrays.from_arrays`, or what `datasets.load_dataset` of Hugging Face returned, see
+        `optaxaccel.data.hugging_face`; one that is held in memory.
       batch_size: images a step.
       normalise: what becomes of pixels, see `optaxaccel.data.normalisation`.
       augment: see `optaxaccel.data.prepare`.
@@ -41,7 +43,9 @@ def images(
       data_dir: folder of prepared TFDS data.
       **model_args: overrides of the model.
     """
-    if isinstance(dataset, Mapping):
+    if is_hugging_face(dataset):
+        loaded = from_hugging_face(dataset)
+    elif isinstance(dataset, Mapping):
         loaded = from_arrays(dataset)
     else:
         loaded = data.load(dataset, train_split=train_split, test_split=test_split, data_dir=data_dir)

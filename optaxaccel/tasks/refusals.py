@@ -60,7 +60,9 @@ def _check_data(task: Task, name: str, data: Tree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         where = f"{name}{jax.tree_util.keystr(path)}"
         if not hasattr(leaf, "dtype"):
-            raise ValueError(f"{task.name}: {where} is a {type(leaf).__name__}. Pass arrays: np.asarray({where}).")
+            whole = f"{name}{jax.tree_util.keystr(path[:1])}"  # of nested lists the outermost
+            kind = type(leaf).__name__ if whole == where else "list"
+            raise ValueError(f"{task.name}: {whole} is a {kind}. Pass arrays: np.asarray({whole}).")
         if leaf.dtype.kind in "OUS":
             raise ValueError(
                 f"{task.name}: {where} is of dtype {leaf.dtype}, which no device computes with. Encode it as numbers "
@@ -95,7 +97,13 @@ def _check_examples(task: Task, name: str, shapes: Mapping[str, tuple[int, ...]]
 
 
 def _check_init(task: Task) -> tuple[Tree, Tree]:
-    start = task.init(jax.random.key(0))
+    try:
+        start = task.init(jax.random.key(0))
+    except TypeError as error:
+        raise ValueError(
+            f"{task.name}: init(key) failed: {' '.join(str(error).split())[:300]}. It is called with a key alone: "
+            "lambda key: model.init(key, x), say."
+        ) from error
     if not (isinstance(start, tuple) and len(start) == 2):
         raise ValueError(
             f"{task.name}: init returned a {type(start).__name__}, but it gives the parameters and what the network "
@@ -124,7 +132,7 @@ def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: b
         output = jax.eval_shape(
             lambda p, s, b, k: task.loss(p, s, b, key=k, train=train), *_shapes(params, net_state, batch)
         )
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # libraries of networks raise errors of their own
         raise ValueError(_failed(task, call, batch, error)) from error
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], tuple) and len(output[1]) == 2):
         raise ValueError(
@@ -174,10 +182,11 @@ def _failed(task: Task, call: str, batch: Tree, error: Exception) -> str:
         more = {"loss(params)": " Pass data=batch where it needs one.", "loss(params, batch)": _ONE_BATCH}.get(call, "")
         return f"{task.name}: {said}. It is called as {call}.{more}"
     leaves = jax.tree_util.tree_leaves_with_path(batch)
-    listed = ", ".join(f"batch{jax.tree_util.keystr(path)} {jnp.shape(leaf)}" for path, leaf in leaves) or "no data"
+    kinds = [f"batch{jax.tree_util.keystr(path)} {jnp.result_type(leaf)} {jnp.shape(leaf)}" for path, leaf in leaves]
+    listed = ", ".join(kinds) or "no data"
     lengths = {jnp.shape(leaf)[:1] for _, leaf in leaves}
     cut = " The first axes, usually the examples, differ: pass arrays of one length." if len(lengths) > 1 else ""
-    return f"{task.name}: {call} failed for a batch of shapes {listed}.{cut} It said: {said}"
+    return f"{task.name}: {call} failed for a batch of {listed}.{cut} It said: {said}"
 
 
 def _check_state(task: Task, before: Tree, after: Tree, call: str) -> None:

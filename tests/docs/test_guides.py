@@ -47,6 +47,15 @@ def test_every_guide_is_in_the_list():
     assert pages == set(SECONDS)
 
 
+def test_every_everyday_task_has_a_guide_that_is_run():
+    page = (GUIDES[0].parents[1] / "everyday.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| \[([^|\]]+)\]\(guides/(\w+)\.md\) \|$", page, re.MULTILINE)
+    assert len(rows) == page.count("guides/") - 1 >= 14
+    for task, title, guide in rows:
+        assert guide in SECONDS, f"{task}: {guide} is not run"
+        assert f"# {title}\n" in (GUIDES[0].parent / f"{guide}.md").read_text(), f"{guide} has another title"
+
+
 def test_every_public_class_of_jaxopt_has_a_row():
     """Its last release, 0.8.5, has these."""
     rows = re.findall(r"^\| `(\w+)`", (GUIDES[0].parent / "coming_from_jaxopt.md").read_text(), re.MULTILINE)

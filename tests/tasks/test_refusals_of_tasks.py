@@ -45,7 +45,10 @@ REFUSED = {
     "NaN loss": (lambda: made(lambda p, s, b, *, key, train: (jnp.log(-p["w"]), (s, {}))), "log(0)"),
     "score": (lambda: made(score="halve"), "Did you mean 'half'?"),
     "precision": (lambda: made(precision="half"), "'float32' or 'float64'"),
-    "shapes": (lambda: made(lambda p, s, b, *, key, train: (b["x"] @ jnp.ones(9), (s, {}))), "batch of shapes"),
+    "shapes": (
+        lambda: made(lambda p, s, b, *, key, train: (b["x"] @ jnp.ones(9), (s, {}))),
+        "a batch of batch['x'] float32 (2,)",
+    ),
 }
 
 

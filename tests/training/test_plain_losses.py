@@ -53,6 +53,14 @@ def test_seeds_that_differ_are_all_run(more, batch):
     assert len({record.rows[-1]["loss"] for record in result.records}) == 3
 
 
+def test_the_table_tells_the_batch_of_final_runs_and_not_of_tuning():
+    sgd = {"sgd": (optax.sgd, {"learning_rate": (0.1, 0.2)})}
+    found = training.compare(
+        line, sgd, params=jnp.ones(2), data=X, batch_size=4, steps=2, seeds=1, evaluations=1, progress=False
+    )
+    assert found.table().title.splitlines() == ["line: loss, one seed", "4 of 20 examples a step"]
+
+
 def test_seeds_matter_wherever_the_key_goes():
     def noisy(params, net_state, batch, *, key, train):
         return jnp.sum(params) + jax.random.normal(key, ()), (net_state, {})
@@ -70,7 +78,7 @@ def test_seeds_matter_wherever_the_key_goes():
 REFUSED = {
     "lengths": (
         lambda: compared(line, data={"x": np.ones((20, 2)), "y": np.ones(19)}),
-        "loss(params, batch) failed for a batch of shapes batch['x'] (20, 2), batch['y'] (19,). The first axes",
+        "loss(params, batch) failed for a batch of batch['x'] float32 (20, 2), batch['y'] float32 (19,). The first",
     ),
     "two arguments": (
         lambda: compared(lambda params, x, y: jnp.sum(params), data=(np.ones(3), np.ones(3))),
@@ -79,6 +87,18 @@ REFUSED = {
     "no data": (lambda: compared(line), "It is called as loss(params). Pass data=batch"),
     "three results": (lambda: compared(lambda params: (bowl(params), 1.0, 2.0)), "return loss, {'accuracy': accuracy}"),
     "a dictionary": (lambda: compared(lambda params: {"loss": bowl(params)}), "returned a dict for a loss"),
+    "lists": (
+        lambda: compared(line, data={"x": np.ones((2, 2)).tolist()}),
+        "train['x'] is a list. Pass arrays: np.",
+    ),
+    "an init of more": (
+        lambda: compared(params=lambda key, x: x),
+        "It is called with a key alone: lambda key:",
+    ),
+    "an error of others": (
+        lambda: compared(lambda params: {}["w"]),
+        "loss(params) failed for a batch of no data",
+    ),
     "a vector": (lambda: compared(lambda params: params**2), "jnp.mean(loss)"),
     "metrics": (lambda: compared(lambda params: (bowl(params), params)), "return loss, {'accuracy': accuracy}"),
 }

@@ -106,7 +106,7 @@ class Comparison(NamedTuple):
             return line.diverged / (line.done + line.diverged), sign * line.score if line.done else math.inf
 
         count = max(line.done + line.diverged for line in lines)
-        first = self.records[0].start if len(self.records) else {}
+        first = next((r.start for r in self.records if r.start["phase"] == "final"), {})
         over = f"mean ± standard error over {count} seeds"
         if count == 1:
             over = "one run, as every seed gives the same" if first.get("seeds_are_alike") else "one seed"
