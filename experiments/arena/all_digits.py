@@ -30,8 +30,11 @@ RUNS = {
 VERDICT = {
     "small": (
         "measured",
-        "Tuned, all twenty methods lie within two percent, about the spread between seeds: the test accuracy "
-        "of so small a problem tells them apart hardly at all.",
+        "Tuned, all twenty methods lie within two percent, about the spread between seeds: the test accuracy of "
+        "so small a problem tells them apart hardly at all. Nor do 287 tuning images tell settings apart: four "
+        "of PAL's eleven tie for the best there. When the grid began a decade higher the first of the ties was a "
+        "measuring step of 0.001 and PAL came first (92.8 ± 0.4 %); here it is 0.0001 and PAL is 18th (90.9 ± "
+        "0.8 %).",
     )
 }
 

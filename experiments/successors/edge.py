@@ -111,7 +111,16 @@ RUNS = {
     "small": Study(measure, {"steps": 2000, "seeds": 5, "places": 100, "rates": RATES}, EXPECTED),
     "paper": Study(measure, {"steps": 20_000, "seeds": 5, "places": 100, "rates": RATES}, EXPECTED),
 }
-VERDICT: dict[str, tuple[str, str]] = {}
+VERDICT = {
+    "small": (
+        "reproduced",
+        "All four as expected, over five seeds. Sigma 2 holds rate times sharpness at 2.05 and the sharpness at "
+        "8, a third of the greedy search's 24, and ends at 0.63 of its loss; the greedy search ends at 1.9 times "
+        "the loss of the best constant rate. PAL without momentum is greedy, too: the same sharpness (25), a "
+        "loss between (0.026). A constant rate that was tuned still ends lowest (0.020; sigma 2 0.023, with "
+        "nothing tuned).",
+    )
+}
 PANELS = {
     "loss": Panel("loss, mean over seeds", "steps", "loss", log="y"),
     "sharpness": Panel("sharpness, mean over seeds", "steps", "largest eigenvalue", log="y"),

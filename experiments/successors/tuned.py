@@ -47,7 +47,16 @@ RUNS = {
     "small": plan(Run(model_args={"hidden": (64,)}, batch_size=64, epochs=20), seeds=5),
     "paper": plan(Run(model="cnn", data="cifar10", batch_size=128, epochs=50), seeds=5),
 }
-VERDICT: dict[str, tuple[str, str]] = {}
+VERDICT = {
+    "small": (
+        "measured",
+        "INNAprop at (0.1, 0.9) has by far the lowest training loss (1.1e-05 ± 2e-06), thirty times below "
+        "AdamW's (3.1e-04 ± 2e-05); the outer Nesterov step (1.1e-04) and schedule-free AdamW (1.4e-04) are "
+        "below it, too, primal averaging level with it. The lower the loss the worse the test accuracy: INNAprop "
+        "stands 1.4 ± 0.4 points below AdamW. At (1, 1) it ends where RMSProp does, as expected, at (2, 2) far "
+        "above all (0.020 ± 0.004). A small network that learns its images by heart is no language model.",
+    )
+}
 
 if __name__ == "__main__":
     run_definition(__file__)
