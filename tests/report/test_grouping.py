@@ -21,8 +21,8 @@ def mixed(tmp_path):
 
 
 def test_settings_are_rows_and_problems_are_sections(mixed):
-    found = records.read_all(mixed)
-    sections = groups.problems(found)
+    everything = records.read_all(mixed)
+    sections = groups.problems(everything)
     assert list(sections) == ["cnn on x", "mlp on digits"]
     table = tables.contenders(sections["mlp on digits"])
     rows = [(row[1], row[2], row[7]) for row in table.rows]
@@ -31,7 +31,7 @@ def test_settings_are_rows_and_problems_are_sections(mixed):
     assert "same run has another record: " in table.note
     assert [row[1] for row in tables.contenders(sections["cnn on x"]).rows] == ["sgd"]
     with pytest.raises(ValueError, match="cnn on x and mlp on digits are not ranked together"):
-        tables.contenders(found)
+        tables.contenders(everything)
 
 
 def test_what_is_measured_on_other_images_has_a_section_of_its_own(tmp_path):
@@ -56,8 +56,8 @@ def test_the_command_makes_a_table_of_each(mixed, tmp_path, capsys):
 
 
 def test_what_differs_is_not_averaged(mixed):
-    found = records.read_all(mixed)
-    fast, slow = (next(r for r in found if r.path.name == name) for name in ("fast1.jsonl", "slow1.jsonl"))
+    everything = records.read_all(mixed)
+    fast, slow = (next(r for r in everything if r.path.name == name) for name in ("fast1.jsonl", "slow1.jsonl"))
     with pytest.raises(ValueError, match="differ in method_args are not averaged"):
         groups.one_setting([fast, slow])
     with pytest.raises(ValueError, match="Two records of one run"):
