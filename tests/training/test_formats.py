@@ -20,6 +20,8 @@ from optaxaccel.training.histories.offline import extrapolate_folder
 
 # --- safetensors ------------------------------------------------------------------------------------------------------
 
+STAMP = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
+
 
 def by_hand(path, header, data):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -208,6 +210,22 @@ def test_msgpack_with_texts_bytes_dates_and_nothing_in_it(tmp_path):
     assert set(done.kept) == {"note", "raw", "none", "when"}
 
 
+def test_a_mapped_msgpack_is_the_one_that_is_read_and_its_arrays_lie_in_the_file(tmp_path):
+    arrays = {
+        "w": np.arange(6.0).reshape(2, 3),
+        "half": np.ones(3, ml_dtypes.bfloat16),
+        "none": np.zeros((0, 2), np.int8),
+    }
+    others = {"raw": b"a\0\0", "long": bytes(300), "note": "x" * 40, "no": None, "yes": True, "n": -(2**40), "f": 0.5}
+    tree = {**arrays, **others, "when": STAMP, "layers": [np.float32([1.0]), {"deep": np.int64([7])}]}
+    (tmp_path / "checkpoint_1").write_bytes(flax.serialization.msgpack_serialize(tree))
+    mapped, read = (f(tmp_path / "checkpoint_1") for f in (formats.MSGPACK.map, formats.MSGPACK.read))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), mapped, read)
+    assert {name: mapped[name] for name in others} == others
+    assert mapped["when"] == STAMP
+    assert not any(mapped[name].flags.owndata or mapped[name].flags.writeable for name in ("w", "half"))
+
+
 @pytest.mark.parametrize("out", ["extrapolated.npz", "extrapolated.safetensors"])
 def test_what_a_format_cannot_hold_is_refused_before_anything_is_written(out, tmp_path, capsys):
     for k in range(3):
@@ -216,9 +234,6 @@ def test_what_a_format_cannot_hold_is_refused_before_anything_is_written(out, tm
     assert cli.run(["extrapolate", str(tmp_path), "--params", ".", "--out", str(tmp_path / out)]) == 2
     assert "'none' is a NoneType" in capsys.readouterr().err
     assert not (tmp_path / out).exists()
-
-
-STAMP = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
 
 
 @pytest.mark.parametrize("leaf", ["a text", b"ends in\0", STAMP, None], ids=repr)
