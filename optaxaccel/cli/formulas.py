@@ -4,7 +4,8 @@ import re
 import unicodedata
 
 _SIGNS = {
-    **{"nabla": "∇", "cdot": "·", "times": "\u00d7", "le": "≤", "ge": "≥", "infty": "∞", "pm": "±", "sum": "Σ", "to": "→"},
+    **{"nabla": "∇", "cdot": "·", "times": "\u00d7", "le": "≤", "ge": "≥", "infty": "∞", "pm": "±"},
+    **{"sum": "Σ", "to": "→"},
     **{"lVert": "|", "rVert": "|", "top": "T", "sqrt": "√", "max": "max", "min": "min", "log": "log", "exp": "exp"},
 }
 

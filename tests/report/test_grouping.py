@@ -34,6 +34,20 @@ def test_settings_are_rows_and_problems_are_sections(mixed):
         tables.contenders(everything)
 
 
+def test_runs_of_other_lengths_and_batches_are_ranked_with_a_column_and_a_word(tmp_path):
+    record(tmp_path / "long.jsonl", "a", [1.0, 0.1], accuracy=0.9, epochs=50, batch_size=32)
+    record(tmp_path / "short.jsonl", "b", [1.0, 0.5], accuracy=0.8, epochs=2.5, batch_size=128, seed=2)
+    table = tables.contenders(records.read_all(tmp_path))
+    assert list(table.columns[-2:]) == ["epochs", "batch size"]
+    assert [(row[1], *row[-2:]) for row in table.rows] == [("a", "50", "32"), ("b", "2.5", "128")]
+    assert "not trained alike" in table.note
+    record(tmp_path / "same" / "a.jsonl", "a", [1.0, 0.1], epochs=5, batch_size=32)
+    record(tmp_path / "same" / "b.jsonl", "b", [1.0, 0.1], epochs=5, batch_size=32, seed=2)
+    alike = tables.contenders(records.read_all(tmp_path / "same"))
+    assert "batch size" not in alike.columns
+    assert "alike" not in alike.note
+
+
 def test_what_is_measured_on_other_images_has_a_section_of_its_own(tmp_path):
     for share in (0.0, 0.2):
         record(tmp_path / f"{share}.jsonl", "a", [1.0], accuracy=1 - share, validation=share)
