@@ -213,8 +213,8 @@ def _held_out(record: Record) -> str:
 
 
 UNLIKE = (
-    "These runs were not trained alike (the columns at the end), and are ranked as they ended: a longer run is no better "
-    "method."
+    "These runs were not trained alike (the columns at the end), and are ranked as they ended: a longer run is no "
+    "better method."
 )
 
 
