@@ -11,25 +11,15 @@ from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.numerics import loops
-from optaxaccel.solvers import anderson_steps, implicit, loop, refusals
+from optaxaccel.solvers import anderson_steps, implicit, keywords, loop, refusals
 from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
-from optaxaccel.solvers.keywords import translated
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
 from optaxaccel.solvers.reading import Reading
 
 
-@translated(
-    tol="Pass rtol=1e-6, relative to |F(x)|, or atol=1e-6 with rtol=0, in units of x.",
-    xtol="Pass rtol=1e-6, relative to |F(x)|, or atol=1e-6 with rtol=0, in units of x.",
-    maxiter="Pass max_maps=1000, evaluations of the map.",
-    max_iter="Pass max_maps=1000, evaluations of the map.",
-    max_steps="Pass max_maps=1000, evaluations of the map.",
-    history_size="Pass history=10.",
-    m="Pass history=10.",
-    args="Further arguments of the map follow the start: fixed_point(fun, x0, a, b).",
-)
+@keywords.translated(keywords.OF_FIXED_POINT)
 def fixed_point(
     fun: Callable[..., Any],
     x0: Any,

@@ -14,9 +14,8 @@ from optaxaccel.methods import SearchStatus, WolfeSearchState
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, loops, trees
-from optaxaccel.solvers import batches, refusals
+from optaxaccel.solvers import batches, keywords, refusals
 from optaxaccel.solvers.domain import as_box
-from optaxaccel.solvers.keywords import translated
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 from optaxaccel.solvers.reading import Reading
 from optaxaccel.solvers.underived import without_reverse
@@ -40,18 +39,7 @@ class Problem(NamedTuple):
     has_aux: bool
 
 
-@translated(
-    maxiter="Pass max_steps=1000.",
-    max_iter="Pass max_steps=1000.",
-    steps="Pass max_steps=1000.",
-    options="Pass max_steps=1000 and tol=1e-5 themselves, or a method with its arguments, method=optaxaccel.bfgs(...).",
-    gtol="It is tol=1e-5, the largest entry of the gradient.",
-    jac="JAX takes the gradient of the loss: leave it out.",
-    hess="The methods learn the curvature from gradients: leave it out.",
-    args="Pass data={'name': ...}, the further arguments of the loss by name.",
-    x0="The start is the second argument: minimize(loss, params).",
-    learning_rate="Pass method=optax.adam(1e-3), say; methods with a search need none.",
-)
+@keywords.translated(keywords.OF_MINIMIZE)
 def minimize(
     fun: Callable[..., Any],
     params: optax.Params,
@@ -100,7 +88,7 @@ def minimize(
 
     Raises:
       ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
-      TypeError: `params` has integer leaves.
+      TypeError: `params` has integer leaves, or a derivative is taken in reverse mode (the error shows how to get it).
 
     Example:
       The minimum of f(x, y) = (x - 1)^2 + 10 (y + 2)^2 is at (1, -2), where it is 0:

@@ -11,8 +11,7 @@ import optax
 from optaxaccel.methods import SearchStatus
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import loops, trees
-from optaxaccel.solvers import refusals
-from optaxaccel.solvers.keywords import translated
+from optaxaccel.solvers import keywords, refusals
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
 from optaxaccel.solvers.reading import Reading
@@ -58,14 +57,7 @@ class Problem(NamedTuple):
     accelerate: bool
 
 
-@translated(
-    maxiter="Pass max_steps=1000.",
-    max_iter="Pass max_steps=1000.",
-    l1reg="It belongs to the penalty: prox=functools.partial(prox_lasso, l1reg=0.1).",
-    stepsize="The step is found by a search: leave it out.",
-    learning_rate="The step is found by a search: leave it out.",
-    args="Pass data={'name': ...}, the further arguments of the loss by name.",
-)
+@keywords.translated(keywords.OF_PROXIMAL_GRADIENT)
 def proximal_gradient(
     fun: Callable[..., Any],
     params: optax.Params,
