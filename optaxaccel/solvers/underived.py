@@ -24,7 +24,7 @@ def without_reverse(name: str, tree: Any) -> Any:
     """
 
     @jax.custom_jvp
-    def held(leaves):
+    def identity(leaves):
         return leaves
 
     def refuse(_, cotangents):
@@ -35,13 +35,13 @@ def without_reverse(name: str, tree: Any) -> Any:
             "of the loss is that of the lowest value."
         )
 
-    @held.defjvp
+    @identity.defjvp
     def rule(primals, tangents):
         return primals[0], linear_call(lambda _, moved: moved, refuse, (), tangents[0])
 
     leaves, structure = jax.tree.flatten(tree)
     inexact = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
-    kept = iter(held([leaf for leaf, moves in zip(leaves, inexact, strict=True) if moves]))
+    kept = iter(identity([leaf for leaf, moves in zip(leaves, inexact, strict=True) if moves]))
     return jax.tree.unflatten(
         structure, [next(kept) if moves else leaf for leaf, moves in zip(leaves, inexact, strict=True)]
     )
