@@ -64,8 +64,8 @@ def table(rows: list[dict]) -> str:
         lines += [f"\n## {title}\n", f"| variant | {' | '.join([*shown, 'goal', 'met'])} |"]
         lines += ["| --- |" + " ---: |" * (len(shown) + 2)]
         for row in chosen:
-            goal, found = row.get("goal"), row.get(judged)
-            met = "" if goal is None or found is None else ("yes" if found <= goal else "no")
+            goal, measured = row.get("goal"), row.get(judged)
+            met = "" if goal is None or measured is None else ("yes" if measured <= goal else "no")
             cells = [*(_cell(row.get(name)) for name in shown), _cell(goal), met]
             lines.append(f"| {row['variant']} | {' | '.join(cells)} |")
     return "\n".join(lines)

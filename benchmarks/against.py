@@ -44,22 +44,22 @@ def check(other: Path) -> Path:
 
 def measure(names: Sequence[str], rounds: int, other: Path) -> Sides:
     """Measure groups with the package here and with that of another checkout, two processes each, in turns."""
-    found = Sides([], [], {})
+    sides = Sides([], [], {})
     for name in names:
         runs: dict[str, list[list[Row]]] = {"here": [], "there": []}
         for side in ORDER:
-            if side == "there" and name in found.failed:
+            if side == "there" and name in sides.failed:
                 continue
             try:
                 runs[side].append(group.once(name, rounds, other if side == "there" else None))
             except group.GroupFailedError as error:
                 if side == "here":
                     raise
-                found.failed[name] = str(error)
-        found.here.extend(group.joined(runs["here"]))
-        if name not in found.failed:
-            found.there.extend(group.joined(runs["there"]))
-    return found
+                sides.failed[name] = str(error)
+        sides.here.extend(group.joined(runs["here"]))
+        if name not in sides.failed:
+            sides.there.extend(group.joined(runs["there"]))
+    return sides
 
 
 def table(sides: Sides) -> str:

@@ -40,7 +40,7 @@ def changes(old: list[dict], new: list[dict], tolerance: float = TOLERANCE) -> l
     [False, True]
     """
     before = {(row["benchmark"], row["variant"]): row for row in old}
-    found = []
+    differences = []
     for row in new:
         other = before.get((row["benchmark"], row["variant"]))
         figure = next((name for name in JUDGED if row.get(name) is not None), None)
@@ -48,8 +48,10 @@ def changes(old: list[dict], new: list[dict], tolerance: float = TOLERANCE) -> l
             continue
         apart = row.get("quartiles") is None or row["quartiles"][0] > (other.get("quartiles") or [0, 0])[1]
         grown = row[figure] > (1 + tolerance) * other[figure] and row[figure] - other[figure] > LEAST.get(figure, 0.0)
-        found.append(Change(row["benchmark"], row["variant"], figure, other[figure], row[figure], grown and apart))
-    return found
+        differences.append(
+            Change(row["benchmark"], row["variant"], figure, other[figure], row[figure], grown and apart)
+        )
+    return differences
 
 
 def main() -> None:
@@ -63,12 +65,14 @@ def main() -> None:
     machines = [file["provenance"]["machine"] + ", " + file["provenance"]["device"] for file in (old, new)]
     if machines[0] != machines[1]:
         print(f"note: two machines, {machines[0]} and {machines[1]}: only ratios mean anything")
-    found = changes(old["rows"], new["rows"], options.tolerance)
-    slower = [change for change in found if change.regressed]
+    differences = changes(old["rows"], new["rows"], options.tolerance)
+    slower = [change for change in differences if change.regressed]
     for change in slower:
         where = f"{change.benchmark} / {change.variant}"
         print(f"slower  {where}: {change.figure} {change.old:.3g} before, {change.new:.3g} now")
-    print(f"{len(found)} figures in both files, {len(slower)} slower by more than {100 * options.tolerance:.0f} %")
+    print(
+        f"{len(differences)} figures in both files, {len(slower)} slower by more than {100 * options.tolerance:.0f} %"
+    )
     sys.exit(1 if slower else 0)
 
 

@@ -34,14 +34,14 @@ def products_needed(spectrum: np.ndarray, seed: int) -> int:
     """Return how many products Lanczos needs to come within ten per cent of the eigenvalue -1."""
     eigenvalues = jnp.asarray(np.concatenate([[-1.0], spectrum]), jnp.float32)
     for products in range(2, 40):
-        found = optaxaccel.negative_curvature(
+        outcome = optaxaccel.negative_curvature(
             diagonal_loss,
             jnp.zeros(DIMENSION),
             jax.random.key(seed),
             finder=_lanczos(products),
             eigenvalues=eigenvalues,
         )
-        if found.eigenvalue < -0.9:
+        if outcome.eigenvalue < -0.9:
             return products
     return 40
 
@@ -91,12 +91,12 @@ def _search(loss_fn, params, rounds: int) -> list[Row]:
 
     @jax.jit
     def inside(params, searches):
-        found = jax.lax.cond(
+        outcome = jax.lax.cond(
             searches,
             lambda: finder.find(loss_fn, params, jax.random.key(0)).vector,
             lambda: jax.tree.map(jnp.zeros_like, params),
         )
-        return found
+        return outcome
 
     vector = jax.tree.map(lambda p: jnp.ones_like(p) / 100, params)
     variants = {

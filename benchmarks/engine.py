@@ -83,18 +83,18 @@ def _bare(spec: Run) -> Callable[[], float]:
     numbers = program.numbers_of(spec, recipe)
 
     def seconds() -> float:
-        held = compiled.spread(compiled.init(np.uint32(spec.seed), numbers))
+        state = compiled.spread(compiled.init(np.uint32(spec.seed), numbers))
         sources = list(itertools.islice(made.open(0), spec.steps))
         pending = []
         started = time.perf_counter()
         for step, source in enumerate(sources):
-            held, metrics = compiled.step(held, numbers, *source)
+            state, metrics = compiled.step(state, numbers, *source)
             pending.append(metrics)
             parallel.wait_for_oldest(pending)
             if step == 0:
-                jax.block_until_ready(held)
+                jax.block_until_ready(state)
                 started = time.perf_counter()
-        jax.block_until_ready(held)
+        jax.block_until_ready(state)
         return (time.perf_counter() - started) / (len(sources) - 1)
 
     return seconds

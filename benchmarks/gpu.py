@@ -200,12 +200,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each comparison")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of gpu.json")
     options = parser.parse_args(arguments)
-    found = measure(options.only, tiny=options.tiny, rounds=options.rounds)
+    measured = measure(options.only, tiny=options.tiny, rounds=options.rounds)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-    for row in found["rows"]:
+    (options.out / "gpu.json").write_text(json.dumps(measured, indent=1) + "\n")
+    for row in measured["rows"]:
         print(json.dumps(row))
-    return int(any(row["variant"].startswith("failed: ") for row in found["rows"]))
+    return int(any(row["variant"].startswith("failed: ") for row in measured["rows"]))
 
 
 if __name__ == "__main__":

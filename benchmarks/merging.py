@@ -47,7 +47,7 @@ def copied_twice(paths: list[Path]) -> None:
                 pass
 
 
-def held() -> int:
+def resident() -> int:
     """Return the bytes that the process holds of its own."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) * 1024
@@ -56,12 +56,12 @@ def held() -> int:
 def peak(run: Callable[[], object]) -> int:
     """Return by how much what the process holds rises while something runs."""
     gc.collect()
-    before, highest, done = held(), 0, threading.Event()
+    before, highest, done = resident(), 0, threading.Event()
 
     def watch() -> None:
         nonlocal highest
         while not done.wait(0.01):
-            highest = max(highest, held())
+            highest = max(highest, resident())
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -98,9 +98,9 @@ def main() -> None:
         processors: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(asked.rounds + 1):
             for name, call in work.items():
-                begin, used = time.perf_counter(), time.process_time()
+                started, used = time.perf_counter(), time.process_time()
                 call()
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(time.perf_counter() - started)
                 processors[name].append(time.process_time() - used)
     base = np.array(seconds["reading twice, plain copying"][1:])
     total = asked.count * asked.megabytes / 1000

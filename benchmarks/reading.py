@@ -20,8 +20,8 @@ def run(rounds: int, rows: int = ROWS) -> list[Row]:
     """Return a row for the processor's seconds and one for the most memory."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / "run.jsonl", rows)
-        found = [_process(path) for _ in range(max(1, rounds // 6))]
-    seconds, memory = (float(np.median(each)) for each in zip(*found, strict=True))
+        measured = [_process(path) for _ in range(max(1, rounds // 6))]
+    seconds, memory = (float(np.median(each)) for each in zip(*measured, strict=True))
     return [
         {"benchmark": TITLE, "variant": "processor time", "seconds": seconds},
         {"benchmark": TITLE, "variant": "most memory", "MB": memory},

@@ -233,11 +233,11 @@ def experiments_index(names: list[str]) -> str:
 
 def benchmarks() -> str:
     """Return the published tables of the benchmarks, or that there are none yet."""
-    found = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
-    if not found:
+    pages = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+    if not pages:
         return f"**{NOT_MEASURED}.** No table of the benchmarks is published in this version; `make bench` measures."
     parts = []
-    for path in found:
+    for path in pages:
         text = re.sub(r"^(#+) ", r"#\1 ", _without_links(path.read_text()), flags=re.MULTILINE)
         parts.append(text if text.startswith("#") else f"## {path.stem}\n\n{text}")
     return "\n\n".join(parts)

@@ -85,14 +85,14 @@ def settings() -> list[tuple[str, str, Any, dict[str, Any]]]:
 
 def measure(method: str, arguments: dict[str, Any]) -> list[float | None]:
     """Return the accuracy on held-out training images at the end, for each seed; None where a run diverged."""
-    found: list[float | None] = []
+    finals: list[float | None] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
             run = RUN.replace(method=method, method_args=arguments, seed=seed)
             outcome = loop.train(run, Path(folder) / "record.jsonl")
             good = outcome.status == "done" and math.isfinite(outcome.last["loss"])
-            found.append(float(outcome.last["accuracy"]) if good else None)
-    return found
+            finals.append(float(outcome.last["accuracy"]) if good else None)
+    return finals
 
 
 def main() -> None:

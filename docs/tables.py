@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from optaxaccel import METHODS
+from optaxaccel import METHODS, Card
 from optaxaccel.data import DATASETS
 from optaxaccel.models import MODELS
 
@@ -16,8 +16,14 @@ def markdown(columns: Sequence[str], alignment: str, rows: Sequence[Sequence[str
 def methods() -> str:
     """Return one row a method."""
     columns = ["method", "losses", "gradients", "Hessian products", "state copies", "paper"]
-    rows = [[f"`{card.name}`", *(f"{n:g}" for n in card.cost), card.copies(), card.paper] for card in METHODS.values()]
+    rows = [[_name(card), *(f"{n:g}" for n in card.cost), card.copies(), card.paper] for card in METHODS.values()]
     return markdown(columns, "lrrrrl", rows)
+
+
+def _name(card: Card) -> str:
+    """Return the name on the command line, and that of the function where it is another one."""
+    function = card.make.__name__
+    return f"`{card.name}`" if function == card.name else f"`{card.name}` (`{function}`)"
 
 
 def models() -> str:

@@ -25,10 +25,21 @@ else:  # a type checker that saw this function would take every misspelt name fo
         homes = [importlib.import_module(f"optaxaccel.{home}") for home in _HOMES]
         public = {name: home for home in homes for name in home.__all__}
         if name != "__all__" and name not in public:
-            raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}. It has: {', '.join(sorted(public))}.")
+            raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}.{_hint(name, public)}")
         value = list(public) if name == "__all__" else getattr(public[name], name)
         globals()[name] = value  # the next access does not come here
         return value
+
+    def _hint(name: str, public: dict[str, Any]) -> str:
+        """Say what a name that is not public may be for."""
+        from optaxaccel import registry
+
+        card = public["METHODS"].METHODS.get(name)
+        if card is not None:
+            return f" It is a name of METHODS and of the command line; its function is {card.make.__name__!r}."
+        if hasattr(importlib.import_module("optax"), name):
+            return f" It is optax's: optax.{name}."
+        return registry.suggestion(name, public) or f" It has: {', '.join(sorted(public))}."
 
     def __dir__() -> list[str]:
         return sorted([*__getattr__("__all__"), "__version__"])

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """Return " Did you mean ...?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

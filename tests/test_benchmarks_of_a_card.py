@@ -11,12 +11,12 @@ QUICK = ("extrapolation", "fixed_points", "quasi_newton", "sweeps")
 
 def test_its_groups_run_and_write_one_file(tmp_path, capsys):
     assert gpu.main(["--tiny", "--rounds", "1", "--only", *QUICK, "--out", str(tmp_path)]) == 0, capsys.readouterr().out
-    found = json.loads((tmp_path / "gpu.json").read_text())
-    assert found["tiny"]
-    assert found["provenance"]["device"]
-    titles = {row["benchmark"].split(",")[0] for row in found["rows"]}
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    assert results["tiny"]
+    assert results["provenance"]["device"]
+    titles = {row["benchmark"].split(",")[0] for row in results["rows"]}
     assert titles == {"extrapolation", "fixed point", "quasi-Newton update", "2 runs of 4 steps"}
-    assert all(row["ms"] > 0 for row in found["rows"])
+    assert all(row["ms"] > 0 for row in results["rows"])
 
 
 @pytest.mark.parametrize("kind", list(gpu.PRECISIONS))

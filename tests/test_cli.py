@@ -123,10 +123,10 @@ def test_the_first_steps_of_every_contender_are_tried(tmp_path):
     common = ("run", "plan.py", "--scale", "smoke", "--first-steps", "3")
     done = call(*common, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = [read(path) for path in (tmp_path / "out" / "grid").glob("*.jsonl")]
-    by_label = {rows[0]["label"]: rows for rows in found}
+    tried = [read(path) for path in (tmp_path / "out" / "grid").glob("*.jsonl")]
+    by_label = {rows[0]["label"]: rows for rows in tried}
     assert set(by_label) == {"good", "bad"}
-    assert all(rows[0]["spec"]["test_split"] == "test[:64]" for rows in found)
+    assert all(rows[0]["spec"]["test_split"] == "test[:64]" for rows in tried)
     good = by_label["good"]
     assert [row["step"] for row in good if row["kind"] == "train"] == [1, 2, 3]
     assert f"{good[0]['compile_seconds']:.1f}" in done.stdout

@@ -87,10 +87,10 @@ def test_published_results_are_those_of_the_definitions():
             path = pages.result_path(definition, scale)
             if not path.exists() or isinstance(plan, experiment.Study):
                 continue
-            found = published.read(path).records
-            assert jobs.planned(plan, found) == found, path
+            results = published.read(path).records
+            assert jobs.planned(plan, results) == results, path
             for contender in plan.contenders:
-                own = [r for r in found if r.start["label"] == contender.label]
+                own = [r for r in results if r.start["label"] == contender.label]
                 ended = [r for r in own if r.start["phase"] in ("final", "grid")]
                 runs = len(contender.settings) if isinstance(plan, experiment.Grid) else 1
                 assert len(ended) == runs * plan.seeds, f"{path}: {contender.label}"
@@ -112,8 +112,8 @@ def test_published_first_steps_are_those_of_all_contenders():
         if run.data in ("imagenet2012", "cifar100"):  # not at hand
             assert not path.exists()
             continue
-        start, found = published.read_first_steps(path)
-        assert sorted(line["label"] for line in found) == sorted(c.label for c in plan.contenders), path
+        start, first_steps = published.read_first_steps(path)
+        assert sorted(line["label"] for line in first_steps) == sorted(c.label for c in plan.contenders), path
         assert (start["spec"]["model"], start["spec"]["data"]) == (run.model, run.data), path
 
 

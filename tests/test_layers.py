@@ -119,9 +119,9 @@ def test_a_type_checker_knows_the_public_names(tmp_path):
     command += ["--pythonpath", sys.executable, probe]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    found = json.loads(run.stdout)["generalDiagnostics"]
-    told = [f["message"].partition(" (")[0] for f in found]
-    assert told == ['"nothing" is unknown import symbol', 'No parameter named "misspelt"']
+    diagnostics = json.loads(run.stdout)["generalDiagnostics"]
+    messages = [f["message"].partition(" (")[0] for f in diagnostics]
+    assert messages == ['"nothing" is unknown import symbol', 'No parameter named "misspelt"']
 
 
 def test_import_contracts_hold():
@@ -151,8 +151,13 @@ def test_no_file_is_longer_than_300_lines():
     assert {name: lines for name, lines in long.items() if lines > 300} == {}
 
 
-def test_a_variable_is_named_by_what_it_holds():
-    for path in (ROOT / "optaxaccel").rglob("*.py"):
-        names = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Name | ast.arg)]
-        loose = [n.lineno for n in names if (n.id if isinstance(n, ast.Name) else n.arg) in ("found", "begin")]
-        assert not loose, f"{path}, lines {loose}: say what was found, or what begins"
+LOOSE = {"found", "begin", "held"}
+
+
+@pytest.mark.parametrize("folder", ["optaxaccel", "experiments", "benchmarks", "docs", "tests"])
+def test_a_variable_or_a_function_is_named_by_what_it_holds_or_does(folder):
+    kinds = {ast.Name: "id", ast.arg: "arg", ast.FunctionDef: "name", ast.ClassDef: "name", ast.alias: "asname"}
+    for path in (ROOT / folder).rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        loose = [n.lineno for n in nodes if type(n) in kinds and getattr(n, kinds[type(n)]) in LOOSE]
+        assert not loose, f"{path}, lines {loose}: say what was found or held, or what begins"

@@ -53,9 +53,9 @@ def test_the_table_of_a_grid(path):
     (table, *_) = tables(block(path, path.stem))
 
     for row in table:
-        found = settings[row["method"]]
-        assert row["settings"] == str(len(found))
-        values = [[outcome(line) for line in lines] for lines in found.values()]
+        by_setting = settings[row["method"]]
+        assert row["settings"] == str(len(by_setting))
+        values = [[outcome(line) for line in lines] for lines in by_setting.values()]
         best = min(values, key=sum)
         assert row["best"] == shown(best, 4)
         failed = sum(math.isinf(value) for seeds in values for value in seeds)
@@ -111,10 +111,10 @@ def test_what_not_tuning_costs():
     worst = {name: max(chosen[name][1], scored[name][1], _worst_default(path, name)) for name in names}
     place = {
         phase: {
-            name: {label: [min(worst[name], v) for v in values] for label, values in found[name][0].items()}
+            name: {label: [min(worst[name], v) for v in values] for label, values in by_label[name][0].items()}
             for name in names
         }
-        for phase, found in (("tune", chosen), ("score", scored))
+        for phase, by_label in (("tune", chosen), ("score", scored))
     }
     labels = [row["method"] for row in table]
     tuned = {n: {m: place["score"][n][m][_least(place["tune"][n][m])] for m in labels} for n in names}

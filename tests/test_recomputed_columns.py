@@ -18,10 +18,10 @@ by_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent
 
 def finals_of(runs):
     """Return (label -> [(seed, line, oracle calls a step)]) of the final runs."""
-    found = {}
+    finals = {}
     for label, seed, line, calls, _ in runs.of_phase("final") if runs.kind == "runs" else ():
-        found.setdefault(label, []).append((seed, line, calls))
-    return found
+        finals.setdefault(label, []).append((seed, line, calls))
+    return finals
 
 
 def done(lines):
@@ -106,10 +106,10 @@ def test_the_table_of_training_times(path):
     (over,) = [name for name in table[0] if name.startswith("over ")]
     base = per_epoch[over.removeprefix("over ")]
     for row in table:
-        found = per_epoch[row["method"]]
-        assert row["epochs"] == shown([epochs for epochs, _ in found.values()], 2)
-        assert row["seconds an epoch"] == shown([seconds for _, seconds in found.values()], 3)
-        ratios = [seconds / base[seed][1] for seed, (_, seconds) in found.items() if seed in base]
+        measured = per_epoch[row["method"]]
+        assert row["epochs"] == shown([epochs for epochs, _ in measured.values()], 2)
+        assert row["seconds an epoch"] == shown([seconds for _, seconds in measured.values()], 3)
+        ratios = [seconds / base[seed][1] for seed, (_, seconds) in measured.items() if seed in base]
         assert row[over] == shown(ratios, 2)
 
 
@@ -123,7 +123,7 @@ def test_the_distribution_over_a_grid(path):
     def mean(lines):
         return sum(map(outcome, lines)) / len(lines)
 
-    everything = sorted(mean(lines) for found in settings.values() for lines in found.values())
+    everything = sorted(mean(lines) for by_setting in settings.values() for lines in by_setting.values())
     for row in table:
         values = sorted(mean(lines) for lines in settings[row["method"]].values())
         low, middle, high = (values[min(len(values) - 1, len(values) * k // 4)] for k in (1, 2, 3))
@@ -194,9 +194,9 @@ def test_the_overview_gives_numbers_of_the_tables():
             assert int(kept) == judged.count("yes"), name
             assert int(many) >= len(judged), name
         elif not number.endswith("measured"):
-            label, _, told = number.partition(": ")
+            label, _, statement = number.partition(": ")
             cells = {cell for row in first if row["method"] == label for cell in row.values()}
-            for figure in re.findall(r"\d[\d.e+-]*(?: ± [\d.e+-]+)?", told):
+            for figure in re.findall(r"\d[\d.e+-]*(?: ± [\d.e+-]+)?", statement):
                 assert figure in cells, (name, figure)
             seen += 1
     assert seen > 10

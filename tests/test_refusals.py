@@ -141,8 +141,8 @@ def test_an_error_after_a_run_began_is_no_bad_input(tmp_path, monkeypatch, capsy
     ids=repr,
 )
 def test_what_an_error_means(error, status, text):
-    found, said = failures.explained(error)
-    assert found == status
+    explanation, said = failures.explained(error)
+    assert explanation == status
     assert text in said
     assert "None" not in said
 

@@ -25,9 +25,9 @@ def modules():
 
 
 def row(task, contender, phase, number, ends, cosine=False, steps=100, start=1.0):
-    found = [[[q, q], [w, w]] for q, w in ends]
+    cells = [[[q, q], [w, w]] for q, w in ends]
     where = {"task": task, "contender": contender, "phase": phase, "number": number, "cosine": cosine, "steps": steps}
-    return {**where, "seeds": list(range(len(ends))), "start": start, "found": found, "cpu": 0.0}
+    return {**where, "seeds": list(range(len(ends))), "start": start, "found": cells, "cpu": 0.0}
 
 
 def made():
@@ -52,13 +52,13 @@ def test_settings_are_tuned_on_the_task_and_calibrated_on_the_others(modules):
 
 def test_ratios_are_those_of_geometric_means_clipped(modules):
     _, score, _ = modules
-    found = score.cells(made(), {"Adam": 1.0, "new": 0.0})
-    new = found["new", "default"]
+    cells = score.cells(made(), {"Adam": 1.0, "new": 0.0})
+    new = cells["new", "default"]
     assert new["a", "whole"] == pytest.approx(1.0)
     assert new["a", "quarter"] == pytest.approx(1.0)
     assert new["b", "whole"] == pytest.approx(10.0 / 0.2)  # what is not finite has ten times the initial excess
-    assert found["Adam", "calibrated"]["a", "whole"] == pytest.approx(4.0)
-    assert found["Adam", "tuned"]["b", "whole"] == pytest.approx(1.0)
+    assert cells["Adam", "calibrated"]["a", "whole"] == pytest.approx(4.0)
+    assert cells["Adam", "tuned"]["b", "whole"] == pytest.approx(1.0)
     gm, worst, share = score.summary([0.5, 1.04, 4.0])
     assert gm == pytest.approx((1.04 * 4.0) ** (1 / 3))
     assert (worst, share) == (4.0, pytest.approx(2 / 3))

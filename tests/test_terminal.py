@@ -27,9 +27,9 @@ def said(capsys, *arguments, code=0):
         status = cli.run(arguments)
     except SystemExit as left:
         status = left.code or 0
-    found = capsys.readouterr()
-    assert status == code, found
-    return found
+    printed = capsys.readouterr()
+    assert status == code, printed
+    return printed
 
 
 # --- Help -------------------------------------------------------------------------------------------------------------

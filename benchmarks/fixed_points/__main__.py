@@ -48,9 +48,9 @@ def main() -> None:
 
 def _begin(parts: Path, resume: bool) -> dict[str, Any]:
     """Return where the measurements come from: now, or where the interrupted command began."""
-    now, told = provenance("cpu") | {"peers": _peers()}, parts / "provenance.json"
-    if resume and told.exists():
-        began = json.loads(told.read_text())
+    now, path = provenance("cpu") | {"peers": _peers()}, parts / "provenance.json"
+    if resume and path.exists():
+        began = json.loads(path.read_text())
         for what in ("commit", "versions", "peers", "machine"):
             if began[what] != now[what]:
                 sys.exit(f"--resume: {parts} was measured with {what} {began[what]}, not {now[what]}. Leave it out.")
@@ -58,7 +58,7 @@ def _begin(parts: Path, resume: bool) -> dict[str, Any]:
     parts.mkdir(parents=True, exist_ok=True)
     for old in parts.glob("*.json"):
         old.unlink()
-    told.write_text(json.dumps(now))
+    path.write_text(json.dumps(now))
     return now
 
 
@@ -74,13 +74,13 @@ def _run(module: str, *arguments: str) -> None:
 
 
 def _peers() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PEERS:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def thinned(value: Any) -> Any:

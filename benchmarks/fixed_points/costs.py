@@ -41,8 +41,8 @@ def _turn(rounds: int, size: int = 10**6, history: int = 10) -> dict[str, Any]:
         for _ in range(2):
             images, moves = images.at[count % history].set(x), moves.at[count % history].set(x)
             for _ in range(2):
-                found = sums.inner_products(images, x) + sums.inner_products(moves, x)
-                x = x.at[0].set(jnp.max(found) * 1e-9)  # so that the second pass has to wait for the first
+                products = sums.inner_products(images, x) + sums.inner_products(moves, x)
+                x = x.at[0].set(jnp.max(products) * 1e-9)  # so that the second pass has to wait for the first
             count = count + 1
         return images, moves, count, x
 
@@ -92,7 +92,7 @@ def _gradients(rounds: int) -> list[dict[str, Any]]:
         "value_iteration": statistics.value_iteration,
         "chandrasekhar": equations.chandrasekhar,
     }
-    found = []
+    lines = []
     for name, make in makers.items():
         assert any(case.name == name and case.plain for case in maps.ALL)
         fun, start = make(jnp.float32)
@@ -104,8 +104,8 @@ def _gradients(rounds: int) -> list[dict[str, Any]]:
         forward, both = jax.jit(loss), jax.jit(jax.grad(loss))
         ratio = interleave({"solve": lambda f=forward: f(0.999), "gradient": lambda g=both: g(0.999)}, rounds=rounds)
         row = {"what": f"implicit gradient over its solve, {name}", "value": ratio["gradient"].ratio - 1, "goal": 1.5}
-        found.append(row)
-    return found
+        lines.append(row)
+    return lines
 
 
 def main() -> None:

@@ -23,24 +23,24 @@ def rows(
     dtype: Any, tolerance: float, chosen: list[str], some: list[str] | None, timed: bool
 ) -> Iterator[dict[str, Any]]:
     """Measure one row a map."""
-    found = {name: make for name, make in solvers.available()[0].items() if some is None or name in some}
+    contenders = {name: make for name, make in solvers.available()[0].items() if some is None or name in some}
     for case in maps.ALL:
         if case.name not in chosen:
             continue
         fun, start = case.make(dtype)
         complex_ = np.iscomplexobj(start)
         x0 = jnp.asarray(start, jnp.promote_types(dtype, jnp.complex64) if complex_ else dtype)
-        row = _row(case, fun, x0, tolerance, found, timed)
-        told = {name: cell.get("maps") or cell["status"] for name, cell in row["solvers"].items()}
-        print(case.name, x0.size, told, flush=True)
+        row = _row(case, fun, x0, tolerance, contenders, timed)
+        counts = {name: cell.get("maps") or cell["status"] for name, cell in row["solvers"].items()}
+        print(case.name, x0.size, counts, flush=True)
         yield row
 
 
-def _row(case: maps.Map, fun, x0, tolerance: float, found, timed: bool) -> dict[str, Any]:
+def _row(case: maps.Map, fun, x0, tolerance: float, contenders, timed: bool) -> dict[str, Any]:
     wanted = _reference(case, fun, x0, tolerance)
     scale = float(np.linalg.norm(wanted))
     cells, timings = {}, {}
-    for name, make in found.items():
+    for name, make in contenders.items():
         if not solvers.takes(name, np.iscomplexobj(x0), x0.size):
             continue
         run = make(fun, x0, tolerance, scale)
@@ -55,9 +55,9 @@ def _row(case: maps.Map, fun, x0, tolerance: float, found, timed: bool) -> dict[
             taken = cells[name].setdefault("rounds", [])
             if taken and taken[0] > SECONDS:
                 continue
-            begin = time.perf_counter()
+            started = time.perf_counter()
             jax.block_until_ready(run.call())
-            taken.append(time.perf_counter() - begin)
+            taken.append(time.perf_counter() - started)
     for cell in cells.values():
         if "rounds" in cell:
             cell["seconds"] = float(np.median(cell.pop("rounds")))
@@ -67,8 +67,8 @@ def _row(case: maps.Map, fun, x0, tolerance: float, found, timed: bool) -> dict[
 def _reference(case: maps.Map, fun, x0, tolerance: float) -> np.ndarray:
     """Return plain iteration's fixed point where it has one, else that of the default rule."""
     method = "plain" if case.plain else "anderson"
-    found = optaxaccel.fixed_point(fun, x0, method=method, rtol=tolerance, max_maps=solvers.PLAIN_BUDGET)
-    return np.asarray(found.value)
+    solution = optaxaccel.fixed_point(fun, x0, method=method, rtol=tolerance, max_maps=solvers.PLAIN_BUDGET)
+    return np.asarray(solution.value)
 
 
 def _judged(case: maps.Map, fun, point, wanted, tolerance: float) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def _textbook(fun, x0, tolerance, scale, history: int = 10) -> Run:
     @jax.jit
     def solve(x0):
         ring = jnp.zeros((history, *x0.shape), x0.dtype)
-        begin = (x0, x0, x0, ring, ring, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-        end = lax.while_loop(lambda c: ~c[6] & (c[5] < BUDGET), turn, begin)
+        carry = (x0, x0, x0, ring, ring, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+        end = lax.while_loop(lambda c: ~c[6] & (c[5] < BUDGET), turn, carry)
         return end[1], end[5]
 
     return Run(lambda: solve(x0), True)
@@ -182,8 +182,8 @@ def _optimistix(kind: str) -> Make:
         def solve(x0):
             steps = PLAIN_BUDGET if plain else 100
             run = optx.fixed_point if plain else optx.root_find
-            found = run(lambda x, _: fun(x) - (0 if plain else x), solver, x0, max_steps=steps, throw=False)
-            return found.value, found.stats["num_steps"]
+            solution = run(lambda x, _: fun(x) - (0 if plain else x), solver, x0, max_steps=steps, throw=False)
+            return solution.value, solution.stats["num_steps"]
 
         return Run(lambda: solve(x0), True)
 
@@ -212,14 +212,14 @@ UNCOUNTED = ("optimistix Newton", "optimistix Chord")  # an iteration of theirs 
 
 def available() -> tuple[dict[str, Make], list[str]]:
     """Return the solvers at hand, and a word on each that is not."""
-    found, missing = {}, []
+    contenders, missing = {}, []
     for name, make in SOLVERS.items():
         package = next((package for start, package in NEEDS.items() if name.startswith(start)), None)
         if package is None or importlib.util.find_spec(package) is not None:
-            found[name] = make
+            contenders[name] = make
         else:
             missing.append(f"{name}: {package} is not installed")
-    return found, missing
+    return contenders, missing
 
 
 @functools.cache

@@ -68,9 +68,9 @@ def em_multinomial(dtype: Any, kinds: int = 3, words: int = 20, documents: int =
         weight, topic = x[:kinds], x[kinds:].reshape(kinds, words)
         topic = jax.nn.log_softmax(topic, axis=1)
         share = jax.nn.softmax(jax.nn.log_softmax(weight) + counts @ topic.T, axis=1)
-        found = jnp.log(share.T @ counts + 1e-3)
+        log_counts = jnp.log(share.T @ counts + 1e-3)
         weight = jnp.log(jnp.mean(share, axis=0))
-        return jnp.concatenate([weight, jax.nn.log_softmax(found, axis=1).reshape(-1)])
+        return jnp.concatenate([weight, jax.nn.log_softmax(log_counts, axis=1).reshape(-1)])
 
     start = np.log(rng.dirichlet(np.full(words, 20.0), kinds))
     return image, np.concatenate([np.log(np.full(kinds, 1 / kinds)), start.reshape(-1)])

@@ -131,10 +131,10 @@ def of_maps(rows: Rows) -> str:
     names = [n for n in solvers.SOLVERS if n not in solvers.UNCOUNTED and any(n in row["solvers"] for row in rows)]
 
     def cell(row, name):
-        found = row["solvers"].get(name)
-        if found is None:
+        measured = row["solvers"].get(name)
+        if measured is None:
             return ""
-        return {"failed": "F", "other": "o"}.get(found["status"]) or str(found["maps"])
+        return {"failed": "F", "other": "o"}.get(measured["status"]) or str(measured["maps"])
 
     body = [[row["map"], str(row["unknowns"]), *(cell(row, name) for name in names)] for row in rows]
     return markdown(["map", "unknowns", *names], body)

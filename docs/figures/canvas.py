@@ -49,11 +49,11 @@ def save(figure: Any, name: str, colours: int = 128, methods: Sequence[str] = ()
     """Store a figure as a PNG with few colours and the names of its methods; refuse one that would be heavy in git."""
     path = STATIC / name
     figure.savefig(path, dpi=110)
-    told = PngInfo()
-    told.add_text("methods", " ".join(methods))
+    metadata = PngInfo()
+    metadata.add_text("methods", " ".join(methods))
     with Image.open(path) as image:
         image.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            path, optimize=True, pnginfo=told
+            path, optimize=True, pnginfo=metadata
         )
     size = path.stat().st_size
     if size > MAX_BYTES:

@@ -61,7 +61,7 @@ CIFAR10 = {
 def contenders(base: Run, rate: float) -> tuple[Contender, ...]:
     """The report's five methods with momentum 0.9, and Nesterov's method as optax has it."""
     momentum = {"learning_rate": rate, "momentum": 0.9}
-    found = {
+    settings_of = {
         "standard": ("optax.sgd", momentum),
         "AGD": ("agd", momentum),
         "GOSE": ("gose_sgd", momentum),
@@ -71,12 +71,12 @@ def contenders(base: Run, rate: float) -> tuple[Contender, ...]:
     }
     return tuple(
         Contender(label, (base.replace(method=method, method_args=arguments),))
-        for label, (method, arguments) in found.items()
+        for label, (method, arguments) in settings_of.items()
     )
 
 
 def reported(accuracies: Mapping[str, Sequence[Sequence[float]]], seconds: Mapping[str, str]) -> Reported:
     """The report's accuracies after the last epoch, mean over its runs, and its seconds over standard's."""
     ends = {label: [100 * run[-1] for run in runs] for label, runs in accuracies.items()}
-    outcome = {label: f"{sum(found) / len(found):.2f} (n = {len(found)})" for label, found in ends.items()}
+    outcome = {label: f"{sum(errors) / len(errors):.2f} (n = {len(errors)})" for label, errors in ends.items()}
     return Reported("accuracy %", outcome, ("over standard", seconds), accuracies)

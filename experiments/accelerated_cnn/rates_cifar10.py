@@ -46,7 +46,7 @@ def measure(
     problem = minibatches.images(data, "cnn", train=train, test=1000, pool=pool, width=width)
     points, values, failures = [], {}, np.zeros(len(rates))
     for name in methods:
-        found = minibatches.train(
+        runs = minibatches.train(
             lambda setting, name=name: METHODS[name](setting["rate"]),
             problem,
             [{"rate": rate} for rate in rates],
@@ -55,10 +55,10 @@ def measure(
             batch_size=batch,
             together=1,
         )
-        end = found.train_loss[:, :, -1]
+        end = runs.train_loss[:, :, -1]
         failed = ~(end < math.log(10.0))
         failures += failed.sum(1)
-        for rate, loss, bad, error in zip(rates, end, failed, found.error[:, :, -1], strict=True):
+        for rate, loss, bad, error in zip(rates, end, failed, runs.error[:, :, -1], strict=True):
             values[f"failed seeds of {seeds}, rate {rate:g}: {name}"] = float(bad.sum())
             values[f"seeds that are not finite, rate {rate:g}: {name}"] = float((~np.isfinite(loss)).sum())
             if not bad.all():

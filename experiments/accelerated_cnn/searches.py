@@ -82,14 +82,14 @@ def _times(checks: list[int], lengths: list[int], images: int, rounds: int) -> t
             begun = time.process_time()
             run(*arguments).block_until_ready()
             seconds[key].append(time.process_time() - begun)
-    middle = {key: min(found) for key, found in seconds.items()}
+    middle = {key: min(times) for key, times in seconds.items()}
     alone = middle.pop((0, 0))
     values = {"CPU seconds of momentum SGD": alone}
     points, rows = [], []
-    for (every, length), found in middle.items():
-        values[f"CPU seconds over momentum's: a check every {every}, {length} products"] = found / alone
-        points.append({"panel": "time", "series": f"a check every {every}", "x": length, "y": found / alone})
-        rows.append((np.log(steps // every), np.log(length), 1.0, np.log(max(found - alone, 1e-6))))
+    for (every, length), times in middle.items():
+        values[f"CPU seconds over momentum's: a check every {every}, {length} products"] = times / alone
+        points.append({"panel": "time", "series": f"a check every {every}", "x": length, "y": times / alone})
+        rows.append((np.log(steps // every), np.log(length), 1.0, np.log(max(times - alone, 1e-6))))
     table = np.array(rows)
     if len(rows) > 1:
         number, length, _ = np.linalg.lstsq(table[:, :3], table[:, 3], rcond=None)[0]
@@ -120,8 +120,8 @@ def _uses(every: int, length: int, matrices: int, updates: int) -> tuple[np.ndar
             value, grad = jax.value_and_grad(loss)(params)
             updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=loss)
             params = optax.apply_updates(params, updates)
-            told: Any = state
-            return (params, state), (loss(params) / loss(jnp.zeros((2, 6, 6))), told.num_searches, told.num_jumps)
+            carried: Any = state
+            return (params, state), (loss(params) / loss(jnp.zeros((2, 6, 6))), carried.num_searches, carried.num_jumps)
 
         return jax.lax.scan(step, (params, tx.init(params)), length=updates)[1]
 

@@ -36,7 +36,7 @@ def measure(
     problem = minibatches.images(data, "cnn", train=train, test=10_000, width=width)
     points, values, spread, unsteady = [], {}, {}, {}
     for name in methods:
-        found = minibatches.train(
+        runs = minibatches.train(
             lambda setting, name=name: METHODS[name](setting["rate"]),
             problem,
             [{"rate": rate}],
@@ -46,7 +46,7 @@ def measure(
             watch=lambda state: (getattr(state, "num_searches", 0), getattr(state, "num_jumps", 0)),
             together=1,
         )
-        accuracy = 100 * (1.0 - found.error[0])
+        accuracy = 100 * (1.0 - runs.error[0])
         end = accuracy[:, -1]
         spread[name] = float(end.std(ddof=1))
         unsteady[name] = float(np.diff(accuracy[:, -(epochs // 2 + 1) :], axis=1).std(1).mean())
@@ -54,8 +54,8 @@ def measure(
         values[f"spread over seeds (points), {name}"] = spread[name]
         values[f"lowest and highest apart (points), {name}"] = float(np.ptp(end))
         values[f"unsteadiness (points), {name}"] = unsteady[name]
-        values[f"training loss at the end, {name}"] = float(found.train_loss[0, :, -1].mean())
-        for what, counted in zip(("searches", "jumps"), found.watched, strict=True):
+        values[f"training loss at the end, {name}"] = float(runs.train_loss[0, :, -1].mean())
+        for what, counted in zip(("searches", "jumps"), runs.watched, strict=True):
             values[f"{what} a run, {name}"] = float(np.asarray(counted)[0, :, -1, -1].mean())
         points += [
             {

@@ -35,7 +35,7 @@ def measure(
         problem = minibatches.images(data, "cnn", train=train, test=10_000, width=width, loss=LOSSES[kind])
         for name in methods:
             make, rates = METHODS[name]
-            found = minibatches.train(
+            runs = minibatches.train(
                 make,
                 problem,
                 [{"rate": rate} for rate in rates],
@@ -44,8 +44,8 @@ def measure(
                 batch_size=batch,
                 together=1,
             )
-            lost = ~np.isfinite(found.train_loss[:, :, -1])
-            error = np.where(lost, 1.0, found.error[:, :, -1])
+            lost = ~np.isfinite(runs.train_loss[:, :, -1])
+            error = np.where(lost, 1.0, runs.error[:, :, -1])
             failed = error > FAILED
             failures[kind, name] = float(failed.sum())
             values[f"failed runs of {error.size}: {name}, {kind}"] = failures[kind, name]

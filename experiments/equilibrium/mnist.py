@@ -31,8 +31,8 @@ Layer = Callable[[Callable[[Any], Any], Any], tuple[Any, Any]]
 
 def solved(cell, start, **options):
     """Return the equilibrium and the evaluations that it took."""
-    found = optaxaccel.fixed_point(cell, start, rtol=1e-3, history=5, max_maps=100, **options)
-    return found.value, found.maps
+    solution = optaxaccel.fixed_point(cell, start, rtol=1e-3, history=5, max_maps=100, **options)
+    return solution.value, solution.maps
 
 
 def unrolled(cell, start):

@@ -29,15 +29,15 @@ def plan(base: Run, seeds: int, count: int = 3) -> Plan:
         base_of = base.replace(method=method, schedule=schedule or {})
         return tuple(base_of.replace(method_args={"learning_rate": r, **fixed}) for r in rates[:count])
 
-    found = {
+    contenders = {
         "SGD": settings("optax.sgd", (0.1, 0.3, 1.0, 0.03), ROOT),
         "AdaGrad": settings("optax.adagrad", (0.01, 0.03, 0.1, 0.003)),
         "Adam": settings("optax.adam", (0.001, 0.003, 0.0003, 0.0001)),
     }
     for alpha, beta in ((0.5, 0.1), (0.5, 0.5), (1.3, 0.1)):
         label = f"INDIAN {alpha:g}, {beta:g}"
-        found[label] = settings("indian", (0.3, 1.0, 0.1, 0.03), ROOT, alpha=alpha, beta=beta)
-    return Plan(tuple(Contender(label, runs) for label, runs in found.items()), seeds, by="train loss")
+        contenders[label] = settings("indian", (0.3, 1.0, 0.1, 0.03), ROOT, alpha=alpha, beta=beta)
+    return Plan(tuple(Contender(label, runs) for label, runs in contenders.items()), seeds, by="train loss")
 
 
 SMALL = Run(

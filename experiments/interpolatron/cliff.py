@@ -109,14 +109,14 @@ def _train(name, rates, seeds, width, length, steps) -> tuple[np.ndarray, np.nda
             x = (0.3 * jax.random.normal(noise, (32, length))).at[:, 0].set(2.0 * label - 1.0)
             value, grad = jax.value_and_grad(loss)(params, x, label)
             updates, state = tx.update(grad, state, params)
-            told = jnp.nan_to_num(jnp.stack([value, optax.tree.norm(grad)]), nan=1e3, posinf=1e3).clip(max=1e3)
-            return (optax.apply_updates(params, updates), state), told
+            metrics = jnp.nan_to_num(jnp.stack([value, optax.tree.norm(grad)]), nan=1e3, posinf=1e3).clip(max=1e3)
+            return (optax.apply_updates(params, updates), state), metrics
 
         return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(1, steps + 1))[1].T
 
     each = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))
-    found = jax.device_get(each(jnp.asarray(rates, jnp.float32), jnp.asarray(list(seeds))))
-    return found[:, :, 0], found[:, :, 1]
+    outcome = jax.device_get(each(jnp.asarray(rates, jnp.float32), jnp.asarray(list(seeds))))
+    return outcome[:, :, 0], outcome[:, :, 1]
 
 
 EXPECTED = {

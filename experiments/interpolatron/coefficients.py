@@ -28,7 +28,7 @@ def measure(
     images = len(problem.train[1])
     points, values = [], {}
     for batch in (*batches, images):
-        found = minibatches.train(
+        runs = minibatches.train(
             lambda setting: anderson(setting["rate"]),
             problem,
             [{"rate": rate} for rate in rates],
@@ -37,7 +37,7 @@ def measure(
             batch_size=batch,
             watch=lambda state: state.coefficients[0],
         )
-        first = found.watched.reshape(len(rates), seeds, -1)[:, :, :steps]
+        first = runs.watched.reshape(len(rates), seeds, -1)[:, :, :steps]
         within = (first >= 0.0) & (first <= 1.0)
         name = FULL if batch == images else str(batch)
         for k, rate in enumerate(rates):
@@ -46,7 +46,7 @@ def measure(
             values[f"its standard error, batches of {name}, rate {rate:g}"] = float(share.std(ddof=1) / seeds**0.5)
             values[f"median alpha_1, batches of {name}, rate {rate:g}"] = float(np.median(first[k, :, 1:]))
             values[f"training loss at the end, batches of {name}, rate {rate:g}"] = float(
-                found.train_loss[k, :, -1].mean()
+                runs.train_loss[k, :, -1].mean()
             )
         every = max(1, steps // 20)
         share = 100 * within[len(rates) // 2, :, : steps // every * every].reshape(seeds, -1, every).mean((0, 2))

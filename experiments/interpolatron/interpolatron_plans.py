@@ -33,8 +33,8 @@ def plan(
         "3 steps": ("interpolatron", {"coefficients": (0.1, 0.3, 0.6)}),
         "Anderson": ("anderson", {}),
     }
-    found = {}
+    contenders = {}
     for label, rate in rates.items():
         method, fixed = methods[label]
-        found[label] = falling(base, method, drops, learning_rate=rate, **fixed)
-    return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds, by="train loss")
+        contenders[label] = falling(base, method, drops, learning_rate=rate, **fixed)
+    return Plan(tuple(Contender(label, (run,)) for label, run in contenders.items()), seeds, by="train loss")

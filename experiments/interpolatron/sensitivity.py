@@ -24,15 +24,15 @@ ALPHAS, BETAS = (0.05, 0.1, 0.25, 0.5), (0.05, 0.1, 0.25)
 
 def grid(base: Run, drops: tuple[int, ...], seeds: int, betas: tuple[float, ...] = BETAS) -> Grid:
     base = base.replace(weight_decay=4e-4)
-    found = {
+    contenders = {
         f"alpha_1 {alpha:g}": tuple(
             falling(base, "interpolatron", drops, learning_rate=beta, coefficients=(alpha, round(1 - alpha, 9)))
             for beta in betas
         )
         for alpha in ALPHAS
     }
-    found["SGD"] = tuple(falling(base, "optax.sgd", drops, learning_rate=beta) for beta in betas)
-    return Grid(tuple(Contender(label, settings) for label, settings in found.items()), seeds)
+    contenders["SGD"] = tuple(falling(base, "optax.sgd", drops, learning_rate=beta) for beta in betas)
+    return Grid(tuple(Contender(label, settings) for label, settings in contenders.items()), seeds)
 
 
 SMALL = Run(model="cnn", model_args={"width": 0.5}, data="cifar10", train_split="train[:10000]", epochs=10)

@@ -28,7 +28,7 @@ def plan(base: Run, seeds: int, count: int = 6) -> Plan:
         return tuple(base.replace(method=method, method_args={**fixed, name: value}) for value in values[:count])
 
     small_rates = tuple(rate / 10 for rate in RATES)
-    found = {
+    contenders = {
         "search along the gradient": settings("pal", "loose_approximation", LOOSE, momentum=0.0, **LENGTHS),
         "search along PAL's momentum": settings("pal", "loose_approximation", LOOSE, momentum=0.4, **LENGTHS),
         "search along Adam": settings("baseline.parabola_adam", "loose_approximation", LOOSE, **LENGTHS),
@@ -37,7 +37,7 @@ def plan(base: Run, seeds: int, count: int = 6) -> Plan:
         "Adam": settings("optax.adam", "learning_rate", small_rates),
         "INDIAN": settings("indian", "learning_rate", RATES),
     }
-    return Plan(tuple(Contender(label, runs) for label, runs in found.items()), seeds, by="train loss")
+    return Plan(tuple(Contender(label, runs) for label, runs in contenders.items()), seeds, by="train loss")
 
 
 RUNS = {

@@ -27,8 +27,8 @@ def grid(base: Run, epochs: float | None, seeds: int, every: int = 1) -> Grid:
     def sized(label):
         return base if epochs is None else base.replace(epochs=epochs * 2 / 3 if label == "PAL" else epochs)
 
-    found = {label: settings(sized(label))[::every] for label, settings in GRIDS.items()}
-    return Grid(tuple(Contender(label, settings) for label, settings in found.items()), seeds)
+    contenders = {label: settings(sized(label))[::every] for label, settings in GRIDS.items()}
+    return Grid(tuple(Contender(label, settings) for label, settings in contenders.items()), seeds)
 
 
 SMALL = Run(model="mlp", model_args={"hidden": (64,)}, data="digits", batch_size=64, eval_every=20)

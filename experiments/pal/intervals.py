@@ -45,11 +45,11 @@ def measure(data: str, train: int, hidden: int, batch: int, epochs: int, seeds: 
         mu, most = (pal_decay_schedule(s[name], s["d"], steps) for name in ("mu", "s_max"))
         return pal(measuring_step_size=mu, max_step_size=most, momentum=s["alpha"], loose_approximation=s["lambda"])
 
-    found = minibatches.train(
+    runs = minibatches.train(
         make, problem, settings, seeds=range(1, seeds + 1), epochs=epochs, batch_size=batch, together=50
     )
-    loss = np.nan_to_num(found.train_loss[:, :, -1], nan=np.inf).mean(1)
-    error = 100 * found.error[:, :, -1].mean(1)
+    loss = np.nan_to_num(runs.train_loss[:, :, -1], nan=np.inf).mean(1)
+    error = 100 * runs.error[:, :, -1].mean(1)
     points, values = [], {}
     groups = {"inside": np.arange(draws), "outside": draws + np.arange(draws)}
     groups |= {f"{n} outside": draws + np.array([k for k, m in enumerate(moved) if m == n], int) for n in names}

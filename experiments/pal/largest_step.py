@@ -30,7 +30,7 @@ def measure(
     problem = minibatches.images(data, "mlp", train=train, test=2000, hidden=(hidden,))
     grid = list(itertools.product((0.1, 0.01), (0.0, 0.4, 0.6), (0.4, 0.6, 0.8)))[::every]
     settings = [{"mu": m, "alpha": a, "loose": loose, "most": most} for most in largest for m, a, loose in grid]
-    found = minibatches.train(
+    runs = minibatches.train(
         lambda s: pal(
             measuring_step_size=s["mu"], max_step_size=s["most"], momentum=s["alpha"], loose_approximation=s["loose"]
         ),
@@ -42,9 +42,9 @@ def measure(
         watch=lambda state: state.step_size,
     )
     shape = (len(largest), len(grid), seeds)
-    ends = np.nan_to_num(found.train_loss[:, :, -1], nan=np.inf).reshape(shape)
-    errors = found.error[:, :, -1].reshape(shape)
-    longest = np.nan_to_num(found.watched, nan=np.inf).max((2, 3)).reshape(shape)
+    ends = np.nan_to_num(runs.train_loss[:, :, -1], nan=np.inf).reshape(shape)
+    errors = runs.error[:, :, -1].reshape(shape)
+    longest = np.nan_to_num(runs.watched, nan=np.inf).max((2, 3)).reshape(shape)
     points, values = [], {}
     failed = ends > math.log(10.0)
     for k, most in enumerate(largest):
@@ -61,7 +61,7 @@ def measure(
             {"panel": "losses", "series": name, "x": 100 * (j + 0.5) / len(order), "y": float(v)}
             for j, v in enumerate(order)
         ]
-        where = found.train_loss.reshape(*shape, -1)[k].clip(1e-12, 1e3)
+        where = runs.train_loss.reshape(*shape, -1)[k].clip(1e-12, 1e3)
         points += [
             {"panel": "epochs", "series": name, "x": j, "y": float(v)}
             for j, v in enumerate(np.nan_to_num(np.median(where, (0, 1)), nan=1e3))

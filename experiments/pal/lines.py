@@ -25,17 +25,17 @@ FIGURE = "paper, Fig. 5"
 def measure(model: str, data: str, batch: int, steps: int, lines: int, momenta: list[float]) -> Measured:
     points, values = [], {}
     for momentum in momenta:
-        found = _lines(model, data, batch, steps, lines, momentum)
+        lines_by_step = _lines(model, data, batch, steps, lines, momentum)
         convex, lower, errors = [], [], []
-        for k, (where, losses, line) in enumerate(found):
+        for k, (where, losses, line) in enumerate(lines_by_step):
             second = np.diff(losses, 2)
             convex.append(second.min() > -0.01 * np.ptp(losses))
             lower.append(np.interp(line["step"], where, losses) < losses[0])
             parabola = losses[0] + line["slope"] * where + 0.5 * line["curvature"] * where**2
             best = int(np.argmin(losses))
             errors.append(abs(parabola[best] - losses[best]) / (losses[0] - losses[best] + 1e-12))
-            if k in (0, len(found) // 2, len(found) - 1):
-                name = {0: "first", len(found) - 1: "last"}.get(k, "middle")
+            if k in (0, len(lines_by_step) // 2, len(lines_by_step) - 1):
+                name = {0: "first", len(lines_by_step) - 1: "last"}.get(k, "middle")
                 panel = f"{name} {momentum}"
                 for series, y in (("loss", losses), ("parabola", parabola)):
                     points += [
@@ -78,7 +78,7 @@ def _lines(model: str, data: str, batch: int, steps: int, lines: int, momentum: 
         return line_profile(lambda p: loss(p, x, label), params, updates, distances)
 
     params: Any = net.init(jax.random.key(0), jnp.zeros((1, *images.shape[1:])))[0]
-    state, random, found = tx.init(params), np.random.default_rng(0), []
+    state, random, profiles = tx.init(params), np.random.default_rng(0), []
     for k in range(steps):
         chosen = random.integers(len(images), size=batch)
         x, label = jnp.asarray(images[chosen], jnp.float32), jnp.asarray(dataset.train.label[chosen])
@@ -87,9 +87,9 @@ def _lines(model: str, data: str, batch: int, steps: int, lines: int, momentum: 
             distances = jnp.linspace(0.0, max(0.2, 2 * float(state.step_size)), 33)
             losses = np.asarray(profile(params, updates, distances, x, label), float)
             line = {"step": state.step_size, "slope": state.slope, "curvature": state.curvature}
-            found.append((np.asarray(distances, float), losses, {name: float(v) for name, v in line.items()}))
+            profiles.append((np.asarray(distances, float), losses, {name: float(v) for name, v in line.items()}))
         params = optax.apply_updates(params, updates)
-    return found
+    return profiles
 
 
 def expected(momenta: list[float]) -> dict[str, Expect]:

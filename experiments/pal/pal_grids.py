@@ -79,7 +79,7 @@ def equal_time(
     def search(*numbers):
         return pal(base, *numbers)
 
-    found = {
+    entrants = {
         "PAL": (search, ((0.1, 0.4, 0.8, 1.0, 0.95), (0.1, 0.6, 0.6, 1.0, 0.95), (0.1, 0.6, 0.8, 1.0, 0.95))),
         "PAL without momentum": (search, tuple((0.1, 0.0, loose, 1.0, 0.95) for loose in (0.8, 0.4, 0.6))),
         "SGD": (sgd, ((0.1, 0.95, 1.0), (0.01, 0.95, 1.0), (0.1, 0.9, 1.0))),
@@ -87,7 +87,7 @@ def equal_time(
         "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95))),
     }
     contenders = []
-    for label, (make, near) in found.items():
+    for label, (make, near) in entrants.items():
         numbers = tuple(dict.fromkeys(((of_paper[label],) if of_paper else ()) + near))
         settings = tuple(make(*each) for each in numbers[:count])
         contenders.append(Contender(label, settings))
@@ -97,11 +97,11 @@ def equal_time(
 def best_on_imagenet(base: Run, seconds: float | None, seeds: int) -> Plan:
     """The paper's best settings on ImageNet, for a number of seconds."""
     base = base if seconds is None else base.replace(seconds=seconds, epochs=base.epochs or ENDLESS)
-    found = {
+    contenders = {
         "SGD": decayed(base, "optax.sgd", 0.95, learning_rate=0.01, momentum=0.95),
         "PAL": pal(base, 0.1, 0.2, 0.8, 1.0, 0.9),
         "PAL without momentum": pal(base, 0.1, 0.0, 0.6, 1.0, 0.9),
         "Adam": decayed(base, "optax.adam", 0.95, learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-8),
         "RMSProp": decayed(base, "optax.rmsprop", 0.9, learning_rate=0.001, decay=0.9, eps=1e-10),
     }
-    return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds, by="train loss")
+    return Plan(tuple(Contender(label, (run,)) for label, run in contenders.items()), seeds, by="train loss")

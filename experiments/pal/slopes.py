@@ -49,10 +49,10 @@ def measure(steps: int, seeds: int, momenta: list[float]) -> Measured:
                 moved = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
                 steps_taken.setdefault((momentum, slope), []).append(moved)
     values = {}
-    for (momentum, slope), found in ends.items():
-        values[f"loss after {steps} steps, momentum {momentum}, {slope}"] = float(np.mean([v[-1] for v in found]))
+    for (momentum, slope), losses in ends.items():
+        values[f"loss after {steps} steps, momentum {momentum}, {slope}"] = float(np.mean([v[-1] for v in losses]))
         panel = "none" if momentum == 0 else f"momentum {momentum}"
-        for k, v in enumerate(np.mean(np.log10(found), axis=0)):
+        for k, v in enumerate(np.mean(np.log10(losses), axis=0)):
             points.append({"panel": panel, "series": slope, "x": k, "y": float(10**v)})
         if momentum == max(momenta):
             for k, v in enumerate(np.mean(steps_taken[momentum, slope], axis=0)):

@@ -33,9 +33,9 @@ class Clock:
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call, wait for the result and count the time."""
-        begin = time.perf_counter()
+        started = time.perf_counter()
         result = jax.block_until_ready(function())
-        self.seconds += time.perf_counter() - begin
+        self.seconds += time.perf_counter() - started
         return result
 
 
@@ -111,7 +111,7 @@ def scipy_lbfgsb(task: Task, params: Any, seed: int) -> Iterator[Look]:
     function = jax.jit(jax.value_and_grad(lambda x: task.loss(unravel(x), points)))
     jax.block_until_ready(function(x))
     looks, clock, calls = [], Clock(), [0]
-    begin = [time.perf_counter()]
+    started = [time.perf_counter()]
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
         calls[0] += 1
@@ -119,16 +119,16 @@ def scipy_lbfgsb(task: Task, params: Any, seed: int) -> Iterator[Look]:
         return float(value), np.asarray(grad)
 
     def look(x: Any) -> None:
-        clock.seconds += time.perf_counter() - begin[0]
+        clock.seconds += time.perf_counter() - started[0]
         if not looks or calls[0] - looks[-1].evaluations >= CHUNK:
             looks.append(Look(calls[0], clock.seconds, task.error(unravel(x))))
-        begin[0] = time.perf_counter()
+        started[0] = time.perf_counter()
 
     options = {"maxiter": task.budget, "maxfun": task.budget, "gtol": 0.0, "ftol": 0.0, "maxcor": 10}
     result = scipy.optimize.minimize(
         evaluate, np.asarray(x), jac=True, method="L-BFGS-B", callback=look, options=options
     )
-    clock.seconds += time.perf_counter() - begin[0]
+    clock.seconds += time.perf_counter() - started[0]
     looks.append(Look(calls[0], clock.seconds, task.error(unravel(result.x))))
     yield from looks
 
@@ -197,13 +197,13 @@ def runs(equation: str) -> dict[str, Study]:
 
 def curves(name: str, runs: list[list[Look]]) -> list[dict[str, Any]]:
     """Return the error, a geometric mean over seeds, against evaluations and against seconds."""
-    found = []
+    points = []
     for panel in ("evaluations", "seconds"):
         end = max(getattr(run[-1], panel) for run in runs)
         for x in np.linspace(end / 40, end, 40):
             errors = [_error_at(run, panel, x) for run in runs]
-            found.append({"panel": panel, "series": name, "x": float(x), "y": float(np.exp(np.mean(np.log(errors))))})
-    return found
+            points.append({"panel": panel, "series": name, "x": float(x), "y": float(np.exp(np.mean(np.log(errors))))})
+    return points
 
 
 def _error_at(run: list[Look], panel: str, x: float) -> float:

@@ -49,7 +49,7 @@ def measure(rounds: int, images: int) -> Measured:
         least, rest = float(loss(w)), float(jnp.linalg.norm(gradient(w)))
     rate = float(1.0 / smoothness)
     plain = follow(lambda: optax.sgd(rate), loss, start, k * rounds)
-    found = {
+    errors = {
         "gradient descent": plain.values[::k],
         "Nesterov (AGD, momentum 0.9)": follow(lambda: agd(rate), loss, start, k * rounds).values[::k],
         "online, every 10 steps": follow(
@@ -59,12 +59,12 @@ def measure(rounds: int, images: int) -> Measured:
     with jax.enable_x64(True):
         windows = [jnp.asarray(plain.points[k * r - k : k * r + 1]) for r in range(1, rounds + 1)]
         fixed = [float(loss(extrapolate(window, stacked=True, regularization=1e-8))) for window in windows]
-        found["offline"] = np.array([plain.values[0], *fixed])
+        errors["offline"] = np.array([plain.values[0], *fixed])
         every = max(1, rounds // 20)
         adaptive = [float(loss(extrapolate_adaptive(list(window), loss))) for window in windows[::every]]
     last = plain.values[k :: k * every][: len(adaptive)]
     points, values = [], {"gradient norm at min f": rest}
-    for name, path in found.items():
+    for name, path in errors.items():
         points += [{"panel": "value", "series": name, "x": k * r, "y": float(v - least)} for r, v in enumerate(path)]
         values[f"{AT_END}: {name}"] = float((path[-1] - least) / (plain.values[-1] - least))
     positions = [k * (1 + r * every) for r in range(len(adaptive))]

@@ -50,8 +50,8 @@ def examples(task: str, images: int) -> dict[str, Any]:
         parts = [sets.train, sets.test]
         parts = [(np.asarray(p.image, np.float32).reshape(len(p.image), -1) / 255, np.asarray(p.label)) for p in parts]
         train, test = (parts[0][0][:images], parts[0][1][:images]), parts[1]
-    held = len(train[0]) // 5
-    return {"train": tuple(a[held:] for a in train), "held": tuple(a[:held] for a in train), "test": test}
+    size = len(train[0]) // 5
+    return {"train": tuple(a[size:] for a in train), "held": tuple(a[:size] for a in train), "test": test}
 
 
 def problem(task: str, inputs: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -117,10 +117,10 @@ def trained(task: str, init: Any, loss: Any, data: Any, epochs: int) -> Callable
     return jax.jit(jax.vmap(train))
 
 
-def merged(history: list[Any], loss: Any, held: Any) -> dict[str, Any]:
+def merged(history: list[Any], loss: Any, validation: Any) -> dict[str, Any]:
     """Return what every contender makes of one run's last parameters."""
     count = len(history)
-    x, y = held
+    x, y = validation
     lawa = np.pad(merge_weights("mean", min(LAWA, count)), (max(0, count - LAWA), 0))
     about = {"x": x, "y": y}
     return {
@@ -154,15 +154,15 @@ def measure(epochs: int, seeds: int, images: int, tasks: int = len(TASKS)) -> Me
             rate = RATES[int(np.nanargmin(np.where(np.isfinite(losses), losses, np.inf)))]
             values[f"rate, {task}, {schedule}"] = rate
             runs = train(np.arange(1, seeds + 1), np.full(seeds, rate, np.float32), np.full(seeds, decays))
-            found: dict[str, list[float]] = {}
+            errors: dict[str, list[float]] = {}
             for path in runs:
                 for name, w in merged(list(path), loss, parts["held"]).items():
-                    found.setdefault(name, []).append(float(loss(w, *parts["test"])))
-            values[f"test loss, {task}, {schedule}: last"] = float(np.mean(found["last"]))
-            for name, tested in found.items():
+                    errors.setdefault(name, []).append(float(loss(w, *parts["test"])))
+            values[f"test loss, {task}, {schedule}: last"] = float(np.mean(errors["last"]))
+            for name, tested in errors.items():
                 if name == "last":
                     continue
-                gains = np.log(np.array(tested) / np.array(found["last"]))
+                gains = np.log(np.array(tested) / np.array(errors["last"]))
                 mean, error = gains.mean(), gains.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else 0.0
                 values[f"{task}, {schedule}: {name}"] = float(np.exp(mean))
                 low, high = float(np.exp(mean - error)), float(np.exp(mean + error))

@@ -20,10 +20,10 @@ def plan(base: Run, seeds: int, rates: tuple[float, ...] = RATES, variants: int 
     def settings(method, **fixed):
         return tuple(base.replace(method=method, method_args={"learning_rate": r, **fixed}) for r in rates)
 
-    found = {"SGD": settings("optax.sgd")}
+    contenders = {"SGD": settings("optax.sgd")}
     for history, period in ((5, "1epoch"), (10, "1epoch"), (5, "2epochs"), (5, "4epochs"))[:variants]:
-        found[f"RNA, {history}, {period}"] = settings("rna_sgd", history=history, period=period)
-    return Plan(tuple(Contender(label, runs) for label, runs in found.items()), seeds)
+        contenders[f"RNA, {history}, {period}"] = settings("rna_sgd", history=history, period=period)
+    return Plan(tuple(Contender(label, runs) for label, runs in contenders.items()), seeds)
 
 
 BASE = Run(model="mlp", model_args={"hidden": (64,)}, data="digits", batch_size=64, epochs=40)

@@ -30,7 +30,7 @@ def measure(dimension: int, rounds: int, seeds: int, lambdas: list[float]) -> Me
     import jax.numpy as jnp
 
     k = 10
-    found: dict[str, list[np.ndarray]] = {}
+    curves: dict[str, list[np.ndarray]] = {}
     sweep: dict[float, list[float]] = {}
     for seed in range(seeds):
         random = np.random.default_rng(seed)
@@ -42,11 +42,11 @@ def measure(dimension: int, rounds: int, seeds: int, lambdas: list[float]) -> Me
             return 0.5 * x @ hessian @ x
 
         plain = follow(lambda: optax.sgd(1.0), loss, start, k * rounds)
-        found.setdefault("gradient descent", []).append(plain.values[::k])
+        curves.setdefault("gradient descent", []).append(plain.values[::k])
         pairs = follow(lambda: rna_sgd(1.0, history=k, period=1, regularization=1e-8), loss, start, k * rounds)
-        found.setdefault("online, every step (pairs)", []).append(pairs.values[::k])
+        curves.setdefault("online, every step (pairs)", []).append(pairs.values[::k])
         slow = follow(lambda: rna_sgd(1.0, history=k, period=k, regularization=1e-8), loss, start, k * rounds)
-        found.setdefault("online, every 10 steps (pairs)", []).append(slow.values[::k])
+        curves.setdefault("online, every 10 steps (pairs)", []).append(slow.values[::k])
 
         with jax.enable_x64(True):
 
@@ -54,7 +54,7 @@ def measure(dimension: int, rounds: int, seeds: int, lambdas: list[float]) -> Me
                 return float(loss(extrapolate(jnp.asarray(history), stacked=True, regularization=strength)))
 
             offline = [value_of(plain.points[k * r - k : k * r + 1], 1e-8) for r in range(1, rounds + 1)]
-            found.setdefault("offline", []).append(np.array([plain.values[0], *offline]))
+            curves.setdefault("offline", []).append(np.array([plain.values[0], *offline]))
             for strength in lambdas:
                 sweep.setdefault(strength, []).append(value_of(plain.points[-k - 1 :], strength) / plain.values[-1])
             x, raw = jnp.asarray(start), [plain.values[0]]
@@ -66,9 +66,9 @@ def measure(dimension: int, rounds: int, seeds: int, lambdas: list[float]) -> Me
                 x = extrapolate(history[-k - 1 :], regularization=1e-8)
                 history.append(x)
                 raw.append(float(loss(x)))
-            found.setdefault("online, every 10 steps (raw iterates)", []).append(np.array(raw))
+            curves.setdefault("online, every 10 steps (raw iterates)", []).append(np.array(raw))
     points, values = [], {}
-    for name, runs in found.items():
+    for name, runs in curves.items():
         logs = np.log10(np.array(runs))
         mean, error = logs.mean(0), logs.std(0, ddof=1) / np.sqrt(seeds) if seeds > 1 else 0 * logs[0]
         rows = zip(range(rounds + 1), mean, error, strict=True)
@@ -76,9 +76,9 @@ def measure(dimension: int, rounds: int, seeds: int, lambdas: list[float]) -> Me
             {"panel": "value", "series": name, "x": k * r, "y": 10**m, "low": 10 ** (m - e), "high": 10 ** (m + e)}
             for r, m, e in rows
         ]
-        ratio = float(10 ** np.mean(logs[:, -1] - np.log10(np.array(found["gradient descent"]))[:, -1]))
+        ratio = float(10 ** np.mean(logs[:, -1] - np.log10(np.array(curves["gradient descent"]))[:, -1]))
         values[f"f over gradient descent's at the end: {name}"] = ratio
-    gain = np.array(found["offline"])[:, 1:] / np.array(found["gradient descent"])[:, 1:]
+    gain = np.array(curves["offline"])[:, 1:] / np.array(curves["gradient descent"])[:, 1:]
     values["largest f offline over the last iterate's, all rounds"] = float(gain.max())
     for strength, ratios in sweep.items():
         points.append(

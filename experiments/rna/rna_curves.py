@@ -63,9 +63,9 @@ def curves(
     if rate is None:
         tuned = run(problem.held_out(), rates, [1000], False)
         rate = rates[int(np.argmin(np.nan_to_num(tuned.error[:, 0, -1], nan=1.0)))]
-    found = run(problem, [rate], range(1, seeds + 1), True)
-    kept = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), found.kept)
-    return rate, found.error[0], *extrapolated(problem, kept, window, regularizations)
+    iterates = run(problem, [rate], range(1, seeds + 1), True)
+    kept = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), iterates.kept)
+    return rate, iterates.error[0], *extrapolated(problem, kept, window, regularizations)
 
 
 def extrapolated(
@@ -78,9 +78,9 @@ def extrapolated(
     def errors(kept: Any, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         def one(seed: Any, start: jax.Array) -> tuple[jax.Array, jax.Array]:
             stacked = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, window + 1), seed)
-            found = [extrapolate(stacked, stacked=True, regularization=r) for r in regularizations]
+            points = [extrapolate(stacked, stacked=True, regularization=r) for r in regularizations]
             mean = jax.tree.map(lambda leaf: leaf[1:].mean(0), stacked)
-            return jnp.stack([problem.error(p, x, y) for p in found]), problem.error(mean, x, y)
+            return jnp.stack([problem.error(p, x, y) for p in points]), problem.error(mean, x, y)
 
         starts = jnp.arange(len(jax.tree.leaves(kept)[0][0]) - window)
         return jax.lax.map(lambda start: jax.vmap(one, (0, None))(kept, start), starts)

@@ -25,14 +25,14 @@ def plan(base: Run, rate: float, drops: tuple[int, ...], seeds: int, variants: t
     scales = {f"{epoch}epochs": 0.1 for epoch in drops}
     falling = {"learning_rate": {"name": "piecewise_constant_schedule", "boundaries_and_scales": scales}}
     base = base.replace(schedule=falling)
-    found = {name: base.replace(extrapolate=VARIANTS[name]) for name in variants if name in VARIANTS}
+    contenders = {name: base.replace(extrapolate=VARIANTS[name]) for name in variants if name in VARIANTS}
     for name in variants:
         if name in ONLINE:
             about = {**base.method_args, "history": 10, "period": "1epoch", "regularization": ONLINE[name]}
-            found[name] = base.replace(method="rna_sgd", method_args=about)
+            contenders[name] = base.replace(method="rna_sgd", method_args=about)
     if constant:
-        found["no drop, combined"] = base.replace(schedule={}, extrapolate=VARIANTS["combined"])
-    return Plan(tuple(Contender(label, (run,)) for label, run in found.items()), seeds)
+        contenders["no drop, combined"] = base.replace(schedule={}, extrapolate=VARIANTS["combined"])
+    return Plan(tuple(Contender(label, (run,)) for label, run in contenders.items()), seeds)
 
 
 def smoke(base: Run) -> Plan:

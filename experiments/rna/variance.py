@@ -36,23 +36,23 @@ def measure(
             problem, base, epochs=epochs, batch=batch, seeds=seeds, window=window, regularizations=[1e-8]
         )
         values[f"{base}: chosen rate"] = rate
-        found = {base: network[:, window:], **dict(zip(WAYS, (rna, mean), strict=True))}
+        outputs = {base: network[:, window:], **dict(zip(WAYS, (rna, mean), strict=True))}
         drop = epochs // 2 - window + 1
         for phase, part in (("before the first drop", slice(0, drop)), ("after it", slice(drop, None))):
-            rough = {name: np.diff(error[:, part], axis=1).std(1) for name, error in found.items()}
+            rough = {name: np.diff(error[:, part], axis=1).std(1) for name, error in outputs.items()}
             values[f"{base}: roughness {phase} (points)"] = float(100 * rough[base].mean())
             for way in WAYS:
                 ratio = rough[way].mean() / max(float(rough[base].mean()), 1e-9)
                 values[f"{base}: roughness {phase}, {way} over the network"] = float(ratio)
-        lowest = {name: 100 * error.min(1) for name, error in found.items()}
-        at_drop = {name: 100 * error[:, drop - 1] for name, error in found.items()}
+        lowest = {name: 100 * error.min(1) for name, error in outputs.items()}
+        at_drop = {name: 100 * error[:, drop - 1] for name, error in outputs.items()}
         for what, errors in (("lowest error", lowest), ("error before the first drop", at_drop)):
             values[f"{base}: {what} (%)"] = float(errors[base].mean())
             for way in WAYS:
                 behind = errors[way] - errors[base]
                 values[f"{base}: {what}, {way} minus the network (points)"] = float(behind.mean())
                 values[f"{base}: {what}, {way}, standard error of it"] = float(behind.std(ddof=1) / seeds**0.5)
-        for name, error in {**found, base: network}.items():
+        for name, error in {**outputs, base: network}.items():
             first, label = epochs + 1 - error.shape[1], name if name in WAYS else "the network"
             points += [
                 {"panel": base, "series": label, "x": first + k, "y": 100 * float(v)}

@@ -22,10 +22,10 @@ def accuracies(seeds: int, run: Run = RUN) -> list[float]:
     return [100.0 * float(end.last["accuracy"]) for end in ends]
 
 
-def line(found: list[float]) -> str:
+def line(finals: list[float]) -> str:
     """Return the mean and its standard error in words."""
-    error = f" ± {statistics.stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
-    return f"untuned: tuning_free() reaches {statistics.mean(found):.2f}{error} % with no setting to choose"
+    error = f" ± {statistics.stdev(finals) / len(finals) ** 0.5:.2f}" if len(finals) > 1 else ""
+    return f"untuned: tuning_free() reaches {statistics.mean(finals):.2f}{error} % with no setting to choose"
 
 
 if __name__ == "__main__":

@@ -58,14 +58,14 @@ def absolute_deviations() -> Problem:
     r, (n, d) = np.random.default_rng(22), (150, 12)
     x = r.normal(size=(n, d)) * np.logspace(0, -1, d)
     y = x @ (3 * r.normal(size=d)) + r.standard_t(1.5, size=n) * 0.3
-    found = optimize.linprog(
+    solution = optimize.linprog(
         np.r_[np.zeros(d), np.ones(n) / n],
         A_ub=np.block([[x, -np.eye(n)], [-x, -np.eye(n)]]),
         b_ub=np.r_[y, -y],
         bounds=[(None, None)] * d + [(0, None)] * n,
     )
     x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    return Problem(lambda p: jnp.mean(jnp.abs(x @ p - y)), normal(d, 0.1), 600, float(found.fun))
+    return Problem(lambda p: jnp.mean(jnp.abs(x @ p - y)), normal(d, 0.1), 600, float(solution.fun))
 
 
 def valley() -> Problem:
@@ -165,9 +165,9 @@ def main() -> None:
     ratios = []
     for name in sys.argv[1:] or PROBLEMS:
         problem = PROBLEMS[name]()
-        found = [ratio(problem, problem.steps // 4), ratio(problem, problem.steps)]
-        print(f"{name:20s} quarter {found[0]:8.3g}  whole {found[1]:8.3g}", flush=True)
-        ratios += found
+        costs = [ratio(problem, problem.steps // 4), ratio(problem, problem.steps)]
+        print(f"{name:20s} quarter {costs[0]:8.3g}  whole {costs[1]:8.3g}", flush=True)
+        ratios += costs
     print("geometric mean of max(1, r) {:.2f}, worst {:.3g}, within 5 % {:.0%}".format(*score.summary(ratios)))
 
 

@@ -42,7 +42,7 @@ def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: 
     """
     chosen = [row for row in rows if row["task"] == task and row["phase"] == phase]
     whole = max((row["steps"] for row in chosen), default=0)
-    found = {}
+    by_setting = {}
     for row in chosen:
         short = row["steps"] < whole
         if row["cosine"] and short != (budget == 0):
@@ -51,32 +51,32 @@ def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: 
         low, high = LOW * row["start"], HIGH * row["start"]
         values = [each[at][measured] for each in row["found"]]
         values = [min(max(v, low), high) if v is not None and math.isfinite(v) else high for v in values]
-        found[row["contender"], row["number"], row["cosine"]] = mean(values)
-    return found
+        by_setting[row["contender"], row["number"], row["cosine"]] = mean(values)
+    return by_setting
 
 
 def trials(rows: Iterable[Row], task: str, label: str, budget: int) -> dict[Setting, float]:
     """Return {setting: excess} of a contender's trials on a task."""
-    found = excesses(rows, task, "trial", budget)
-    return {(number, cosine): e for (contender, number, cosine), e in found.items() if contender == label}
+    by_trial = excesses(rows, task, "trial", budget)
+    return {(number, cosine): e for (contender, number, cosine), e in by_trial.items() if contender == label}
 
 
 def tuned(rows: Iterable[Row], task: str, label: str, budget: int) -> Setting | None:
     """Return the setting that was best in the trials on the task itself."""
-    found = trials(rows, task, label, budget)
-    return min(found, key=lambda s: (found[s], s)) if found else None
+    by_trial = trials(rows, task, label, budget)
+    return min(by_trial, key=lambda s: (by_trial[s], s)) if by_trial else None
 
 
 def calibrated(rows: Iterable[Row], task: str, label: str, budget: int) -> Setting | None:
     """Return the setting with the best score in the trials on all other tasks."""
     rows = list(rows)
-    found: dict[Setting, list[float]] = {}
+    by_setting: dict[Setting, list[float]] = {}
     for other in sorted({row["task"] for row in rows} - {task}):
         here = trials(rows, other, label, budget)
         best = min(excesses(rows, other, "trial", budget).values(), default=0.0)
         for setting, e in here.items():
-            found.setdefault(setting, []).append(max(1.0, e / best))
-    return min(found, key=lambda s: (mean(found[s]), s)) if found else None
+            by_setting.setdefault(setting, []).append(max(1.0, e / best))
+    return min(by_setting, key=lambda s: (mean(by_setting[s]), s)) if by_setting else None
 
 
 def cells(rows: list[Row], defaults: dict[str, float], measured: int = 0) -> dict[tuple[str, str], dict[Any, float]]:
@@ -114,9 +114,9 @@ def tables(rows: list[Row], defaults: dict[str, float]) -> str:
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for line in order:
         score, worst, share = summary(train[line].values())
-        held = summary(test[line].values())[0]
+        held_out = summary(test[line].values())[0]
         lines += [
-            f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(train[line])} | {held:.2f} |"
+            f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(train[line])} | {held_out:.2f} |"
         ]
     places = list(dict.fromkeys(place for line in order for place in train[line]))
     lines += ["", "| task | budget | " + " | ".join(label for label, column in order if column == "default") + " |"]
@@ -132,9 +132,9 @@ def attempts(rows: list[Row], label: str, task: str, budget: int, target: float)
 
     Infinite where none of a contender's settings does.
     """
-    found = list(trials(rows, task, label, budget).values())
-    good = sum(e <= target for e in found)
-    return (len(found) + 1) / (good + 1) if good else math.inf
+    by_trial = list(trials(rows, task, label, budget).values())
+    good = sum(e <= target for e in by_trial)
+    return (len(by_trial) + 1) / (good + 1) if good else math.inf
 
 
 def price(rows: list[Row], untuned: str, default: float) -> str:
@@ -156,11 +156,11 @@ def price(rows: list[Row], untuned: str, default: float) -> str:
 def profile(rows: list[Row], defaults: dict[str, float]) -> str:
     """Return in Markdown which share of cells each contender has within some factors of the reference."""
     factors = (1.05, 1.5, 2.0, 4.0)
-    found = [(line, list(cell.values())) for line, cell in cells(rows, defaults).items()]
-    found.sort(key=lambda each: summary(each[1])[0])
+    profiles = [(line, list(cell.values())) for line, cell in cells(rows, defaults).items()]
+    profiles.sort(key=lambda each: summary(each[1])[0])
     lines = ["| contender | setting | " + " | ".join(f"r <= {f:g}" for f in factors) + " | cells |"]
     lines += ["| --- | --- |" + " ---: |" * (len(factors) + 1)]
-    for (label, column), ratios in found:
+    for (label, column), ratios in profiles:
         shares = (f"{sum(r <= f for r in ratios) / len(ratios):.0%}" for f in factors)
         lines += [f"| {label} | {column} | " + " | ".join(shares) + f" | {len(ratios)} |"]
     return "\n".join(lines)

@@ -42,7 +42,7 @@ def program(task: tasks.Task, contender: Any):
     """Return the compiled `run(number, cosine, steps, seed)`: excess at the start, after a quarter and at the end."""
     data = None if callable(task.train) else jax.tree.map(jnp.asarray, task.train)
     seen = task.train if data is None else data
-    held = seen if task.test is None else jax.tree.map(jnp.asarray, task.test)
+    held_out = seen if task.test is None else jax.tree.map(jnp.asarray, task.test)
     shown = contender.shown or optaxaccel.eval_params
 
     def made(number, cosine, steps):
@@ -52,8 +52,8 @@ def program(task: tasks.Task, contender: Any):
         return optax.with_extra_args_support(contender.make(number, decay))
 
     def excess(params, net_state):
-        both = [batches.measure(task, params, net_state, where) for where in (seen, held)]
-        return jnp.stack([found.get("gap", found["loss"]) for found in both]).astype(jnp.float32)
+        both = [batches.measure(task, params, net_state, where) for where in (seen, held_out)]
+        return jnp.stack([metrics.get("gap", metrics["loss"]) for metrics in both]).astype(jnp.float32)
 
     @jax.jit
     def run(number, cosine, steps, seed):
@@ -76,11 +76,11 @@ def program(task: tasks.Task, contender: Any):
             return optax.apply_updates(params, updates), after, state, order
 
         carry = (params, net_state, tx.init(params), batches.first_order(task))
-        found = [excess(params, net_state)]
+        gaps = [excess(params, net_state)]
         for low, high in ((0, steps // 4), (steps // 4, steps)):
             carry = jax.lax.fori_loop(low, high, step, carry)
-            found.append(excess(shown(carry[2], carry[0]), carry[1]))
-        return jnp.stack(found)
+            gaps.append(excess(shown(carry[2], carry[0]), carry[1]))
+        return jnp.stack(gaps)
 
     return run
 
@@ -97,9 +97,9 @@ class Records:
         if score.key(row) in self.done:
             return
         begun, steps = time.process_time(), row["steps"]
-        found = [run(row["number"], row["cosine"], steps, seed).tolist() for seed in row["seeds"]]
-        cpu = round((time.process_time() - begun) / len(found), 3)
-        rounded = [[[float(f"{x:.4g}") for x in pair] for pair in each] for each in found]
+        gaps = [run(row["number"], row["cosine"], steps, seed).tolist() for seed in row["seeds"]]
+        cpu = round((time.process_time() - begun) / len(gaps), 3)
+        rounded = [[[float(f"{x:.4g}") for x in pair] for pair in each] for each in gaps]
         with self.path.open("a") as file:
             file.write(
                 json.dumps({**row, "start": rounded[0][0][0], "found": [e[1:] for e in rounded], "cpu": cpu}) + "\n"

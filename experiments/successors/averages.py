@@ -54,12 +54,12 @@ def measure(steps: int, seeds: int, rate: float) -> Measured:
 
         return np.asarray(jnp.mean(jax.jit(jax.vmap(of_seed))(jnp.arange(seeds)), axis=0))
 
-    found = {name: losses(tx) for name, tx in contenders.items()}
+    finals = {name: losses(tx) for name, tx in contenders.items()}
     points, values = [], {}
-    for name, path in found.items():
+    for name, path in finals.items():
         for when, place in (("a quarter", steps // 4 - 1), ("the end", steps - 1)):
             values[f"loss at {when}, {name}, over that of the last iterate"] = float(
-                path[place] / found["last iterate"][place]
+                path[place] / finals["last iterate"][place]
             )
         shown = np.unique(np.geomspace(1, steps, 100).astype(int)) - 1
         points += [{"panel": "loss", "series": name, "x": int(k + 1), "y": float(path[k])} for k in shown]

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 try:
     import tyro  # noqa: F401
 except ModuleNotFoundError:  # installed without extras: there are the methods only
-    print("optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[train]'.", file=sys.stderr)
+    print(
+        "optaxaccel: the command line needs more. Install it with pip install 'optaxaccel[command]'.", file=sys.stderr
+    )
     sys.exit(2)
 
 import optaxaccel

@@ -33,10 +33,16 @@ def extrapolate(command: Extrapolate) -> int:
     if done.candidates:
         rows = [[_candidate(c.regularization), f"{c.value:.6g}"] for c in done.candidates]
         table("Losses", ["candidate", "loss"], rows)
-    names = done.names[1:] if command.iterate == "tail" or done.regularization is None else done.names[:-1]
-    rows = [[name, f"{weight: .4g}"] for name, weight in zip(names, done.weights, strict=True)]
+    newer = command.iterate == "tail" or done.regularization is None
+    weights = [f"{weight: .4g}" for weight in done.weights]
+    rows = [list(row) for row in zip(done.names, ["-", *weights] if newer else [*weights, "-"], strict=True)]
     title = f"Weights of the checkpoints in {command.folder}, {_candidate(done.regularization)}"
     table(title, ["checkpoint", "weight"], [*rows, ["sum", f"{sum(done.weights): .6g}"]])
+    end, without = ("newer", done.names[0]) if newer else ("older", done.names[-1])
+    say(
+        f"{len(rows)} checkpoints have {len(weights)} differences, and a weight belongs to the {end} end of each: "
+        f"{without} has none"
+    )
     _say_what_else(done)
     if done.calmer is not None:
         strength, calm = done.calmer

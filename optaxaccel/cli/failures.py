@@ -23,17 +23,17 @@ def stopped(command: Any) -> str:
     """
     from optaxaccel.cli import commands
 
-    told = "stopped"
+    message = "stopped"
     many = isinstance(command, commands.Train) and (command.grid or command.seeds)
     if many or isinstance(command, (commands.Compare, commands.RunFile)):
-        return f"{told}. The runs that are finished stay. Go on with the same command and --resume."
+        return f"{message}. The runs that are finished stay. Go on with the same command and --resume."
     if isinstance(command, commands.Train):
-        return f"{told} before anything was to be saved. Start again with the same command."
+        return f"{message} before anything was to be saved. Start again with the same command."
     if isinstance(command, (commands.Extrapolate, commands.Merge, commands.Evaluate)):
-        return f"{told}; nothing was written. Start again with the same command."
+        return f"{message}; nothing was written. Start again with the same command."
     if isinstance(command, commands.Data) and command.action == "prepare":
-        return f"{told}. What was downloaded whole stays. Go on with the same command."
-    return told
+        return f"{message}. What was downloaded whole stays. Go on with the same command."
+    return message
 
 
 def quiet_about_closed_loops(unraisable: Any) -> None:

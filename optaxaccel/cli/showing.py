@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from optaxaccel import registry
+from optaxaccel.cli.formulas import plain
 from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import console, say
 
@@ -81,8 +82,7 @@ def _texts(doc: str) -> Iterator[tuple[str, str]]:
     for entry in re.split(r"\n(?=\S)", lines):
         names, colon, text = entry.partition(":")
         for name in names.split(",") if colon else ():
-            plain = re.sub(r":\w+:(?=`)", "", text).replace("`", "")
-            yield name.strip().lstrip("*"), " ".join(plain.split())
+            yield name.strip().lstrip("*"), " ".join(plain(text).split())
 
 
 def _written(default: Any) -> str:
@@ -101,7 +101,7 @@ def _facts(title: str, facts: Mapping[str, str]) -> None:
 
 
 def _headline(make: Callable[..., Any]) -> str:
-    return (inspect.getdoc(make) or "").partition("\n")[0]
+    return plain((inspect.getdoc(make) or "").partition("\n")[0])
 
 
 def _method(name: str) -> None:
@@ -117,6 +117,7 @@ def _method(name: str) -> None:
     }
     if card is not None:
         example = ",".join(f"{k}={v}" for k, v in card.example.items())
+        facts["in Python"] = f"optaxaccel.{card.make.__name__}"
         facts["copies of the parameters in its state"] = card.copies()
         if card.diagnostics:
             facts["tells while it runs"] = ", ".join(card.diagnostics)

@@ -25,8 +25,8 @@ def console() -> Any:
 
     console = Screen(highlight=False, soft_wrap=False)
     if not console.is_terminal:  # a log is not folded to 80 columns
-        told = os.environ.get("COLUMNS", "")
-        console = Screen(highlight=False, width=int(told) if told.isdigit() and int(told) else LOG_WIDTH)
+        columns = os.environ.get("COLUMNS", "")
+        console = Screen(highlight=False, width=int(columns) if columns.isdigit() and int(columns) else LOG_WIDTH)
     return console
 
 

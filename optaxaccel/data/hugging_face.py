@@ -60,10 +60,10 @@ def from_hugging_face(
 
 
 def _column(name: str, what: str, given: str | None, usual: tuple[str, ...], columns: Any) -> str:
-    found = next((column for column in usual if column in columns), None) if given is None else given
-    if found is None or found not in columns:
+    column = next((one for one in usual if one in columns), None) if given is None else given
+    if column is None or column not in columns:
         raise ValueError(f"{name} has no column for the {what}, only {', '.join(columns)}. Pass {what}='its name'.")
-    return found
+    return column
 
 
 def _stacked(where: str, images: Any) -> np.ndarray:

@@ -39,8 +39,7 @@ class ParabolaState(NamedTuple):
     Attributes:
       count: steps made, those that did not move included, int32.
       notfinite_count: updates held still because the loss or the gradient was not finite, int32.
-      momentum: of `pal`, the sum g_t of decayed gradients, a tree like the parameters; None of `scale_by_parabola`,
-        whose direction is handed in.
+      momentum: of `pal`, the sum g_t of decayed gradients, like the parameters; None of `scale_by_parabola`.
       step_size: the distance moved, s.
       slope: the slope l'(0) of the loss along the unit direction.
       curvature: lambda-scaled curvature l''(0) along it; 0 when it could not be measured.

@@ -59,8 +59,8 @@ def check_number(
         shape = getattr(value, "shape", ())
         if shape != ():
             raise ValueError(
-                f"{name}={value!r} has shape {shape}, which would be broadcast: {why}. Pass {name}=<number>, and "
-                "give groups of parameters numbers of their own with optaxaccel.partition."
+                f"{name}={value!r} has shape {shape}, but is one number for all parameters: {why}. "
+                f"Pass {name}=<number>."
             )
         return
     if (above < value < below and at_least <= value <= at_most) or (unlimited and value == math.inf):

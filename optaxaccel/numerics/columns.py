@@ -134,7 +134,7 @@ def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) 
     if isinstance(stack, tuple):
         rows = [fetch(lax.dynamic_slice(row, (start,), (size,)), dtype)[None] for row in stack]
         if leaf.columns != "rows":
-            rows = [_apart(newer, older) for older, newer in itertools.pairwise(rows)]
+            rows = [difference(newer, older) for older, newer in itertools.pairwise(rows)]
         return _written(rows) if leaf.size >= LARGE else jnp.concatenate(rows)
 
     def cut(first, number, stack=stack):
@@ -142,15 +142,10 @@ def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) 
 
     number = stack.shape[0]
     if leaf.columns == "rows":
-        return cut(0, number) if leaf.minus is None else _apart(cut(0, number), cut(0, number, leaf.minus))
+        return cut(0, number) if leaf.minus is None else difference(cut(0, number), cut(0, number, leaf.minus))
     # Both operands are cut out of the whole array: a difference of two parts of one block is several times slower.
-    columns = _apart(cut(1, number - 1), cut(0, number - 1))
-    return columns if leaf.columns == "differences" else _written([columns, _apart(cut(0, 1), cut(number - 1, 1))])
-
-
-def _apart(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return `difference`, with two operations less; its derivative is not that where x and y are equal."""
-    return jnp.where(x == y, jnp.zeros_like(x), x - y)
+    columns = difference(cut(1, number - 1), cut(0, number - 1))
+    return columns if leaf.columns == "differences" else _written([columns, difference(cut(0, 1), cut(number - 1, 1))])
 
 
 def _written(blocks: list[jax.Array]) -> jax.Array:

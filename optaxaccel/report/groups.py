@@ -210,3 +210,20 @@ def _held_out(record: Record) -> str:
     if spec.get("validation"):
         return f"{spec['validation']:g} of {spec.get('train_split', 'train')}"
     return spec.get("test_split", "test")
+
+
+UNLIKE = (
+    "These runs were not trained alike (the columns at the end), and are ranked as they ended: a longer run is no "
+    "better method."
+)
+
+
+def beside_what_differs(columns: list[str], rows: list[list[str]], ranked: Sequence[Group]) -> str:
+    """Add a column for each of length, batch size and limit of seconds that differs; return a note, or ""."""
+    names = {"epochs": "epochs", "steps": "steps", "batch size": "batch_size", "seconds allowed": "seconds"}
+    specs = [group.members[0].start["spec"] for group in ranked]
+    differ = {column: name for column, name in names.items() if len({spec.get(name) for spec in specs}) > 1}
+    columns += differ
+    for row, spec in zip(rows, specs, strict=True):
+        row += ["-" if spec.get(name) is None else f"{spec[name]:g}" for name in differ.values()]
+    return UNLIKE if differ else ""

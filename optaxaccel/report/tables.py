@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optaxaccel.report.groups import Group, by_label, groups, marked, once, problems
+from optaxaccel.report.groups import Group, beside_what_differs, by_label, groups, marked, once, problems
 from optaxaccel.training.keeping.records import Record
 
 
@@ -245,6 +245,7 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     title += "" if by == "accuracy" else f", ranked by {by}"
     finals = [record for line in ranked for record in line.group.members]
     notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else NO_TRAIN_LOSS]
+    notes.append(beside_what_differs(columns, rows, [line.group for line in ranked]))
     if any(record.start.get("members", 1) > 1 for record in finals):
         notes.insert(0, "Runs were trained together: each has an equal share of the seconds.")
     if any(line.group.lost for line in ranked):

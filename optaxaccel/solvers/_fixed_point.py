@@ -11,7 +11,7 @@ from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.numerics import loops
-from optaxaccel.solvers import anderson_steps, implicit, loop
+from optaxaccel.solvers import anderson_steps, implicit, keywords, loop, refusals
 from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
@@ -19,6 +19,7 @@ from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
 from optaxaccel.solvers.reading import Reading
 
 
+@keywords.translated(keywords.OF_FIXED_POINT)
 def fixed_point(
     fun: Callable[..., Any],
     x0: Any,
@@ -110,11 +111,11 @@ def fixed_point(
       * Anderson extrapolates every second step, never against the plain step, and halves what overshoots.
       * Where the search did not converge `value` belongs to the point of least residual.
     """
+    refusals.check_order("fixed_point", fun, x0)
     x0 = as_unknowns("fixed_point", x0)
     rule = _rule(method, history, callback, project, valid, bounds, axis_name)
-    _check_limits(rtol, atol, max_maps)
-    if isinstance(max_maps, int):
-        max_maps = min(max_maps, jnp.iinfo(jnp.int32).max)  # maps are counted in 32 bits
+    _check_tolerances(rtol, atol)
+    max_maps = refusals.whole("max_maps", max_maps, "it is the number of evaluations of the map", at_least=1)
     limits = loop.Limits(rtol, atol, max_maps, None if bounds is None else as_box(bounds, x0))
     if phantom is not None:
         contract.check_count("phantom", phantom, "it is the number of last steps that are differentiated")
@@ -243,7 +244,7 @@ def anderson_update(
         )
     image = as_image("anderson_update", image, x)
     rule = _rule("anderson", state.gram.shape[0], None, project, valid, bounds, axis_name)
-    _check_limits(rtol, atol, 1)
+    _check_tolerances(rtol, atol)
     limits = loop.Limits(rtol, atol, 1, None if bounds is None else as_box(bounds, x))
     return _turn(rule.domain, axis_name, image, x, state, limits)
 
@@ -270,13 +271,9 @@ def _check_history(history: Any) -> None:
     contract.check_count("history", history, "it is the number of differences kept")
 
 
-def _check_limits(rtol: Any, atol: Any, max_maps: Any) -> None:
+def _check_tolerances(rtol: Any, atol: Any) -> None:
     contract.check_number("rtol", rtol, "the residual over |F(x)| is compared with it", at_least=0.0, below=math.inf)
     contract.check_number("atol", atol, "the residual is compared with it", at_least=0.0, below=math.inf)
-    contract.check_number("max_maps", max_maps, "it is the number of evaluations of the map", at_least=1)
-    for name, value in {"rtol": rtol, "atol": atol, "max_maps": max_maps}.items():
-        if jnp.ndim(value):
-            raise ValueError(f"{name} has the shape {jnp.shape(value)}, but all unknowns share one. Pass a number.")
 
 
 for _status in FixedPointStatus:

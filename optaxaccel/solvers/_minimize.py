@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel import methods
-from optaxaccel.methods import SearchStatus, WolfeSearchState, contract
+from optaxaccel.methods import SearchStatus, WolfeSearchState
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, loops, trees
-from optaxaccel.solvers import batches, refusals
+from optaxaccel.solvers import batches, keywords, refusals
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 from optaxaccel.solvers.reading import Reading
+from optaxaccel.solvers.underived import without_reverse
 
 MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
     "bfgs": methods.bfgs,
@@ -38,6 +39,7 @@ class Problem(NamedTuple):
     has_aux: bool
 
 
+@keywords.translated(keywords.OF_MINIMIZE)
 def minimize(
     fun: Callable[..., Any],
     params: optax.Params,
@@ -86,7 +88,7 @@ def minimize(
 
     Raises:
       ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
-      TypeError: `params` has integer leaves.
+      TypeError: `params` has integer leaves, or a derivative is taken in reverse mode (the error shows how to get it).
 
     Example:
       The minimum of f(x, y) = (x - 1)^2 + 10 (y + 2)^2 is at (1, -2), where it is 0:
@@ -108,12 +110,14 @@ def minimize(
     Deviations:
       From SciPy: parameters are trees; `tol` is always that of the gradient; `callback` gets the result so far.
     """
+    refusals.check_order("minimize", fun, params)
     tx = _method(method) if bounds is None else _bounded(method)
     if state is not None:
         refusals.check_state(state, tx)
         params = state.params
     refuse_integers(params)
-    refusals.check_limits(tol, max_steps)
+    refusals.check_tolerance(tol)
+    max_steps = refusals.whole("max_steps", max_steps, "it is a number of steps")
     refusals.check_data("minimize", fun, data)
     if callback is not None:
         refusals.check_untraced(params, data)
@@ -123,8 +127,7 @@ def minimize(
         params = jax.tree.map(jnp.asarray, params)
         at = _init(problem, params, data, None if bounds is None else _box(params, bounds))
     most = jnp.iinfo(jnp.int32).max
-    max_steps = jnp.asarray(min(max_steps, most) if isinstance(max_steps, int) else max_steps, jnp.int32)
-    limit = at.steps + jnp.minimum(max_steps, most - at.steps)
+    limit = at.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), most - at.steps)
     tol = jnp.asarray(tol, at.value.dtype)
     at = at._replace(status=_status(at, tol, jnp.zeros((), jnp.int32)))
     if callback is None:
@@ -134,7 +137,7 @@ def minimize(
 
 def _method(method: str | optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     if isinstance(method, str):
-        contract.check_choice("method", method, tuple(MINIMIZE_METHODS))
+        refusals.check_method(method, tuple(MINIMIZE_METHODS))
         return _named(method)
     if not isinstance(method, optax.GradientTransformation):
         raise TypeError(
@@ -277,6 +280,7 @@ _one_step = jax.jit(_advance, static_argnums=0)
 
 @functools.partial(jax.jit, static_argnums=0)
 def _finish(problem: Problem, state: MinimizeState, data: Mapping[str, Any]) -> MinimizeResult:
+    state = without_reverse("minimize", state)
     aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
     counts = state.status, state.steps, state.evaluations
     return MinimizeResult(state.params, state.value, aux, *counts, _error(state), state)

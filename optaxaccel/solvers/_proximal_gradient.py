@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxaccel.methods import SearchStatus, contract
+from optaxaccel.methods import SearchStatus
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import loops, trees
-from optaxaccel.solvers import refusals
+from optaxaccel.solvers import keywords, refusals
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
 from optaxaccel.solvers.reading import Reading
+from optaxaccel.solvers.underived import without_reverse
 
 __all__ = ["ProximalGradientState", "proximal_gradient"]
 
@@ -56,6 +57,7 @@ class Problem(NamedTuple):
     accelerate: bool
 
 
+@keywords.translated(keywords.OF_PROXIMAL_GRADIENT)
 def proximal_gradient(
     fun: Callable[..., Any],
     params: optax.Params,
@@ -118,14 +120,15 @@ def proximal_gradient(
       The step may grow again, which the proof does not cover; the model is allowed the rounding of f, or the last steps
       would all be halved.
     """
+    refusals.check_order("proximal_gradient", fun, params)
     if state is None:
         refuse_integers(params)
-    contract.check_number("tol", tol, "it is the size of a proximal step at which to stop", at_least=0.0)
-    contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
+    refusals.check_tolerance(tol, "it is the size of a proximal step at which to stop")
+    max_steps = refusals.whole("max_steps", max_steps, "it is a number of steps")
     refusals.check_data("proximal_gradient", fun, data)
     problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
     state = _init(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
-    limit = state.steps + jnp.asarray(max_steps, jnp.int32)
+    limit = state.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), jnp.iinfo(jnp.int32).max - state.steps)
     return _loop(problem, state, data, jnp.asarray(tol, state.value.dtype), limit)
 
 
@@ -156,6 +159,7 @@ def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, 
     state = loops.while_loop(unfinished, lambda state: judged(_step(problem, state, data)), state)
     running = state.status == int(SearchStatus.RUNNING)
     state = state._replace(status=jnp.where(running, int(SearchStatus.LIMIT), state.status).astype(jnp.int32))
+    state = without_reverse("proximal_gradient", state)
     aux = _loss(problem, data)(state.params)[1] if problem.has_aux else None
     counts = state.status, state.steps, state.evaluations
     return MinimizeResult(state.params, state.value, aux, *counts, state.error, state)

@@ -110,8 +110,8 @@ def _held(alive: jax.Array, new: _Carry, old: _Carry) -> _Carry:
     rings = [name for name in anderson_steps.RINGS if name in new.state._fields]
     none = dict.fromkeys(rings)
     rest = (carry._replace(state=carry.state._replace(**none)) for carry in (new, old))
-    held = optax.tree.where(alive, *rest)
-    return held._replace(state=held.state._replace(**{name: getattr(new.state, name) for name in rings}))
+    chosen = optax.tree.where(alive, *rest)
+    return chosen._replace(state=chosen.state._replace(**{name: getattr(new.state, name) for name in rings}))
 
 
 def _start(rule: Rule) -> Callable[[Any], Any]:

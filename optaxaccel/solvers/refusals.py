@@ -1,6 +1,7 @@
 """What `minimize` refuses, and in which words."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,16 +10,65 @@ import jax.core
 import jax.numpy as jnp
 import optax
 
+from optaxaccel import methods
 from optaxaccel.methods import contract
 from optaxaccel.solvers.minimize_result import MinimizeState
 
 
-def check_limits(tol: Any, max_steps: Any) -> None:
-    """Raise ValueError unless both are numbers in range."""
-    contract.check_number("tol", tol, "it is the size of the gradient at which to stop", at_least=0.0)
-    contract.check_number("max_steps", max_steps, "it is a number of steps", at_least=0)
-    if jnp.ndim(tol) or jnp.ndim(max_steps):
-        raise ValueError("tol and max_steps belong to all parameters. Pass one number each.")
+def check_order(name: str, fun: Any, params: Any) -> None:
+    """Raise TypeError for the first two arguments the wrong way round."""
+    if callable(params) and not callable(fun):
+        raise TypeError(f"{name}: the function comes first and the start second. Call {name}(fun, params).")
+
+
+def check_tolerance(tol: Any, why: str = "it is the size of the gradient at which to stop") -> None:
+    """Raise ValueError unless it is one number in range."""
+    contract.check_number("tol", tol, why, at_least=0.0)
+
+
+def whole(name: str, steps: Any, why: str, at_least: int = 0) -> Any:
+    """Return a limit that counts in 32 bits: an int, or an array that may be traced.
+
+    Raises:
+      ValueError: it is no whole number, or out of range.
+    """
+    contract.check_number(name, steps, why, at_least=at_least, unlimited=True)
+    if hasattr(steps, "dtype") and jnp.issubdtype(steps.dtype, jnp.integer):
+        return steps
+    if contract.is_number(steps) and (steps == math.inf or float(steps).is_integer()):
+        return int(min(steps, jnp.iinfo(jnp.int32).max))
+    raise ValueError(f"{name}={steps!r} is not a whole number: {why}. Pass {name}=1000, say.")
+
+
+def check_method(method: str, names: tuple[str, ...]) -> None:
+    """Raise ValueError unless a name is one of `names`; a transformation of this or that library is called instead."""
+    if method in names:
+        return
+    if method.lower() in names:
+        raise ValueError(f"method={method!r} is unknown. Did you mean {method.lower()!r}?")
+    if method.upper() in _SCIPY:
+        raise ValueError(f"method={method!r} is SciPy's. {_SCIPY[method.upper()]} Pass one of {', '.join(names)}.")
+    for place, library in (("optaxaccel", methods), ("optax", optax)):
+        card = methods.METHODS.get(method) if library is methods else None
+        name = card.make.__name__ if card else method
+        if "Gradient" in str(getattr(inspect.unwrap(getattr(library, name, str)), "__annotations__", {}).get("return")):
+            raise ValueError(
+                f"method={method!r} is the name of a transformation, which has arguments of its own. Pass "
+                f"method={place}.{name}(...), the transformation itself, or one of {', '.join(names)}."
+            )
+    contract.check_choice("method", method, names)
+
+
+_SCIPY = {
+    "L-BFGS-B": "Its counterpart is method='lbfgs', with bounds=(lower, upper).",
+    "CG": "Its counterpart for many parameters is method='lbfgs'.",
+    "NEWTON-CG": "Its counterpart for many parameters is method='lbfgs'.",
+    "TNC": "Its counterpart is method='lbfgs', with bounds=(lower, upper).",
+    "NELDER-MEAD": "There is none without derivatives here: JAX takes them.",
+    "POWELL": "There is none without derivatives here: JAX takes them.",
+    "COBYLA": "There is none with general constraints here.",
+    "SLSQP": "There is none with general constraints here.",
+}
 
 
 def check_state(state: Any, tx: optax.GradientTransformation) -> None:

@@ -31,8 +31,8 @@ def pointers(tree) -> list[int]:
 def test_fresh_state_shares_no_buffer(card: Card):
     tx, params = build(card), start()
     for init in (tx.init, jax.jit(tx.init)):
-        found = pointers((params, init(params)))
-        assert len(set(found)) == len(found), "a buffer appears twice: donation would fail"
+        addresses = pointers((params, init(params)))
+        assert len(set(addresses)) == len(addresses), "a buffer appears twice: donation would fail"
 
 
 def test_fresh_state_can_be_donated(card: Card):

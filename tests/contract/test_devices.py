@@ -107,6 +107,6 @@ def test_vmap_equals_a_loop_over_starts(card: Card):
     for _ in range(STEPS):
         params, state, _ = step(params, state, NOISY)
     params = to_numpy(params)
-    for i, begin in enumerate(starts):
-        want = run(shared_step(card), STEPS, jax.tree.map(jnp.array, begin), batch=NOISY)
+    for i, origin in enumerate(starts):
+        want = run(shared_step(card), STEPS, jax.tree.map(jnp.array, origin), batch=NOISY)
         assert_close(jax.tree.map(lambda x: x[i], params), want.params, 1e-5)  # noqa: B023

@@ -59,7 +59,7 @@ def test_augments_only_in_training():
 
 def shifts(image, moved, reach):
     """Return (rows, columns) by which each image was moved, with zeros filled in."""
-    found = []
+    offsets = []
     for one, other in zip(np.asarray(image), np.asarray(moved), strict=True):
         height, width, _ = one.shape
         padded = np.pad(one, ((reach[0],) * 2, (reach[1],) * 2, (0, 0)))
@@ -70,24 +70,24 @@ def shifts(image, moved, reach):
             if np.array_equal(padded[r : r + height, c : c + width], other)
         ]
         assert len(options) == 1
-        found.append(options[0])
-    return np.array(found)
+        offsets.append(options[0])
+    return np.array(offsets)
 
 
 def test_translation_moves_whole_images_by_up_to_an_eighth():
     image = prepare(batch(400), mean=0.5)
-    found = shifts(image, applied(augment.translate)(KEY, image), (4, 4))
+    offsets = shifts(image, applied(augment.translate)(KEY, image), (4, 4))
     for axis in range(2):
-        counts = np.bincount(found[:, axis], minlength=9)
+        counts = np.bincount(offsets[:, axis], minlength=9)
         assert len(counts) == 9
         assert counts.min() >= 20  # 44 expected
-    assert abs(np.corrcoef(found.T)[0, 1]) < 0.15
+    assert abs(np.corrcoef(offsets.T)[0, 1]) < 0.15
 
 
 def test_translation_of_images_that_are_not_square():
     image = prepare(batch(50, (8, 16, 1)), mean=0.5)
-    found = shifts(image, applied(augment.translate)(KEY, image), (1, 2))
-    assert (found.max(0), found.min(0))[0].tolist() == [2, 4]
+    offsets = shifts(image, applied(augment.translate)(KEY, image), (1, 2))
+    assert (offsets.max(0), offsets.min(0))[0].tolist() == [2, 4]
 
 
 def test_flip_mirrors_half():

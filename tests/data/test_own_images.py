@@ -20,11 +20,11 @@ def fill(folder, count, shape=(8, 8)):
 
 def test_classes_are_sub_folders_and_a_fifth_is_measured_on(tmp_path):
     cats, dogs = fill(tmp_path / "cats", 6), fill(tmp_path / "dogs", 4)
-    found = data.load(str(tmp_path))
-    assert (found.classes, len(found.train.label), len(found.test.label)) == (2, 8, 2)
-    whole = np.concatenate([found.train.image, found.test.image])[..., 0]
+    images = data.load(str(tmp_path))
+    assert (images.classes, len(images.train.label), len(images.test.label)) == (2, 8, 2)
+    whole = np.concatenate([images.train.image, images.test.image])[..., 0]
     assert {i.tobytes() for i in whole} == {i.tobytes() for i in [*cats, *dogs]}
-    labels = dict(zip((i.tobytes() for i in found.train.image), found.train.label, strict=True))
+    labels = dict(zip((i.tobytes() for i in images.train.image), images.train.label, strict=True))
     assert all(labels.get(i.tobytes(), 0) == 0 for i in cats)
     assert all(labels.get(i.tobytes(), 1) == 1 for i in dogs)
 
@@ -34,10 +34,10 @@ def test_parts_colour_and_other_sizes(tmp_path):
     fill(tmp_path / "train" / "b", 1, (4, 4))
     kept = fill(tmp_path / "val" / "b", 3, (8, 8, 3))
     before = data.contents_key(str(tmp_path))
-    found = data.load(str(tmp_path))
-    assert found.train.image.shape == (3, 8, 8, 3)
-    np.testing.assert_array_equal(found.test.image, kept)
-    assert found.test.label.tolist() == [1, 1, 1]
+    images = data.load(str(tmp_path))
+    assert images.train.image.shape == (3, 8, 8, 3)
+    np.testing.assert_array_equal(images.test.image, kept)
+    assert images.test.label.tolist() == [1, 1, 1]
     fill(tmp_path / "train" / "c", 1, (8, 8, 3))
     assert data.contents_key(str(tmp_path)) != before
     assert data.load(str(tmp_path)).classes == 3

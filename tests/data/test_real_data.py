@@ -9,15 +9,15 @@ from optaxaccel.data import DATASETS, array_records, catalogue, prepared, stream
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "imagenet_sample"])
 def test_descriptions_agree_with_the_registry(real_data, name):
-    card, found = DATASETS[name], prepared.find(name, directory=real_data(name))
-    assert (found.splits, found.shape, found.classes, found.version) == (
+    card, source = DATASETS[name], prepared.find(name, directory=real_data(name))
+    assert (source.splits, source.shape, source.classes, source.version) == (
         card.splits,
         card.shape,
         card.classes,
         card.version,
     )
-    for split in found.splits:
-        array_records.check_counts(found, split)
+    for split in source.splits:
+        array_records.check_counts(source, split)
 
 
 @pytest.mark.slow
@@ -32,14 +32,14 @@ def test_mnist_is_the_original(real_data):
 def test_cifar10_says_what_copy_it_is_and_slices_as_tfds(real_data):
     import tensorflow_datasets as tfds
 
-    found = prepared.find("cifar10", directory=real_data("cifar10"))
+    source = prepared.find("cifar10", directory=real_data("cifar10"))
     dataset = data.load("cifar10", train_split="test[:9000]", test_split="test[9000:]", data_dir=real_data("cifar10"))
     assert dataset.train.image.shape == (9000, 32, 32, 3)
     labels = np.concatenate([dataset.train.label, dataset.test.label])
     assert np.bincount(labels).tolist() == [1000] * 10
-    lossy = array_records.encoding(array_records.open_split(found, "test")[0]["image"]).startswith("jpeg")
+    lossy = array_records.encoding(array_records.open_split(source, "test")[0]["image"]).startswith("jpeg")
     assert ("not the original pixels" in dataset.note) == lossy
-    theirs = tfds.builder_from_directory(found.folder).as_data_source("test[9000:9020]").__getitems__(list(range(20)))
+    theirs = tfds.builder_from_directory(source.folder).as_data_source("test[9000:9020]").__getitems__(list(range(20)))
     assert dataset.test.label[:20].tolist() == [record["label"] for record in theirs]
     if not lossy:  # two decoders of JPEG may differ by one
         np.testing.assert_array_equal(dataset.test.image[:20], [record["image"] for record in theirs])
@@ -59,5 +59,5 @@ def test_photographs_stream_at_full_size(real_data):
 
 
 def _labels(folder):
-    found = prepared.find("imagenet_sample", directory=folder)
-    return array_records.read_records(found, "train", array_records.open_split(found, "train"), range(20))
+    source = prepared.find("imagenet_sample", directory=folder)
+    return array_records.read_records(source, "train", array_records.open_split(source, "train"), range(20))

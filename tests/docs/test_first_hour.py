@@ -10,7 +10,7 @@ def test_the_command_without_extras_says_what_to_install():
     hide = "import sys; sys.modules['tyro'] = None; import optaxaccel.cli"
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "pip install 'optaxaccel[train]'" in done.stderr
+    assert "pip install 'optaxaccel[command]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -20,9 +20,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def described():
     texts = [*PAGES.values(), *(text for path, text in follow.behind().items() if path not in PAGES)]
-    found = re.findall(r"^\.\. auto\w+:: optaxaccel\.(\w+)$", "\n".join(texts), re.MULTILINE)
-    assert len(found) == len(set(found)), "a name is described twice"
-    return set(found)
+    names = re.findall(r"^\.\. auto\w+:: optaxaccel\.(\w+)$", "\n".join(texts), re.MULTILINE)
+    assert len(names) == len(set(names)), "a name is described twice"
+    return set(names)
 
 
 def test_every_public_name_is_described_once_and_no_other():

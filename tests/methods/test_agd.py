@@ -201,9 +201,9 @@ def test_the_proximal_term_is_the_gradient_of_a_square():
         _, state = tx.update(anchor, tx.init(anchor), anchor)
         term, state = tx.update(jnp.zeros(3), state, x)
         np.testing.assert_allclose(term, jax.grad(lambda x: 0.7 * jnp.sum((x - anchor) ** 2))(x), rtol=1e-14)
-        held = tx.update(jnp.zeros(3), state._replace(count=jnp.array(200)), x, value=jnp.nan)[1]
-        np.testing.assert_array_equal(held.anchor, anchor)
-        assert int(held.count) == 200
+        unmoved = tx.update(jnp.zeros(3), state._replace(count=jnp.array(200)), x, value=jnp.nan)[1]
+        np.testing.assert_array_equal(unmoved.anchor, anchor)
+        assert int(unmoved.count) == 200
 
 
 def test_the_proximal_term_asks_for_params():

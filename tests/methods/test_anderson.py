@@ -45,10 +45,10 @@ def coefficients(gradients, regularization, constraint):
     best, lowest = newest, np.inf
     for size in range(1, k + 1):
         for support in map(list, itertools.combinations(range(k), size)):
-            found, weights = minimiser(gradients[support], ridge), np.zeros(k)
-            if found is None or found.min() < 0:
+            solution, weights = minimiser(gradients[support], ridge), np.zeros(k)
+            if solution is None or solution.min() < 0:
                 continue
-            weights[support] = found
+            weights[support] = solution
             value = weights @ gram @ weights + ridge * weights @ weights
             if value < lowest - 1e-13 * np.linalg.norm(gram, 2):
                 best, lowest = weights, value
@@ -277,7 +277,7 @@ def test_traced_regularization_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ({"learning_rate": -0.1}, "learning_rate=-0.1"),
         ({"history": 0}, "history=0"),
@@ -287,8 +287,8 @@ def test_traced_regularization_is_left_alone():
         ({"constraint": "box"}, "constraint='box'"),
     ],
 )
-def test_bad_arguments_are_refused(bad, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_arguments_are_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
         optaxaccel.anderson(**{"learning_rate": 0.1} | bad)
 
 

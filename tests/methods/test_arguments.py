@@ -188,6 +188,22 @@ def test_a_schedule_that_returns_no_number_is_refused(bad):
         jax.eval_shape(lambda: tx.update(w, tx.init(w), w))
 
 
+MEMORIES = {
+    "agd": lambda: optaxaccel.agd(0.1),
+    "indian": lambda: optaxaccel.indian(0.1),
+    "innaprop": lambda: optaxaccel.innaprop(0.1, weight_decay=0.0),
+    "nesterov": lambda: optaxaccel.nesterov(0.1),
+}
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+@pytest.mark.parametrize("shapes", [(1, 3), (3, 1)], ids=["gradient", "state"])
+def test_shapes_are_those_of_the_state_where_no_parameters_are_given(name, shapes):
+    tx, (of_gradient, of_state) = MEMORIES[name](), shapes
+    with pytest.raises(ValueError, match=r"has shape \(.\,\), but .* has shape \(.\,\)"):
+        jax.eval_shape(lambda: tx.update(jnp.ones(of_gradient), tx.init(jnp.ones(of_state))))
+
+
 # --- Updates ----------------------------------------------------------------------------------------------------------
 
 

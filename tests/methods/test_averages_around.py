@@ -35,8 +35,8 @@ def test_loss_value_and_gradient_that_a_base_sees_belong_together(name):
 
     def update(updates, state, params=None, *, value, grad, value_fn, scale, **extra):
         assert set(extra) == {"key"}
-        found, slope = jax.value_and_grad(value_fn)(params, scale=scale)
-        seen.append([value, found])
+        loss_here, slope = jax.value_and_grad(value_fn)(params, scale=scale)
+        seen.append([value, loss_here])
         jax.tree.map(lambda a, b, c: seen.extend([[a, b], [a, c]]), slope, grad, updates)
         return jax.tree.map(lambda g: -0.01 * g, updates), state
 
@@ -79,9 +79,9 @@ def test_a_bad_loss_leaves_no_trace_in_average_or_base(name):
     def run(bad):
         params, state = W, tx.init(W)
         for place in range(4):
-            held = bad and place in (0, 2)
-            given = jax.tree.map(lambda g: g * jnp.nan, grads) if held else grads
-            updates, state = tx.update(given, state, params, value=jnp.nan if held else value)
+            stays = bad and place in (0, 2)
+            given = jax.tree.map(lambda g: g * jnp.nan, grads) if stays else grads
+            updates, state = tx.update(given, state, params, value=jnp.nan if stays else value)
             params = optax.apply_updates(params, updates)
             if not bad and place == 1:
                 break

@@ -47,7 +47,7 @@ def test_a_step_without_a_search_copies_nothing(tx, states):
     assert written(entry, "fusion") <= states + 1  # each state that changes, and the parameters
 
 
-def held(grads, trace, count, good, settling):
+def settled_step(grads, trace, count, good, settling):
     """A momentum step that may not count."""
 
     def step():
@@ -67,7 +67,7 @@ def held(grads, trace, count, good, settling):
 def test_a_settled_step_is_the_step_and_a_held_one_holds_its_state(good):
     with jax.enable_x64(True):
         grads, trace = np.array([1.0, -2.0]), np.array([0.5, 4.0])
-        for call in (held, jax.jit(held, static_argnums=4)):
+        for call in (settled_step, jax.jit(settled_step, static_argnums=4)):
             made, (new, count) = call(jnp.array(grads), jnp.array(trace), jnp.array(3), jnp.array(good), True)
             assert int(count) == (4 if good else 3)
             np.testing.assert_allclose(new, 0.9 * trace + grads if good else trace, rtol=1e-15)
@@ -79,7 +79,7 @@ def test_a_settled_step_is_the_step_and_a_held_one_holds_its_state(good):
 def test_without_settling_the_old_state_is_copied():
     def step(carry, grads, good, settling):
         params, trace, count = carry
-        made, (trace, count) = held(grads, trace, count, good, settling)
+        made, (trace, count) = settled_step(grads, trace, count, good, settling)
         return params + jnp.where(good, made["move"], 0.0), trace, count
 
     start, one = (jnp.ones(SHAPE), jnp.ones(SHAPE), jnp.array(0)), jnp.array(True)

@@ -151,8 +151,8 @@ def test_a_donated_step_needs_no_second_buffer(rate, decay):
 def test_a_bad_loss_at_the_first_step_leaves_no_trace():
     tx, w = optaxaccel.innaprop(0.1), jnp.array([1.0, -2.0])
     good, state = tx.update(3.0 * w, tx.init(w), w, value=jnp.array(1.0))
-    held, after = tx.update(jnp.full(2, jnp.nan), tx.init(w), w, value=jnp.array(jnp.nan))
-    np.testing.assert_array_equal(held, 0.0)
+    unmoved, after = tx.update(jnp.full(2, jnp.nan), tx.init(w), w, value=jnp.array(jnp.nan))
+    np.testing.assert_array_equal(unmoved, 0.0)
     again, last = tx.update(3.0 * w, after, w, value=jnp.array(1.0))
     np.testing.assert_array_equal(again, good)
     assert (int(last.count), int(last.notfinite_count)) == (1, 1)

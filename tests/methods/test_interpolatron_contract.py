@@ -61,7 +61,7 @@ def test_traced_coefficients_are_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ({"learning_rate": -0.1}, "learning_rate=-0.1"),
         ({"coefficients": (0.5, 0.6)}, "sum to 1.1"),
@@ -75,8 +75,8 @@ def test_traced_coefficients_are_left_alone():
         ({"history_init": ([], [])}, "no list of 1 trees"),
     ],
 )
-def test_bad_arguments_are_refused(bad, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_arguments_are_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
         optaxaccel.interpolatron(**{"learning_rate": 0.1} | bad)
 
 

@@ -129,11 +129,11 @@ def test_statistics_follow_and_variances_stay_in_their_range():
     x = path()
     stats = [{"mean": p, "var": p**2} for p in x]
     weights = np.array([0.0, 0.0, 0.0, 0.0, -2.0, 3.0])
-    params, found = optaxaccel.merge(list(x), weights, statistics=stats)
+    params, statistics = optaxaccel.merge(list(x), weights, statistics=stats)
     np.testing.assert_allclose(params, weights @ x, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found["mean"], weights @ x, rtol=0, atol=1e-12)
-    assert np.all(found["var"] <= np.max(x**2, axis=0))
-    assert np.all(found["var"] >= np.min(x**2, axis=0))
+    np.testing.assert_allclose(statistics["mean"], weights @ x, rtol=0, atol=1e-12)
+    assert np.all(statistics["var"] <= np.max(x**2, axis=0))
+    assert np.all(statistics["var"] >= np.min(x**2, axis=0))
 
 
 def test_weights_may_be_traced_and_differentiated():

@@ -33,10 +33,10 @@ FINDERS = {
 def test_finders_recover_the_lowest_eigenpair(name):
     values, vectors = np.linalg.eigh(MATRIX)
     for host_driven in (False, True) if name == "lanczos" else (False,):
-        found = optaxaccel.negative_curvature(
+        outcome = optaxaccel.negative_curvature(
             quadratic, PARAMS, jax.random.key(1), finder=FINDERS[name], host_driven=host_driven, scale=jnp.float32(2.0)
         )
-        eigenvalue, vector, residual = found
+        eigenvalue, vector, residual = outcome
         assert float(eigenvalue) == pytest.approx(2 * values[0], rel=1e-4)
         assert abs(problems.flatten(vector) @ vectors[:, 0]) == pytest.approx(1.0, abs=1e-4)
         assert float(residual) < 1e-2
@@ -51,9 +51,9 @@ def test_the_shifted_power_iteration_is_that_of_the_published_code():
         for _ in range(10):
             v = 1.5 * v - 0.5 / 5.0 * MATRIX @ v
             v /= np.linalg.norm(v)
-        found = optaxaccel.shifted_power(2, inner=5).find(quadratic, params, key)
-        np.testing.assert_allclose(problems.flatten(found.vector), v, atol=1e-9)
-        assert float(found.eigenvalue) == pytest.approx(v @ MATRIX @ v, rel=1e-9)
+        outcome = optaxaccel.shifted_power(2, inner=5).find(quadratic, params, key)
+        np.testing.assert_allclose(problems.flatten(outcome.vector), v, atol=1e-9)
+        assert float(outcome.eigenvalue) == pytest.approx(v @ MATRIX @ v, rel=1e-9)
 
 
 def test_finders_are_no_schedules_and_show_how_they_are_made():

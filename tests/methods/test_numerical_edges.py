@@ -77,9 +77,9 @@ def test_neon2_finds_a_saddle_away_from_zero_in_half_precision(dtype, host_drive
     def saddle(p):
         return jnp.sum(jnp.array([0.5, 0.5, -0.5]) * (p - centre) ** 2)
 
-    found = optaxaccel.negative_curvature(saddle, centre, finder="neon2", host_driven=host_driven)
-    assert float(found.eigenvalue) == pytest.approx(-1.0, abs=0.01)
-    assert float(found.residual) < 0.01
+    outcome = optaxaccel.negative_curvature(saddle, centre, finder="neon2", host_driven=host_driven)
+    assert float(outcome.eigenvalue) == pytest.approx(-1.0, abs=0.01)
+    assert float(outcome.residual) < 0.01
     tx = optaxaccel.negative_curvature_descent(0.5, finder="neon2")
     _, state = tx.update(0 * centre, tx.init(centre), centre, value_fn=saddle)
     assert int(state.num_jumps) == 1
@@ -91,8 +91,8 @@ def test_neon2_serves_losses_that_insist_on_their_dtype():
     def strict(p):
         return jax.lax.dot(p, jax.lax.dot(matrix, p)).astype(jnp.float32) / 2  # lax has no promotion
 
-    found = optaxaccel.negative_curvature(strict, jnp.zeros(3, jnp.bfloat16), finder="neon2")
-    assert float(found.eigenvalue) == pytest.approx(-1.0, abs=0.05)
+    outcome = optaxaccel.negative_curvature(strict, jnp.zeros(3, jnp.bfloat16), finder="neon2")
+    assert float(outcome.eigenvalue) == pytest.approx(-1.0, abs=0.05)
 
 
 # --- Keys in a state --------------------------------------------------------------------------------------------------

@@ -48,19 +48,19 @@ def test_what_is_pure_moves_as_without_the_check(make):
 
 
 @pytest.mark.parametrize(
-    ("value", "again", "told"),
+    ("value", "again", "warned"),
     [
         *((1.0, 1.0009, False), (1.0, 1.0011, True), (0.0, 1e-7, False), (0.0, 1e-5, True), (1.0, jnp.nan, True)),
         *((jnp.nan, 1.0, False), (jnp.inf, 1.0, False), (-100.0, -100.05, False), (-100.0, 100.0, True)),
     ],
 )
-def test_the_tolerance_is_relative(value, again, told):
+def test_the_tolerance_is_relative(value, again, warned):
     tx = optaxaccel.check_purity(optax.sgd(0.1))
 
     def update():
         tx.update(X, tx.init(X), X, value=jnp.float32(value), value_fn=lambda p: jnp.float32(again))
 
-    if told:
+    if warned:
         with pytest.raises(ValueError, match="not one function"):
             update()
     else:

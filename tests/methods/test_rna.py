@@ -26,17 +26,17 @@ def online(problem, *, rate, momentum=0.0, history=4, period=3, ridge=1e-2, star
 
     def run(x0):
         x, velocity, xs = x0, np.zeros_like(x0), [x0]
-        begin, pairs = x0, []
+        origin, pairs = x0, []
         for step in range(1, steps + 1):
             velocity = momentum * velocity + problem.gradient(x)
             x = x - rate * velocity
             if step % period == 0:
                 if step > start * period:
-                    pairs = [*pairs, (x, x - begin)][-history:]
+                    pairs = [*pairs, (x, x - origin)][-history:]
                     ends, residuals = zip(*pairs, strict=True)
                     x = weights(residuals, ridge) @ np.array(ends)
                     velocity = np.zeros_like(velocity) if reset else velocity
-                begin = x
+                origin = x
             xs.append(x)
         return np.array(xs)
 

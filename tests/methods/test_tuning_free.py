@@ -29,7 +29,7 @@ def test_tuning_free_follows_its_formulas(problem, decay):
 
 def test_its_direction_is_that_of_optax():
     """At a rate that never moves, since no measurement is due."""
-    held = optaxaccel.tuning_free(initial_rate=0.03, every=10**6)
+    fixed_rate = optaxaccel.tuning_free(initial_rate=0.03, every=10**6)
     theirs = optax.nadam(0.03, b1=0.95, b2=0.99)
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -41,9 +41,9 @@ def test_its_direction_is_that_of_optax():
         return jax.lax.scan(step, tx.init(jnp.zeros(3)), gradients)[1]
 
     gradients = jnp.asarray(np.random.default_rng(0).normal(size=(30, 3)), jnp.float32)
-    held = optax.with_extra_args_support(held)
+    fixed_rate = optax.with_extra_args_support(fixed_rate)
     np.testing.assert_allclose(
-        updates(held, gradients), updates(optax.with_extra_args_support(theirs), gradients), rtol=1e-5
+        updates(fixed_rate, gradients), updates(optax.with_extra_args_support(theirs), gradients), rtol=1e-5
     )
 
 

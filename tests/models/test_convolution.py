@@ -212,14 +212,14 @@ def test_avg_pool_is_the_mean():
 
 def convolutions(jaxpr):
     """Return the dimension numbers of all convolutions in a jaxpr, also inside control flow."""
-    found = []
+    layouts = []
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
-            found.append(equation.params["dimension_numbers"])
+            layouts.append(equation.params["dimension_numbers"])
         for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
             if hasattr(leaf, "eqns"):
-                found += convolutions(leaf)
-    return found
+                layouts += convolutions(leaf)
+    return layouts
 
 
 FAST = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # NHWC x HWIO -> NHWC, as lax counts
@@ -237,9 +237,9 @@ def test_backward_convolutions_are_written_in_the_fast_order(derivative, flow):
         "cond": lambda k, x: lax.cond(x[0, 0, 0, 0] > 0, compute, lambda k, x: (k, x), k, x),
         "scan": lambda k, x: lax.scan(lambda c, _: (compute(*c), None), (k, x), length=2)[0],
     }[flow]
-    found = convolutions(jax.make_jaxpr(program)(kernel, x).jaxpr)
-    assert len(found) >= 3
-    assert {tuple(map(tuple, numbers)) for numbers in found} == {FAST}
+    layouts = convolutions(jax.make_jaxpr(program)(kernel, x).jaxpr)
+    assert len(layouts) >= 3
+    assert {tuple(map(tuple, numbers)) for numbers in layouts} == {FAST}
 
 
 def test_off_cpu_the_convolution_is_plain_lax(monkeypatch):

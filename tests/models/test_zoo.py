@@ -122,14 +122,14 @@ def test_sharded_batch_gives_the_same_gradient(monkeypatch):
 
 def operands(jaxpr, primitive):
     """Return the dtypes of all operands of a primitive, also inside calls and control flow."""
-    found = set()
+    dtypes = set()
     for equation in jaxpr.eqns:
         if equation.primitive.name == primitive:
-            found |= {v.aval.dtype for v in equation.invars}
+            dtypes |= {v.aval.dtype for v in equation.invars}
         for leaf in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
             if hasattr(leaf, "eqns"):
-                found |= operands(leaf, primitive)
-    return found
+                dtypes |= operands(leaf, primitive)
+    return dtypes
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def guarded_by_its_entries(is_finite, tree):
     return guarded(is_finite, largest, tree)
 
 
-def jumping(decide, tree, other, found, residual):
-    jumps = decide((found < -0.1) & (residual < 0.5 * jnp.abs(found)))
+def jumping(decide, tree, other, outcome, residual):
+    jumps = decide((outcome < -0.1) & (residual < 0.5 * jnp.abs(outcome)))
     return jax.tree.map(lambda a, b: jnp.where(jumps, a, b), tree, other)
 
 

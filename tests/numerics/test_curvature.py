@@ -105,8 +105,8 @@ def test_the_hessian_of_complex_parameters_is_that_of_their_real_and_imaginary_p
     dense = jax.hessian(of_parts)(jnp.concatenate([z.real, z.imag]))
     parts = dense @ jnp.concatenate([v.real, v.imag])
     np.testing.assert_allclose(image, parts[:2] + 1j * parts[2:], rtol=1e-6)
-    found = krylov.lanczos(hessians.hessian_product(loss, z, {}), eigenpairs.random_unit(jax.random.key(0), z), 4)
-    assert float(found.eigenvalue) == pytest.approx(-2 * np.sqrt(5), rel=1e-6)
+    pair = krylov.lanczos(hessians.hessian_product(loss, z, {}), eigenpairs.random_unit(jax.random.key(0), z), 4)
+    assert float(pair.eigenvalue) == pytest.approx(-2 * np.sqrt(5), rel=1e-6)
 
 
 # --- Lanczos ----------------------------------------------------------------------------------------------------------
@@ -128,11 +128,11 @@ def lanczos(bowl, num_steps, seed=0, host_driven=False):
 def test_lanczos_with_the_dimension_as_steps_is_exact(spectrum, host_driven):
     with jax.enable_x64(True):
         bowl = Bowl(spectrum)
-        found = lanczos(bowl, bowl.d, host_driven=host_driven)
+        pair = lanczos(bowl, bowl.d, host_driven=host_driven)
         value, vector = bowl.lowest()
-        assert float(found.eigenvalue) == pytest.approx(value, rel=1e-12)
-        assert abs(flat(found.vector) @ vector) == pytest.approx(1.0, abs=1e-12)
-        assert float(found.residual) < 1e-7
+        assert float(pair.eigenvalue) == pytest.approx(value, rel=1e-12)
+        assert abs(flat(pair.vector) @ vector) == pytest.approx(1.0, abs=1e-12)
+        assert float(pair.residual) < 1e-7
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -141,11 +141,11 @@ def test_lanczos_survives_an_exhausted_space(spectrum, dtype):
     """More steps than distinct eigenvalues: the space ends early, and its padding must not pass for eigenvalues."""
     with jax.enable_x64(dtype == jnp.float64):
         bowl = Bowl(spectrum)
-        found = lanczos(bowl, 6)
+        pair = lanczos(bowl, 6)
         tolerance = 1e-12 if dtype == jnp.float64 else 1e-6
-        assert float(found.eigenvalue) == pytest.approx(min(spectrum), abs=max(spectrum) * tolerance + tolerance)
-        assert np.linalg.norm(flat(found.vector)) == pytest.approx(1.0, abs=1e-6)
-        assert float(found.residual) <= 1e-5
+        assert float(pair.eigenvalue) == pytest.approx(min(spectrum), abs=max(spectrum) * tolerance + tolerance)
+        assert np.linalg.norm(flat(pair.vector)) == pytest.approx(1.0, abs=1e-6)
+        assert float(pair.residual) <= 1e-5
 
 
 def test_ritz_values_are_those_of_the_dense_projection():
@@ -159,11 +159,11 @@ def test_ritz_values_are_those_of_the_dense_projection():
         basis, _ = np.linalg.qr(np.array(columns).T)
         values, vectors = np.linalg.eigh(basis.T @ bowl.dense @ basis)
         vector = basis @ vectors[:, 0]
-        found = krylov.lanczos(hessians.hessian_product(bowl, bowl.params, {}), start, 6)
-        assert float(found.eigenvalue) == pytest.approx(values[0], rel=1e-9)
-        assert abs(flat(found.vector) @ vector) == pytest.approx(1.0, abs=1e-9)
+        pair = krylov.lanczos(hessians.hessian_product(bowl, bowl.params, {}), start, 6)
+        assert float(pair.eigenvalue) == pytest.approx(values[0], rel=1e-9)
+        assert abs(flat(pair.vector) @ vector) == pytest.approx(1.0, abs=1e-9)
         residual = np.linalg.norm(bowl.dense @ vector - values[0] * vector)
-        assert float(found.residual) == pytest.approx(residual, rel=1e-7)
+        assert float(pair.residual) == pytest.approx(residual, rel=1e-7)
 
 
 @pytest.mark.parametrize("name", SPECTRA)
@@ -176,17 +176,17 @@ def test_twelve_products_come_within_a_tenth_in_68000_dimensions(name):
         return krylov.lanczos(product, eigenpairs.random_unit(key, params), 12)
 
     for seed in range(3):
-        found = search(bowl.params, jax.random.key(seed))
-        assert float(found.eigenvalue) == pytest.approx(-1.0, rel=0.1)
-        assert abs(flat(found.vector) @ bowl.lowest()[1]) > 0.95
-        assert float(found.residual) < 0.5 * abs(float(found.eigenvalue))
+        pair = search(bowl.params, jax.random.key(seed))
+        assert float(pair.eigenvalue) == pytest.approx(-1.0, rel=0.1)
+        assert abs(flat(pair.vector) @ bowl.lowest()[1]) > 0.95
+        assert float(pair.residual) < 0.5 * abs(float(pair.eigenvalue))
 
 
 def test_forty_products_recover_the_vector_in_68000_dimensions():
     bowl = Bowl(SPECTRA["uniform"](68_000))
-    found = lanczos(bowl, 40)
-    assert float(found.eigenvalue) == pytest.approx(-1.0, rel=1e-5)
-    np.testing.assert_allclose(np.abs(flat(found.vector)), np.abs(bowl.lowest()[1]), atol=1e-5)
+    pair = lanczos(bowl, 40)
+    assert float(pair.eigenvalue) == pytest.approx(-1.0, rel=1e-5)
+    np.testing.assert_allclose(np.abs(flat(pair.vector)), np.abs(bowl.lowest()[1]), atol=1e-5)
 
 
 def test_orthogonalisation_is_full():
@@ -213,16 +213,16 @@ def test_odd_trees(params):
         return sum((-0.5 * jnp.sum(x * x) for x in jax.tree.leaves(p)), start=jnp.zeros(()))
 
     product = hessians.hessian_product(loss, params, {})
-    found = jax.jit(lambda key: krylov.lanczos(product, eigenpairs.random_unit(key, params), 3))(jax.random.key(0))
+    pair = jax.jit(lambda key: krylov.lanczos(product, eigenpairs.random_unit(key, params), 3))(jax.random.key(0))
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert float(found.eigenvalue) == (-1.0 if size else 0.0)
-    assert jax.tree.structure(found.vector) == jax.tree.structure(params)
-    assert np.all(np.isfinite(found.residual))
+    assert float(pair.eigenvalue) == (-1.0 if size else 0.0)
+    assert jax.tree.structure(pair.vector) == jax.tree.structure(params)
+    assert np.all(np.isfinite(pair.residual))
 
 
 def test_a_hessian_that_is_not_finite_is_not_hidden():
-    found = jax.jit(lambda p: search_16(lambda q: jnp.sum(jnp.sqrt(q)), p))(jnp.zeros(3))
-    assert np.isnan(found.eigenvalue)
+    pair = jax.jit(lambda p: search_16(lambda q: jnp.sum(jnp.sqrt(q)), p))(jnp.zeros(3))
+    assert np.isnan(pair.eigenvalue)
 
 
 def search_16(loss, params):
@@ -243,11 +243,11 @@ def test_sharded_leaves_give_the_same_answer():
         with jax.set_mesh(mesh):
             shardings = {"w": NamedSharding(mesh, P("model")), "b": NamedSharding(mesh, P())}
             sharded = jax.device_put(params, shardings)
-            found = jax.jit(functools.partial(search_16, lambda p: loss(p)))(sharded)
+            pair = jax.jit(functools.partial(search_16, lambda p: loss(p)))(sharded)
             if kind == AxisType.Explicit:
-                assert jax.typeof(found.vector["w"]).sharding.spec[0] == "model"
-        assert float(found.eigenvalue) == pytest.approx(float(whole.eigenvalue), rel=1e-5)
-        np.testing.assert_allclose(flat(found.vector), flat(whole.vector), atol=1e-4)
+                assert jax.typeof(pair.vector["w"]).sharding.spec[0] == "model"
+        assert float(pair.eigenvalue) == pytest.approx(float(whole.eigenvalue), rel=1e-5)
+        np.testing.assert_allclose(flat(pair.vector), flat(whole.vector), atol=1e-4)
 
 
 # --- Power iteration --------------------------------------------------------------------------------------------------
@@ -261,11 +261,11 @@ def test_power_iteration_follows_the_rule():
         for _ in range(30):
             v = v - 0.15 * bowl.dense @ v
             v = v / np.linalg.norm(v)
-        found = eigenpairs.power(hessians.hessian_product(bowl, bowl.params, {}), start, 30, 0.15)
-        np.testing.assert_allclose(flat(found.vector), v, rtol=1e-10, atol=1e-14)
+        pair = eigenpairs.power(hessians.hessian_product(bowl, bowl.params, {}), start, 30, 0.15)
+        np.testing.assert_allclose(flat(pair.vector), v, rtol=1e-10, atol=1e-14)
         value = v @ bowl.dense @ v
-        assert float(found.eigenvalue) == pytest.approx(value, rel=1e-10)
-        assert float(found.residual) == pytest.approx(np.linalg.norm(bowl.dense @ v - value * v), rel=1e-8)
+        assert float(pair.eigenvalue) == pytest.approx(value, rel=1e-10)
+        assert float(pair.residual) == pytest.approx(np.linalg.norm(bowl.dense @ v - value * v), rel=1e-8)
 
 
 def test_random_vectors_are_units_with_leaves_that_differ():

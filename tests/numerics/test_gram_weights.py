@@ -80,8 +80,8 @@ def test_simplex_weights_beat_a_grid(k, seed):
     vectors = draw(seed, k)
     grid = np.array([c for c in itertools.product(range(9), repeat=k) if sum(c) == 8]) / 8
     least = np.min(np.sum((grid @ vectors) ** 2, axis=1))
-    found = np.sum((weigh(simplex, vectors) @ vectors) ** 2)
-    assert found <= least * (1 + 1e-9) + 1e-14 * np.sum(vectors**2)
+    square = np.sum((weigh(simplex, vectors) @ vectors) ** 2)
+    assert square <= least * (1 + 1e-9) + 1e-14 * np.sum(vectors**2)
 
 
 @few

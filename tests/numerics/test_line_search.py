@@ -94,11 +94,11 @@ def test_more_thuente_takes_the_steps_of_scipy(name, first):
         amin=1e-100,
         amax=1e100,
     )
-    found = compiled("more_thuente", name)(first)
-    assert (want is not None) == (int(found.verdict) == Verdict.ACCEPTED)
+    search = compiled("more_thuente", name)(first)
+    assert (want is not None) == (int(search.verdict) == Verdict.ACCEPTED)
     if want is not None:
-        np.testing.assert_allclose(float(found.step), want, rtol=1e-9)
-        assert int(found.evaluations) == len(calls)
+        np.testing.assert_allclose(float(search.step), want, rtol=1e-9)
+        assert int(search.evaluations) == len(calls)
 
 
 def bumpy(c, lib):
@@ -122,15 +122,15 @@ def test_random_lines_take_the_steps_of_scipy(rule):
             continue
         first = 10.0 ** rng.uniform(-2, 0)
         old = value(0.0) - first * slope(0.0) / 2.02
-        found = ours(jnp.asarray(c), first)
+        search = ours(jnp.asarray(c), first)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             want = theirs(value, slope, value(0.0), old, slope(0.0), c1=C1, c2=0.1)
         if want[0] is None or want[-1] is None:  # SciPy's doubling may end at any step
             continue
-        assert int(found.verdict) == Verdict.ACCEPTED
-        np.testing.assert_allclose(float(found.step), want[0], rtol=1e-7)
-        trials.append(int(found.evaluations))
+        assert int(search.verdict) == Verdict.ACCEPTED
+        np.testing.assert_allclose(float(search.step), want[0], rtol=1e-7)
+        trials.append(int(search.evaluations))
     assert max(trials) >= 5
 
 
@@ -150,12 +150,12 @@ def test_zoom_takes_the_steps_of_scipy(name, first):
             c1=C1,
             c2=C2,
         )
-    found = compiled("zoom", name)(first)
+    search = compiled("zoom", name)(first)
     if want is None or slope_there is None:  # SciPy found nothing, or ended its doubling at any step
-        assert int(found.verdict) == Verdict.FAILED
+        assert int(search.verdict) == Verdict.FAILED
     else:
-        assert int(found.verdict) == Verdict.ACCEPTED
-        np.testing.assert_allclose(float(found.step), want, rtol=1e-9)
+        assert int(search.verdict) == Verdict.ACCEPTED
+        np.testing.assert_allclose(float(search.step), want, rtol=1e-9)
 
 
 @pytest.mark.parametrize("first", FIRSTS)
@@ -163,9 +163,9 @@ def test_zoom_takes_the_steps_of_scipy(name, first):
 @pytest.mark.parametrize("rule", RULES)
 def test_what_is_accepted_satisfies_the_conditions(rule, name, first):
     value, slope = LINES[name]
-    found = compiled(rule, name)(first)
-    assert int(found.verdict) == Verdict.ACCEPTED
-    a, c1 = float(found.step), {"strong_wolfe": C1, "hager_zhang": 0.1}[rule]
+    search = compiled(rule, name)(first)
+    assert int(search.verdict) == Verdict.ACCEPTED
+    a, c1 = float(search.step), {"strong_wolfe": C1, "hager_zhang": 0.1}[rule]
     f0, s0, f, s = (float(x) for x in (value(0.0), slope(0.0), value(a), slope(a)))
     low = f <= f0 + c1 * a * s0
     if rule == "strong_wolfe":
@@ -174,9 +174,9 @@ def test_what_is_accepted_satisfies_the_conditions(rule, name, first):
     else:
         assert low or (s <= (2 * c1 - 1) * s0 and f <= f0 + 1e-6 * abs(f0))
         assert s >= C2 * s0
-    assert float(found.value) == pytest.approx(f, rel=1e-12)
-    assert float(found.payload) == a
-    assert int(found.evaluations) <= 30
+    assert float(search.value) == pytest.approx(f, rel=1e-12)
+    assert float(search.payload) == a
+    assert int(search.evaluations) <= 30
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
@@ -184,46 +184,46 @@ def test_what_is_accepted_satisfies_the_conditions(rule, name, first):
 def test_a_trial_that_is_not_finite_shortens_the_step(rule, bad):
     """The loss is finite up to 1.01 only, and its minimum is at 1."""
     make = RULES.get(rule) or functools.partial(more_thuente, decrease=C1, curvature=C2)
-    found = run(
+    search = run(
         make(),
         lambda a: jnp.where(a < 1.01, (a - 1.0) ** 2, bad),
         lambda a: jnp.where(a < 1.01, 2.0 * (a - 1.0), bad),
         50.0,
     )
-    assert int(found.verdict) == Verdict.ACCEPTED
-    assert 0.0 < float(found.step) < 1.01
-    assert np.isfinite(float(found.value))
+    assert int(search.verdict) == Verdict.ACCEPTED
+    assert 0.0 < float(search.step) < 1.01
+    assert np.isfinite(float(search.value))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_without_any_good_trial_it_fails_where_it_stands(rule):
-    found = run(
+    search = run(
         RULES[rule](), lambda a: jnp.where(a == 0, 1.0, jnp.nan), lambda a: jnp.where(a == 0, -1.0, jnp.nan), 1.0
     )
-    assert int(found.verdict) != Verdict.ACCEPTED
-    assert (float(found.step), float(found.value)) == (0.0, 1.0)
+    assert int(search.verdict) != Verdict.ACCEPTED
+    assert (float(search.step), float(search.value)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_line_without_end_fails_at_its_lowest_point(rule):
-    found = run(RULES[rule](), lambda a: -a, lambda a: -jnp.ones_like(a), 1.0)
-    assert int(found.verdict) != Verdict.ACCEPTED
-    assert float(found.value) < -1.0
-    assert float(found.payload) == float(found.step)
+    search = run(RULES[rule](), lambda a: -a, lambda a: -jnp.ones_like(a), 1.0)
+    assert int(search.verdict) != Verdict.ACCEPTED
+    assert float(search.value) < -1.0
+    assert float(search.payload) == float(search.step)
 
 
 def test_the_budget_bounds_the_evaluations():
     value, slope = LINES["far"]
-    found = run(strong_wolfe(), value, slope, 1e-3, max_evaluations=2)
-    assert (int(found.evaluations), int(found.verdict)) == (2, Verdict.SEARCHING)
-    assert float(found.value) < float(value(0.0))
+    search = run(strong_wolfe(), value, slope, 1e-3, max_evaluations=2)
+    assert (int(search.evaluations), int(search.verdict)) == (2, Verdict.SEARCHING)
+    assert float(search.value) < float(value(0.0))
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 @pytest.mark.parametrize("rule", RULES)
 def test_what_does_not_descend_is_not_searched(rule, slope):
-    found = run(RULES[rule](), lambda a: slope * a, lambda a: slope + 0.0 * a, 1.0)
-    assert (int(found.verdict), int(found.evaluations)) == (Verdict.FAILED, 0)
+    search = run(RULES[rule](), lambda a: slope * a, lambda a: slope + 0.0 * a, 1.0)
+    assert (int(search.verdict), int(search.evaluations)) == (Verdict.FAILED, 0)
 
 
 def test_the_approximate_test_works_where_losses_no_longer_differ():

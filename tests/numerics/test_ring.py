@@ -56,8 +56,8 @@ def test_a_ring_finds_what_it_was_told(length):
     for count in range(12):
         slots = ring.write(slots, ring.slot_of(count, 0, length), jnp.asarray(float(count)))
         ages = range(min(count + 1, length))
-        found = [float(ring.read(slots, ring.slot_of(count, age, length))) for age in ages]
-        assert found == [count - age for age in ages]
+        values = [float(ring.read(slots, ring.slot_of(count, age, length))) for age in ages]
+        assert values == [count - age for age in ages]
     assert [int(ring.slot_of(0, age, 3)) for age in (1, 2)] == [2, 1]
 
 

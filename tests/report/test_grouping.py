@@ -21,8 +21,8 @@ def mixed(tmp_path):
 
 
 def test_settings_are_rows_and_problems_are_sections(mixed):
-    found = records.read_all(mixed)
-    sections = groups.problems(found)
+    everything = records.read_all(mixed)
+    sections = groups.problems(everything)
     assert list(sections) == ["cnn on x", "mlp on digits"]
     table = tables.contenders(sections["mlp on digits"])
     rows = [(row[1], row[2], row[7]) for row in table.rows]
@@ -31,7 +31,21 @@ def test_settings_are_rows_and_problems_are_sections(mixed):
     assert "same run has another record: " in table.note
     assert [row[1] for row in tables.contenders(sections["cnn on x"]).rows] == ["sgd"]
     with pytest.raises(ValueError, match="cnn on x and mlp on digits are not ranked together"):
-        tables.contenders(found)
+        tables.contenders(everything)
+
+
+def test_runs_of_other_lengths_and_batches_are_ranked_with_a_column_and_a_word(tmp_path):
+    record(tmp_path / "long.jsonl", "a", [1.0, 0.1], accuracy=0.9, epochs=50, batch_size=32)
+    record(tmp_path / "short.jsonl", "b", [1.0, 0.5], accuracy=0.8, epochs=2.5, batch_size=128, seed=2)
+    table = tables.contenders(records.read_all(tmp_path))
+    assert list(table.columns[-2:]) == ["epochs", "batch size"]
+    assert [(row[1], *row[-2:]) for row in table.rows] == [("a", "50", "32"), ("b", "2.5", "128")]
+    assert "not trained alike" in table.note
+    record(tmp_path / "same" / "a.jsonl", "a", [1.0, 0.1], epochs=5, batch_size=32)
+    record(tmp_path / "same" / "b.jsonl", "b", [1.0, 0.1], epochs=5, batch_size=32, seed=2)
+    alike = tables.contenders(records.read_all(tmp_path / "same"))
+    assert "batch size" not in alike.columns
+    assert "alike" not in alike.note
 
 
 def test_what_is_measured_on_other_images_has_a_section_of_its_own(tmp_path):
@@ -56,8 +70,8 @@ def test_the_command_makes_a_table_of_each(mixed, tmp_path, capsys):
 
 
 def test_what_differs_is_not_averaged(mixed):
-    found = records.read_all(mixed)
-    fast, slow = (next(r for r in found if r.path.name == name) for name in ("fast1.jsonl", "slow1.jsonl"))
+    everything = records.read_all(mixed)
+    fast, slow = (next(r for r in everything if r.path.name == name) for name in ("fast1.jsonl", "slow1.jsonl"))
     with pytest.raises(ValueError, match="differ in method_args are not averaged"):
         groups.one_setting([fast, slow])
     with pytest.raises(ValueError, match="Two records of one run"):

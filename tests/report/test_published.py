@@ -52,26 +52,26 @@ def test_tables_and_figures_of_published_runs_are_those_of_the_records(tmp_path)
     runs(tmp_path / "runs")
     made = definition(tmp_path, **PLAN)
     path = pages.publish(made, "small", tmp_path / "runs")
-    found = published.read(path)
+    results = published.read(path)
     own = records.read_all(tmp_path / "runs")
-    assert tables.contenders(found.records) == tables.contenders(own)
+    assert tables.contenders(results.records) == tables.contenders(own)
     assert "/secret" not in path.read_text()
-    first, second = (figures.draw(r, tmp_path / f"{i}.png") for i, r in enumerate((found.records, own)))
+    first, second = (figures.draw(r, tmp_path / f"{i}.png") for i, r in enumerate((results.records, own)))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_curves_are_thinned_and_keep_their_ends(tmp_path):
     record(tmp_path / "runs" / "a.jsonl", "a", [float(k) for k in range(1000)])
     path = tmp_path / "a.jsonl"
-    found = records.read_all(tmp_path / "runs")
-    published.write_runs(path, "x", "small", found, found)
+    everything = records.read_all(tmp_path / "runs")
+    published.write_runs(path, "x", "small", everything, everything)
     (thin,) = published.read(path).records
     losses = [row["loss"] for row in thin.rows if row["kind"] == "train"]
     assert len(losses) == published.POINTS
     assert (losses[0], losses[-1]) == (0.0, 999.0)
     assert thin.last("eval")["grad_calls"] == 1000
     assert thin.last("eval")["epoch"] == 500.0
-    published.write_runs(path, "x", "small", found, [])
+    published.write_runs(path, "x", "small", everything, [])
     assert [row["loss"] for row in published.read(path).records[0].rows if row["kind"] == "train"] == [999.0]
 
 
@@ -106,8 +106,8 @@ def test_what_the_paper_reports_stands_beside_what_was_measured(tmp_path, fields
     pages.publish(made, "small", tmp_path / "runs")
     alone = pages.section(made, "small")
     assert "paper:" not in alone
-    told = experiment.Reported("error %", {"b": "4.5 (n = 3)"}, ("hours", {"a": "7"}), {"a": [(0.1, 0.9, 0.95)]})
-    made = made._replace(reported=told)
+    reported = experiment.Reported("error %", {"b": "4.5 (n = 3)"}, ("hours", {"a": "7"}), {"a": [(0.1, 0.9, 0.95)]})
+    made = made._replace(reported=reported)
     text = pages.section(made, "small")
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
     (head, *_) = (row for row in rows if "paper: error %" in row)
@@ -116,10 +116,10 @@ def test_what_the_paper_reports_stands_beside_what_was_measured(tmp_path, fields
     if fields is PLAN:
         assert "| a | 7 |" in text
         assert "| b | - |" in text
-        found = published.read(pages.result_path(made, "small")).records
+        results = published.read(pages.result_path(made, "small")).records
         with_curves, without = (tmp_path / f"{name}.png" for name in ("with", "without"))
-        figures.draw(found, with_curves, reported=told.accuracies)
-        figures.draw(found, without)
+        figures.draw(results, with_curves, reported=reported.accuracies)
+        figures.draw(results, without)
         assert with_curves.read_bytes() != without.read_bytes()
 
 
@@ -151,8 +151,8 @@ def test_records_of_another_plan_that_lie_beside_are_not_published(tmp_path, fie
         record(tmp_path / "runs" / f"{label}-old.jsonl", label, [9.0], phase=phase, seed=7, epochs=3)
     record(tmp_path / "runs" / "c.jsonl", "c", [9.0], phase=phase)
     record(tmp_path / "runs" / "d.jsonl", "a", [9.0], phase="tune")
-    found = published.read(pages.publish(made, "small", tmp_path / "runs")).records
-    assert [(r.start["label"], r.last("train")["loss"]) for r in found] == [("a", 1.0), ("b", 1.0)]
+    results = published.read(pages.publish(made, "small", tmp_path / "runs")).records
+    assert [(r.start["label"], r.last("train")["loss"]) for r in results] == [("a", 1.0), ("b", 1.0)]
 
 
 def test_an_unfinished_run_is_not_published(tmp_path):
@@ -167,9 +167,9 @@ def test_a_study_is_judged_by_what_it_expects(tmp_path, target, word):
     made = definition(tmp_path, **{**STUDY, "plan": plan})
     measured = jobs.study(made.runs["small"], tmp_path / "runs" / "study.jsonl", "cpu")
     assert measured.values["seven"] == 7.0
-    found = published.read(pages.publish(made, "small", tmp_path / "runs"))
-    assert len(found.points) == published.POINTS
-    assert found.points[-1] == {"panel": "p", "series": "s", "x": 499, "y": pytest.approx(499 / 7, rel=1e-5)}
+    results = published.read(pages.publish(made, "small", tmp_path / "runs"))
+    assert len(results.points) == published.POINTS
+    assert results.points[-1] == {"panel": "p", "series": "s", "x": 499, "y": pytest.approx(499 / 7, rel=1e-5)}
     assert pages.section(made, "small").count(f"**{word}.**") == 1
 
 
@@ -185,15 +185,15 @@ def test_a_grid_ranks_settings_by_their_mean_and_counts_failures(tmp_path):
         record(
             tmp_path / f"c{seed}.jsonl", "b", [1.0, 0.1], phase="grid", seed=seed, status=["done", "diverged"][seed - 1]
         )
-    found = records.read_all(tmp_path)
-    (best, other), (worst,) = grids.settings(found, "train loss").values()
+    everything = records.read_all(tmp_path)
+    (best, other), (worst,) = grids.settings(everything, "train loss").values()
     assert (best.value, other.value) == (0.6, 0.75)
     assert math.isinf(worst.value)
     assert worst.spread == (0.1, None, 1)
-    rows = {row[0]: row for row in grids.grid(found, "train loss").rows}
+    rows = {row[0]: row for row in grids.grid(everything, "train loss").rows}
     assert rows["a"][1:4] == ["2", "0.6000 ± 0.0000", "1"]
     assert rows["b"][-2] == "1 of 2"
-    assert figures.boxes(found, tmp_path / "boxes.png", "train loss").stat().st_size > 1000
+    assert figures.boxes(everything, tmp_path / "boxes.png", "train loss").stat().st_size > 1000
 
 
 def test_the_lowest_error_is_shown_beside_the_extrapolated_one(tmp_path):
@@ -227,12 +227,12 @@ def problem(folder, outcomes, target=None):
 
 def test_the_error_of_a_rank_is_that_over_problems(tmp_path):
     alone = ([1.0], [1.0], None)
-    found = {
+    problems = {
         "1": problem(tmp_path / "1", {"a": (*alone, [0.1] * 5), "b": (*alone, [0.2] * 5)}),
         "2": problem(tmp_path / "2", {"a": (*alone, [0.4] * 5), "b": (*alone, [0.2] * 5)}),
         "3": problem(tmp_path / "3", {"a": (*alone, [0.1] * 5), "b": (*alone, [0.2] * 5)}),
     }
-    rows = across.ranks(found).rows
+    rows = across.ranks(problems).rows
     assert rows[0] == ["a", "1.0 ± 0.0", "2.0 ± 0.0", "1.0 ± 0.0", "1.3 ± 0.3"]  # 1/3, not 0.13 over fifteen values
 
 
@@ -247,8 +247,8 @@ def test_not_tuning_is_scored_by_settings_that_other_problems_chose(tmp_path):
     steady = ([0.2, 0.3], [0.2, 0.3], 0.4, [0.2])
     touchy = {"1": ([0.1, math.inf], [0.1, math.inf], None, [0.1]), "2": ([3.2, 0.1], [3.2, 0.1], None, [0.1])}
     touchy["3"] = touchy["1"]
-    found = {name: problem(tmp_path / name, {"steady": steady, "touchy": touchy[name]}) for name in "123"}
-    rows = {row[0]: row for row in across.not_tuning(found).rows}
+    problems = {name: problem(tmp_path / name, {"steady": steady, "touchy": touchy[name]}) for name in "123"}
+    rows = {row[0]: row for row in across.not_tuning(problems).rows}
     # steady: at 0.1 everywhere, twice the best. touchy: on 1 and 3 the others like both settings equally or not, the
     # first of equals stands; on 2 the others choose 0.1, which is 32 times the best there.
     assert rows["steady"] == ["steady", "4.00 */ 1.00", "2.00 */ 1.00", "2.00 */ 1.00", "2.00 (3)"]

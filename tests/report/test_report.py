@@ -77,10 +77,10 @@ def test_axes_are_named_by_what_the_final_runs_were_measured_on(tmp_path, monkey
 def test_the_figure_is_drawn_and_is_the_same_twice(tmp_path):
     record(tmp_path / "a.jsonl", "a", [3.0, 1.0])
     record(tmp_path / "b.jsonl", "b", [3.0, 0.5])
-    found = records.read_all(tmp_path)
-    first = figures.draw(found, tmp_path / "1.png").read_bytes()
+    everything = records.read_all(tmp_path)
+    first = figures.draw(everything, tmp_path / "1.png").read_bytes()
     assert first[:8] == b"\x89PNG\r\n\x1a\n"
-    assert first == figures.draw(found, tmp_path / "2.png").read_bytes()
+    assert first == figures.draw(everything, tmp_path / "2.png").read_bytes()
 
 
 def test_equal_calls_stand_beside_equal_steps(tmp_path):

@@ -38,9 +38,9 @@ def test_a_loss_over_all_devices_has_one_minimum_though_jax_does_not_see_that_it
         return minimize(joint, w, method=HAGER_ZHANG, data={"rows": rows}).params[None]
 
     specs = {"in_specs": (P(), P("d")), "out_specs": P("d"), "check_vma": False}
-    found = jax.jit(jax.shard_map(solve, mesh=devices(AxisType.Auto), **specs))(np.zeros(3, np.float32), ROWS)
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], NEAREST, rtol=1e-3)
+    result = jax.jit(jax.shard_map(solve, mesh=devices(AxisType.Auto), **specs))(np.zeros(3, np.float32), ROWS)
+    np.testing.assert_array_equal(result[0], result[1])
+    np.testing.assert_allclose(result[0], NEAREST, rtol=1e-3)
 
 
 def test_searches_agree_under_pmap():
@@ -51,13 +51,13 @@ def test_searches_agree_under_pmap():
         direction = jnp.array([1.0, -2.0, 1.0])  # along which the shares of the devices differ most
         return search.update(direction, search.init(w), w, value_fn=loss)[0]
 
-    found = jax.pmap(move, axis_name="d", in_axes=(None, 0))(np.zeros(3, np.float32), ROWS.reshape(2, 4, 3))
+    moved = jax.pmap(move, axis_name="d", in_axes=(None, 0))(np.zeros(3, np.float32), ROWS.reshape(2, 4, 3))
     direction = jnp.array([1.0, -2.0, 1.0])
     alone = search.update(
         direction, search.init(direction), jnp.zeros(3), value_fn=functools.partial(residual, rows=ROWS)
     )
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(found[0], alone[0], rtol=1e-5)
+    np.testing.assert_array_equal(moved[0], moved[1])
+    np.testing.assert_allclose(moved[0], alone[0], rtol=1e-5)
 
 
 SOLVERS = {
@@ -81,6 +81,6 @@ def test_a_batch_lies_over_an_explicit_mesh(name):
     mesh = devices(AxisType.Explicit)
     with jax.set_mesh(mesh):
         starts = jax.device_put(STARTS, NamedSharding(mesh, P("d")))
-        found = jax.jit(jax.vmap(SOLVERS[name]))(starts)
-    assert found.sharding.spec[0] == "d"
-    np.testing.assert_allclose(found, jax.vmap(SOLVERS[name])(STARTS), rtol=1e-5)
+        result = jax.jit(jax.vmap(SOLVERS[name]))(starts)
+    assert result.sharding.spec[0] == "d"
+    np.testing.assert_allclose(result, jax.vmap(SOLVERS[name])(STARTS), rtol=1e-5)

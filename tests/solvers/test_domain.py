@@ -91,7 +91,7 @@ def test_other_bounds_are_not_compiled_for():
 
 
 @pytest.mark.parametrize(
-    ("bounds", "error", "told"),
+    ("bounds", "error", "message"),
     [
         ([(0.0, 1.0), (0.0, 1.0)], ValueError, "as SciPy takes one of pairs"),
         ((5.0, 1.0), ValueError, "above"),
@@ -103,21 +103,21 @@ def test_other_bounds_are_not_compiled_for():
         ((1j, 1.0), TypeError, "complex"),
     ],
 )
-def test_bad_bounds_are_refused(bounds, error, told):
-    with pytest.raises(error, match=told):
+def test_bad_bounds_are_refused(bounds, error, message):
+    with pytest.raises(error, match=message):
         fixed_point(jnp.cos, jnp.ones(2), bounds=bounds)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         anderson_update(jnp.ones(2), jnp.ones(2), anderson_init(jnp.ones(2)), bounds=bounds)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"project": lambda x: x[:1]}, "project returned"),
         ({"valid": lambda x: x > 0}, "valid returned"),
         ({"valid": lambda x: jnp.sum(x)}, "valid returned"),
     ],
 )
-def test_hooks_that_return_something_else_are_refused(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_hooks_that_return_something_else_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         fixed_point(jnp.cos, jnp.ones(2), **options)

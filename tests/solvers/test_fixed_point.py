@@ -252,7 +252,7 @@ def test_a_callable_that_cannot_be_hashed_is_a_map():
 
 
 @pytest.mark.parametrize(
-    ("fun", "x0", "options", "error", "told"),
+    ("fun", "x0", "options", "error", "message"),
     [
         (jnp.cos, np.ones(2, int), {}, TypeError, "int64"),
         (jnp.cos, {"a": np.ones(2), "b": True}, {}, TypeError, r"\['b'\]"),
@@ -274,8 +274,8 @@ def test_a_callable_that_cannot_be_hashed_is_a_map():
         (jnp.cos, np.ones(2), {"rtol": np.full(2, 1e-3)}, ValueError, r"rtol has the shape \(2,\)"),
     ],
 )
-def test_bad_input_is_refused(fun, x0, options, error, told):
-    with pytest.raises(error, match=told):
+def test_bad_input_is_refused(fun, x0, options, error, message):
+    with pytest.raises(error, match=message):
         fixed_point(fun, x0, **options)
 
 

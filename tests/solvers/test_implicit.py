@@ -40,8 +40,8 @@ def transport(a):
 
 def ridge(a):
     data = jnp.asarray(W)
-    found = fixed_point(lambda x: x - 0.5 * (data.T @ (data @ x - a) + 0.1 * x), jnp.zeros(8), rtol=1e-13)
-    return jnp.sum(found.value**2)
+    solution = fixed_point(lambda x: x - 0.5 * (data.T @ (data @ x - a) + 0.1 * x), jnp.zeros(8), rtol=1e-13)
+    return jnp.sum(solution.value**2)
 
 
 LOSSES = {

@@ -17,8 +17,8 @@ NAMES = [name for name, card in tasks.TASKS.items() if not card.needs]
 def test_a_task_that_ships_is_sound_and_improves_at_its_smoke_size(name):
     task, (label, method) = tasks.make(name, size="smoke"), _method(tasks.TASKS[name].first_try)
     assert tasks.TASKS[name].score == task.score
-    found = training.compare(task, {label: method}, seeds=1, evaluations=1)
-    first, last = (row[task.score] for row in found.records[0].rows if row["kind"] == "eval")
+    comparison = training.compare(task, {label: method}, seeds=1, evaluations=1)
+    first, last = (row[task.score] for row in comparison.records[0].rows if row["kind"] == "eval")
     assert (last > first) == task.higher_is_better
 
 
@@ -39,9 +39,9 @@ def test_the_gap_is_zero_at_the_planted_answer():
             z = x - a.T @ (a @ x - y) / steep
             x = np.sign(z) * np.maximum(np.abs(z) - strength / steep, 0.0)
         f = 0.5 * np.sum((a @ x - y) ** 2) + strength * np.abs(x).sum()
-        told = task.loss(x, {}, task.train, key=None, train=True)
-        assert float(told[0]) == pytest.approx(f, rel=1e-12)
-        assert abs(float(told[1][1]["gap"])) < 1e-10
+        metrics = task.loss(x, {}, task.train, key=None, train=True)
+        assert float(metrics[0]) == pytest.approx(f, rel=1e-12)
+        assert abs(float(metrics[1][1]["gap"])) < 1e-10
         assert (np.abs(x) > 1e-8).sum() == 10
 
         task = tasks.make("matrix_factorisation")
@@ -136,8 +136,8 @@ def test_a_csv_file_is_regression_or_classification_by_its_target(tmp_path):
     assert "1 rows with missing values dropped" in task.note
     assert task.train["x"].shape == (42, 3)  # size, and a column for each colour
     np.testing.assert_allclose(task.train["x"].mean(0), 0.0, atol=1e-6)
-    found = training.compare(task, {"adam": ("optax.adam", {"learning_rate": 0.05})}, seeds=1, evaluations=1)
-    assert found.table().lines[0].score > 0.99  # the truth is linear
+    comparison = training.compare(task, {"adam": ("optax.adam", {"learning_rate": 0.05})}, seeds=1, evaluations=1)
+    assert comparison.table().lines[0].score > 0.99  # the truth is linear
     words = tasks.make("table", data=str(path), target="colour", batch_size=16)
     assert (words.score, sorted(np.unique(words.train["y"]))) == ("accuracy", [0, 1])
     for arguments, said in {

@@ -88,24 +88,24 @@ def main(folder, seconds, seed):
     """Take copies of runs until there are twenty; then go on with all of them and compare with a run left alone."""
     draw = random.Random(seed)
     records.provenance("")  # what git says now, for all runs, should someone commit meanwhile
-    found = []
+    outcomes = []
     for attempt in range(9):
         parts = folder / f"parts{attempt}" / "run"
         child = train_in_child(parts, seconds)
         wait_for_rows(child, parts, 4)
-        made, running = copies(child, parts, 20 - len(found), draw)
-        found += made
+        made, running = copies(child, parts, 20 - len(outcomes), draw)
+        outcomes += made
         if running:
             kill(child, draw)
             break
     killed = 1 + kill_again(parts, seconds, draw)
-    caught = sum(any(copy.rglob("*checkpoint-tmp*")) for copy in found)
+    caught = sum(any(copy.rglob("*checkpoint-tmp*")) for copy in outcomes)
     whole = kept.train(RUN, folder / "whole", seconds=1e9)
-    for copy in [*found, parts]:
+    for copy in [*outcomes, parts]:
         resumed = kept.train(RUN, copy, resume=True, seconds=1e9)
         kept.assert_equal_states(whole.state, resumed.state)
         assert kept.rows(folder / "whole") == kept.rows(copy), copy
-    print(f"{len(found)} copies, {caught} of them within a save, {killed} kills")
+    print(f"{len(outcomes)} copies, {caught} of them within a save, {killed} kills")
 
 
 if __name__ == "__main__":

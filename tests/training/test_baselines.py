@@ -34,9 +34,9 @@ def test_schedule_free_is_evaluated_at_its_average():
     for _ in range(5):
         updates, state = tx.update(jnp.array([1.0, 100.0]) * params, state, params, value=1.0, value_fn=valley)
         params = optax.apply_updates(params, updates)
-    found = optaxaccel.eval_params(state, params)
-    np.testing.assert_array_equal(found, contrib.schedule_free_eval_params(state.inner, params))
-    assert not np.allclose(found, params)
+    average = optaxaccel.eval_params(state, params)
+    np.testing.assert_array_equal(average, contrib.schedule_free_eval_params(state.inner, params))
+    assert not np.allclose(average, params)
 
 
 @pytest.mark.parametrize("make", [parabola_adam, parabola_indian])

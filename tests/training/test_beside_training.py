@@ -29,15 +29,15 @@ def test_the_rows_are_those_of_the_extrapolated_iterates(tmp_path):
         method="optax.sgd", method_args={"learning_rate": 0.2}, extrapolate={"K": 3, "every": 3}, steps=12
     )
     train(run, tmp_path)
-    found = of_kind(tmp_path, "extrapolation")
-    assert [row["step"] for row in found] == [3, 6, 9, 12]
+    recorded = of_kind(tmp_path, "extrapolation")
+    assert [row["step"] for row in recorded] == [3, 6, 9, 12]
     states = {}
     for steps in (1, 3, 6, 9, 12):
         states[steps] = loop.train(run.replace(steps=steps, extrapolate={}), tmp_path / f"{steps}.jsonl").state
     history = [states[steps].params for steps in (3, 6, 9, 12)]  # the window holds four: the first is forgotten
     params = optaxaccel.extrapolate(history, regularization=1e-8)
     loss = evaluate(run, states[12].replace(params=params, opt_state=()))
-    assert found[-1]["loss"] == pytest.approx(loss, rel=1e-4)
+    assert recorded[-1]["loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def evaluate(run, state):

@@ -62,9 +62,9 @@ def touch(folder, names):
 def test_the_number_that_counts_is_found(names, tmp_path):
     touch(tmp_path, reversed(names))
     touch(tmp_path, [".hidden_3", "best", "extrapolated-1"])
-    found = find(tmp_path)
-    assert [path.stem for path in found.paths] == names
-    assert found.left_out == ["best.npz"]
+    checkpoints = find(tmp_path)
+    assert [path.stem for path in checkpoints.paths] == names
+    assert checkpoints.left_out == ["best.npz"]
 
 
 @pytest.mark.parametrize("names", UNCLEAR, ids=lambda names: names[0])

@@ -39,8 +39,8 @@ def rows(record, kind="eval"):
 def test_all_seeds_and_settings_follow_numpy_to_the_last_digit():
     """Gradient descent with momentum, written out: v = m v + g, x = x - lr v."""
     given = {"sgd": (optax.sgd, {"learning_rate": [0.1, 0.3], "momentum": [0.5]}), "pal": "pal"}
-    found = training.compare(BOWL, given, seeds=(3, 8), evaluations=4)
-    for record in found.records:
+    comparison = training.compare(BOWL, given, seeds=(3, 8), evaluations=4)
+    for record in comparison.records:
         if record.start["label"] == "pal":
             continue
         lr, x, v = (
@@ -58,29 +58,29 @@ def test_all_seeds_and_settings_follow_numpy_to_the_last_digit():
         np.testing.assert_allclose([row["loss"] for row in rows(record)], losses[::3], rtol=1e-9)
         trained = [row["loss"] for row in rows(record, "train")]
         np.testing.assert_allclose(trained, np.reshape(minibatch, (4, 3)).mean(axis=1), rtol=1e-6)
-    tried = [r for r in found.records if r.start["phase"] == "tune"]
+    tried = [r for r in comparison.records if r.start["phase"] == "tune"]
     assert sorted(r.start["spec"]["method_args"]["learning_rate"] for r in tried) == [0.1, 0.3]
     best = min(tried, key=lambda r: rows(r)[-1]["loss"]).start["spec"]["method_args"]
-    assert [r.start["spec"]["method_args"] for r in found.final("sgd")] == [best, best]
+    assert [r.start["spec"]["method_args"] for r in comparison.final("sgd")] == [best, best]
 
 
 def test_a_method_that_looks_at_the_loss_gets_it():
     """On a quadratic the parabola through two losses is exact: one step of PAL along -g is the line's minimum."""
-    found = training.compare(
+    comparison = training.compare(
         BOWL, {"pal": optaxaccel.pal(momentum=0.0, loose_approximation=1.0, max_step_size=100.0)}, steps=1, seeds=1
     )
     x = start(0)
     g = CURVES * x
     want = 0.5 * CURVES @ (x - (g @ g) / (g @ (CURVES * g)) * g) ** 2
-    assert rows(found.records[0])[-1]["loss"] == pytest.approx(want, rel=1e-9)
-    assert rows(found.records[0])[-1]["value_calls"] == 1.0  # counted in the trace: a transformation has no card
+    assert rows(comparison.records[0])[-1]["loss"] == pytest.approx(want, rel=1e-9)
+    assert rows(comparison.records[0])[-1]["value_calls"] == 1.0  # counted in the trace: a transformation has no card
 
 
 def test_a_transformation_that_searches_pays_for_its_searches_only():
     """As by its name: what a branch that is never taken would evaluate is not counted."""
     far, near = jnp.full(2, 10.0), jnp.zeros(2)
     for start, attempts in ((far, 0), (near, 2)):
-        found = training.compare(
+        comparison = training.compare(
             lambda x: jnp.sum(x**2) / 2,
             {
                 "handed in": optaxaccel.gose_sgd(0.01, check_every=2),
@@ -91,30 +91,32 @@ def test_a_transformation_that_searches_pays_for_its_searches_only():
             seeds=1,
             evaluations=1,
         )
-        rows = [record.rows[-1] for record in found.records]
+        rows = [record.rows[-1] for record in comparison.records]
         assert [row["hvp_calls"] for row in rows] == [16 * attempts] * 2
         assert [row["value_calls"] for row in rows] == [attempts] * 2
         assert [row["grad_calls"] for row in rows] == [4 + attempts] * 2
-    assert repr(found) == "<comparison of handed in, by name on lambda: 2 records>"
+    assert repr(comparison) == "<comparison of handed in, by name on lambda: 2 records>"
 
 
 def test_equal_calls_and_equal_seconds():
     line = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10))
     given = {"pal": "pal", "gose": ("gose_sgd", {"learning_rate": 0.05}), "line": line, "sgd": optax.sgd(0.1)}
-    found = training.compare(BOWL, given, calls=40, seeds=2, evaluations=2)
-    used = {r.start["label"]: calls(rows(r)[-1]) for r in found.records}
+    comparison = training.compare(BOWL, given, calls=40, seeds=2, evaluations=2)
+    used = {r.start["label"]: calls(rows(r)[-1]) for r in comparison.records}
     assert used["pal"] == used["sgd"] == 40
     assert 40 <= used["line"] < 40 + 30  # the last step's search goes to its end
     assert 40 <= used["gose"] < 40 + 40
-    assert {rows(r)[-1]["step"] for r in found.final("pal")} == {20}
+    assert {rows(r)[-1]["step"] for r in comparison.final("pal")} == {20}
     timed = training.compare(BOWL, {"sgd": optax.sgd(0.1)}, seconds=0.02, seeds=2, evaluations=2)
     assert all(0.02 <= rows(r)[-1]["seconds"] < 1.0 for r in timed.records)
 
 
 def test_a_run_that_diverges_is_shown_and_stops_at_its_fault():
-    found = training.compare(BOWL, {"wild": optax.sgd(1e200), "sgd": optax.sgd(0.1)}, seeds=2, steps=8, evaluations=4)
-    assert [(r.status, r.end["step"]) for r in found.final("wild")] == [("diverged", 1)] * 2
-    table = found.table()
+    comparison = training.compare(
+        BOWL, {"wild": optax.sgd(1e200), "sgd": optax.sgd(0.1)}, seeds=2, steps=8, evaluations=4
+    )
+    assert [(r.status, r.end["step"]) for r in comparison.final("wild")] == [("diverged", 1)] * 2
+    table = comparison.table()
     assert [line.method for line in table.lines] == ["sgd", "wild"]
     assert "0 (+2 diverged)" in str(table)
     assert max(map(len, str(table).splitlines())) <= 80
@@ -136,27 +138,27 @@ def mean_task(**more):
 
 def test_an_epoch_sees_every_example_once_and_dropped_ones_differ():
     """20 of 21 examples an epoch; what training saw is kept in the network's state, from each step's gradient once."""
-    found = training.compare(
+    comparison = training.compare(
         mean_task(test=EXAMPLES, eval_batch_size=4), {"pal": "pal"}, steps=8, seeds=3, evaluations=2
     )
-    sums = [[row["seen"] for row in rows(record)] for record in found.records]
+    sums = [[row["seen"] for row in rows(record)] for record in comparison.records]
     dropped = np.array([210 - b + a for one in sums for a, b in itertools.pairwise(one)])
     assert np.abs(dropped - dropped.round()).max() < 1e-3
     assert 0 <= dropped.min() < dropped.max() <= 20
     # the mean over batches of 4, 4, 4, 4, 4 and 1 examples
     want = np.mean(EXAMPLES["x"] ** 2)
-    assert rows(found.records[0])[0]["loss"] == pytest.approx(want, rel=1e-6)
+    assert rows(comparison.records[0])[0]["loss"] == pytest.approx(want, rel=1e-6)
 
 
 def test_settings_are_chosen_on_examples_that_tuning_does_not_train_on():
     given = {"sgd": (optax.sgd, {"learning_rate": [0.0, 0.1]})}
-    found = training.compare(mean_task(test=EXAMPLES), given, steps=4, seeds=1, evaluations=1)
-    tried = [r for r in found.records if r.start["phase"] == "tune"]
+    comparison = training.compare(mean_task(test=EXAMPLES), given, steps=4, seeds=1, evaluations=1)
+    tried = [r for r in comparison.records if r.start["phase"] == "tune"]
     order = np.random.default_rng(0).permutation(21)
-    held = order[: round(HELD_OUT * 21)]
-    assert rows(tried[0])[0]["loss"] == pytest.approx(np.mean(EXAMPLES["x"][held] ** 2), rel=1e-6)
+    held_out = order[: round(HELD_OUT * 21)]
+    assert rows(tried[0])[0]["loss"] == pytest.approx(np.mean(EXAMPLES["x"][held_out] ** 2), rel=1e-6)
     assert rows(tried[0])[0]["split"] == "validation"
-    assert found.final("sgd")[0].start["spec"]["method_args"] == {"learning_rate": 0.1}
+    assert comparison.final("sgd")[0].start["spec"]["method_args"] == {"learning_rate": 0.1}
 
 
 def test_together_and_stepped_one_by_one_are_equal(monkeypatch):
@@ -180,9 +182,15 @@ def test_a_folder_goes_on_where_it_was_stopped_and_refuses_another_task(tmp_path
     before = {path: path.read_text() for path in files}
     lines = before[files[0]].splitlines(keepends=True)
     files[0].write_text("".join(lines[:-1]))  # killed before its end
-    told = []
+    messages = []
     again = training.compare(
-        BOWL, given, steps=4, seeds=2, evaluations=2, folder=tmp_path, progress=lambda what, share: told.append(what)
+        BOWL,
+        given,
+        steps=4,
+        seeds=2,
+        evaluations=2,
+        folder=tmp_path,
+        progress=lambda what, share: messages.append(what),
     )
     assert str(again.table()).replace(" ", "")[:60] == str(first.table()).replace(" ", "")[:60]
     assert all(path.read_text() == before[path] for path in files[1:])

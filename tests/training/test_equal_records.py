@@ -106,9 +106,9 @@ def rows(path):
     return [{k: v for k, v in row.items() if k not in records.TIMED} for row in [*record.rows, record.end]]
 
 
-def assert_same(found, wanted, about, rel):
-    assert [row.keys() for row in found] == [row.keys() for row in wanted], about
-    for a, b in zip(found, wanted, strict=True):
+def assert_same(written, wanted, about, rel):
+    assert [row.keys() for row in written] == [row.keys() for row in wanted], about
+    for a, b in zip(written, wanted, strict=True):
         for name in a:
             same = pytest.approx(b[name], rel=rel, abs=0) if rel and isinstance(b[name], float) else b[name]
             assert a[name] == same, (name, a["step"], about)
@@ -119,10 +119,10 @@ def changed(run):
     return {name: value for name, value in run.as_dict().items() if value != usual[name]}
 
 
-def wrong_ones(found, truth, runs):
+def wrong_ones(by_seed, truth, runs):
     """Return which of the runs did not leave their record."""
     wrong = []
-    for run, path in zip(runs, found, strict=True):
+    for run, path in zip(runs, by_seed, strict=True):
         shared = records.read(path).start.get("members", 1) > 1
         try:
             assert_same(rows(path), truth[run.digest()], changed(run), 1e-6 if shared else 0)

@@ -92,12 +92,12 @@ def test_a_checkpoint_of_parameters_is_taken_without_a_word(layout, tmp_path, ca
     save(tmp_path, lambda k: tree(descent(k), moment(k)))
     assert run(tmp_path) == 0, capsys.readouterr().err
     assert f"parameters: {where}" in capsys.readouterr().out
-    found = result(tmp_path)
-    floats = [x for x in found.values() if x.dtype == np.float64]
+    extrapolated = result(tmp_path)
+    floats = [x for x in extrapolated.values() if x.dtype == np.float64]
     np.testing.assert_allclose(np.concatenate(floats), np.ones(4), atol=1e-6)
     prefix = where.rpartition("/")[0]
     names = [n.removeprefix(f"{prefix}/") for n in tree(descent(0), moment(0)) if where == "all" or n.startswith(where)]
-    assert sorted(found) == sorted(names)
+    assert sorted(extrapolated) == sorted(names)
 
 
 # --- Statistics, integers and dtypes ----------------------------------------------------------------------------------
@@ -111,13 +111,13 @@ def test_statistics_among_the_weights_have_no_say_and_the_file_says_so(tmp_path,
 
     save(tmp_path, state_dict)
     done = extrapolate_folder(tmp_path, regularization=0.0)
-    found = result(tmp_path)
-    np.testing.assert_allclose(found["conv.weight"], 1.0, atol=1e-9)
-    assert 0.4 * 0.8 ** (K - 1) <= found["bn.running_var"][0] <= 0.4
+    extrapolated = result(tmp_path)
+    np.testing.assert_allclose(extrapolated["conv.weight"], 1.0, atol=1e-9)
+    assert 0.4 * 0.8 ** (K - 1) <= extrapolated["bn.running_var"][0] <= 0.4
     mean = np.array([state_dict(k)["bn.running_mean"] for k in range(1, K)])
-    np.testing.assert_allclose(found["bn.running_mean"], done.weights @ mean, rtol=1e-9)
-    assert found["bn.num_batches_tracked"].dtype == np.int64
-    assert found["bn.num_batches_tracked"] == 2**40 + K - 1
+    np.testing.assert_allclose(extrapolated["bn.running_mean"], done.weights @ mean, rtol=1e-9)
+    assert extrapolated["bn.num_batches_tracked"].dtype == np.int64
+    assert extrapolated["bn.num_batches_tracked"] == 2**40 + K - 1
     note = json.loads((tmp_path / "extrapolated.npz.json").read_text())
     assert note["statistics"]["names"] == ["bn/running_mean", "bn/running_var"]
     assert note["kept from the newest"] == ["bn/num_batches_tracked"]
@@ -130,11 +130,13 @@ def test_every_leaf_keeps_its_dtype_beside_others(dtype, tmp_path):
     save(tmp_path, lambda k: {"a.weight": descent(k).astype(dtype), "b.weight": descent(k), "n": np.uint64(2**63 + k)})
     before = formats.NPZ.read(tmp_path / "step_5.npz")
     extrapolate_folder(tmp_path, regularization=1e-4)
-    found = formats.NPZ.read(tmp_path / "extrapolated.npz")
-    assert {n: x.dtype for n, x in found.items()} == {n: x.dtype for n, x in before.items()}
-    assert found["a.weight"].dtype == dtype.newbyteorder("=")
-    assert found["n"] == 2**63 + K - 1
-    np.testing.assert_allclose(found["a.weight"].astype(np.complex64), found["b.weight"], rtol=0.1, atol=0.1)
+    extrapolated = formats.NPZ.read(tmp_path / "extrapolated.npz")
+    assert {n: x.dtype for n, x in extrapolated.items()} == {n: x.dtype for n, x in before.items()}
+    assert extrapolated["a.weight"].dtype == dtype.newbyteorder("=")
+    assert extrapolated["n"] == 2**63 + K - 1
+    np.testing.assert_allclose(
+        extrapolated["a.weight"].astype(np.complex64), extrapolated["b.weight"], rtol=0.1, atol=0.1
+    )
 
 
 # --- What is not finite -----------------------------------------------------------------------------------------------

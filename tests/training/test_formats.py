@@ -20,6 +20,8 @@ from optaxaccel.training.histories.offline import extrapolate_folder
 
 # --- safetensors ------------------------------------------------------------------------------------------------------
 
+STAMP = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
+
 
 def by_hand(path, header, data):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -41,12 +43,12 @@ def test_safetensors_are_read_as_their_description_says(tmp_path):
         "flag": {"dtype": "BOOL", "shape": [2], "data_offsets": [34, 36]},
     }
     by_hand(path, header, DATA + b"\x80\x3f" + struct.pack("<q", 2**40 + 1) + b"\x01\x00")
-    found = safetensors_files.read(path)
-    np.testing.assert_array_equal(found["a.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
-    assert found["half"].dtype == ml_dtypes.bfloat16
-    assert found["half"].astype(float).tolist() == [1.0]
-    assert (found["n"].shape, found["n"].dtype, int(found["n"])) == ((), np.int64, 2**40 + 1)
-    assert (found["none"].shape, found["flag"].tolist()) == ((0, 4), [True, False])
+    arrays = safetensors_files.read(path)
+    np.testing.assert_array_equal(arrays["a.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert arrays["half"].dtype == ml_dtypes.bfloat16
+    assert arrays["half"].astype(float).tolist() == [1.0]
+    assert (arrays["n"].shape, arrays["n"].dtype, int(arrays["n"])) == ((), np.int64, 2**40 + 1)
+    assert (arrays["none"].shape, arrays["flag"].tolist()) == ((0, 4), [True, False])
     assert safetensors_files.metadata(path) == {"format": "pt"}
 
 
@@ -62,9 +64,9 @@ def test_safetensors_are_written_as_their_description_says_whatever_the_strides(
     assert header.pop("__metadata__") == {"format": "np"}
     assert max(entry["data_offsets"][1] for entry in header.values()) == len(data)
     for name, array in arrays.items():
-        begin, end = header[name]["data_offsets"]
+        start, end = header[name]["data_offsets"]
         kind = {"F32": "<f4", "I8": "i1"}[header[name]["dtype"]]
-        stored = np.frombuffer(data[begin:end], kind).reshape(header[name]["shape"])
+        stored = np.frombuffer(data[start:end], kind).reshape(header[name]["shape"])
         np.testing.assert_array_equal(stored, array, name)
         np.testing.assert_array_equal(safetensors_files.read(path)[name], array, name)
 
@@ -133,10 +135,10 @@ def test_folders_of_hugging_face_give_one_file_that_its_libraries_read(shards, t
         hugging_face(tmp_path, k, shards)
     done = extrapolate_folder(tmp_path, regularization=0.0)
     assert done.names == ["checkpoint-3500", "checkpoint-4000", "checkpoint-4500", "checkpoint-5000"]
-    found = safetensors_files.read(tmp_path / "extrapolated.safetensors")
-    assert set(found) == set(weights(0))
-    np.testing.assert_allclose(found["model.a.weight"], [[1.0, 1.0]], atol=1e-3)
-    np.testing.assert_allclose(found["head.bias"], [2.0], atol=1e-3)
+    arrays = safetensors_files.read(tmp_path / "extrapolated.safetensors")
+    assert set(arrays) == set(weights(0))
+    np.testing.assert_allclose(arrays["model.a.weight"], [[1.0, 1.0]], atol=1e-3)
+    np.testing.assert_allclose(arrays["head.bias"], [2.0], atol=1e-3)
     about = safetensors_files.metadata(done.path)
     assert about.pop("format") == "pt"
     assert json.loads(about.pop("optaxaccel"))["weights"] == done.weights
@@ -201,11 +203,27 @@ def test_msgpack_with_texts_bytes_dates_and_nothing_in_it(tmp_path):
         tree |= {"raw": b"\x00" * k, "none": None, "when": msgpack.Timestamp.from_datetime(stamp)}
         (tmp_path / f"checkpoint_{k}").write_bytes(flax.serialization.msgpack_serialize(tree))
     done = extrapolate_folder(tmp_path, regularization=0.0, params=".")
-    found = formats.MSGPACK.read(done.path)
-    np.testing.assert_allclose([*found["a"]["kernel"], *found["layers"][0]], [1.0, 2.0], atol=1e-5)
-    assert (found["note"], found["raw"], found["none"]) == ("epoch 2", b"\x00\x00", None)
-    assert found["when"].to_datetime() == stamp
+    read = formats.MSGPACK.read(done.path)
+    np.testing.assert_allclose([*read["a"]["kernel"], *read["layers"][0]], [1.0, 2.0], atol=1e-5)
+    assert (read["note"], read["raw"], read["none"]) == ("epoch 2", b"\x00\x00", None)
+    assert read["when"].to_datetime() == stamp
     assert set(done.kept) == {"note", "raw", "none", "when"}
+
+
+def test_a_mapped_msgpack_is_the_one_that_is_read_and_its_arrays_lie_in_the_file(tmp_path):
+    arrays = {
+        "w": np.arange(6.0).reshape(2, 3),
+        "half": np.ones(3, ml_dtypes.bfloat16),
+        "none": np.zeros((0, 2), np.int8),
+    }
+    others = {"raw": b"a\0\0", "long": bytes(300), "note": "x" * 40, "no": None, "yes": True, "n": -(2**40), "f": 0.5}
+    tree = {**arrays, **others, "when": STAMP, "layers": [np.float32([1.0]), {"deep": np.int64([7])}]}
+    (tmp_path / "checkpoint_1").write_bytes(flax.serialization.msgpack_serialize(tree))
+    mapped, read = (f(tmp_path / "checkpoint_1") for f in (formats.MSGPACK.map, formats.MSGPACK.read))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), mapped, read)
+    assert {name: mapped[name] for name in others} == others
+    assert mapped["when"] == STAMP
+    assert not any(mapped[name].flags.owndata or mapped[name].flags.writeable for name in ("w", "half"))
 
 
 @pytest.mark.parametrize("out", ["extrapolated.npz", "extrapolated.safetensors"])
@@ -216,9 +234,6 @@ def test_what_a_format_cannot_hold_is_refused_before_anything_is_written(out, tm
     assert cli.run(["extrapolate", str(tmp_path), "--params", ".", "--out", str(tmp_path / out)]) == 2
     assert "'none' is a NoneType" in capsys.readouterr().err
     assert not (tmp_path / out).exists()
-
-
-STAMP = msgpack.Timestamp.from_datetime(datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
 
 
 @pytest.mark.parametrize("leaf", ["a text", b"ends in\0", STAMP, None], ids=repr)

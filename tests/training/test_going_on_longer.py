@@ -16,23 +16,23 @@ def rows(folder):
 
 
 def test_a_run_goes_on_to_more_epochs(tmp_path, capsys):
-    begin = ["train", *IMAGES, "--out", str(tmp_path / "short")]
-    assert cli.run([*begin, "--epochs", "1"]) == 0
-    assert cli.run([*begin, "--epochs", "2"]) == 2
+    command = ["train", *IMAGES, "--out", str(tmp_path / "short")]
+    assert cli.run([*command, "--epochs", "1"]) == 0
+    assert cli.run([*command, "--epochs", "2"]) == 2
     assert "--resume" in capsys.readouterr().err
-    assert cli.run([*begin, "--epochs", "2", "--resume"]) == 0
+    assert cli.run([*command, "--epochs", "2", "--resume"]) == 0
     assert cli.run(["train", *IMAGES, "--out", str(tmp_path / "long"), "--epochs", "2"]) == 0
     assert rows(tmp_path / "short") == rows(tmp_path / "long")
     first = json.loads((tmp_path / "short" / "record.jsonl").read_text().splitlines()[0])
     assert len(first["went_on_from"]) == 1
-    assert cli.run([*begin, "--epochs", "1", "--resume"]) == 2
+    assert cli.run([*command, "--epochs", "1", "--resume"]) == 2
     assert "has made 22 updates already" in capsys.readouterr().err
 
 
 def test_a_task_goes_on_and_a_schedule_is_told_of(tmp_path, capsys):
-    begin = ["train", *TASK, "--out", str(tmp_path / "short")]
-    assert cli.run([*begin, "--steps", "20"]) == 0
-    assert cli.run([*begin, "--steps", "40", "--resume"]) == 0
+    command = ["train", *TASK, "--out", str(tmp_path / "short")]
+    assert cli.run([*command, "--steps", "20"]) == 0
+    assert cli.run([*command, "--steps", "40", "--resume"]) == 0
     record = records.read(tmp_path / "short" / "record.jsonl")
     assert (record.status, record.end["step"], record.start["spec"]["steps"]) == ("done", 40, 40)
     slow = ["--schedule", "learning_rate=cosine_decay_schedule(decay_steps=20)", "--out", str(tmp_path / "slow")]

@@ -34,8 +34,8 @@ def twin(params):
     x = ((pixels - 0.3046) / 0.3754)[chosen].reshape(1024, -1)  # the published mean and standard deviation
     first, second = (params[name] for name in sorted(params))
     h = np.maximum(x @ first["kernel"] + first["bias"], 0) @ second["kernel"] + second["bias"]
-    told = np.log(np.exp(h).sum(1)) - h[np.arange(1024), images.label[chosen]]
-    return told.mean()
+    losses = np.log(np.exp(h).sum(1)) - h[np.arange(1024), images.label[chosen]]
+    return losses.mean()
 
 
 @pytest.fixture
@@ -117,10 +117,10 @@ def test_running_statistics_beside_the_parameters_are_the_networks_own():
     model = from_linen(Normalised())
     params, net_state = model.init(jax.random.key(1), np.ones((1, 8, 8, 1)))
     loss = loss_on(model, "digits")
-    told = loss({"params": params, **net_state})
-    assert told == loss({"params": params, "net_state": net_state})
+    outcome = loss({"params": params, **net_state})
+    assert outcome == loss({"params": params, "net_state": net_state})
     wide = jax.tree.map(lambda leaf: 4 * leaf + 3, net_state)
-    assert told != loss({"params": params, **wide})
+    assert outcome != loss({"params": params, **wide})
     with pytest.raises(ValueError, match="batch_stats/BatchNorm_0/mean"):
         loss({"params": params})
     with pytest.raises(ValueError, match="params/head of the checkpoints is not in"):

@@ -30,11 +30,11 @@ def test_the_best_and_the_last_are_what_the_record_says(trained):
     assert best["step"] < rows[-1]["step"]
     test = data.load("digits").test
     for which, row in {"best": best, "last": rows[-1], rows[1]["step"]: rows[1]}.items():
-        found = training.load(trained, which)
-        assert found.step == row["step"]
-        assert found.evaluate()["accuracy"] == pytest.approx(row["accuracy"], abs=1e-6)
-        assert found.evaluate()["loss"] == pytest.approx(row["loss"], rel=1e-4)
-        right = np.mean(np.argmax(found.predict(test.image), 1) == test.label)
+        trained_run = training.load(trained, which)
+        assert trained_run.step == row["step"]
+        assert trained_run.evaluate()["accuracy"] == pytest.approx(row["accuracy"], abs=1e-6)
+        assert trained_run.evaluate()["loss"] == pytest.approx(row["loss"], rel=1e-4)
+        right = np.mean(np.argmax(trained_run.predict(test.image), 1) == test.label)
         assert right == pytest.approx(row["accuracy"], abs=1e-6)
 
 
@@ -65,9 +65,9 @@ def test_a_run_of_a_task_is_loaded_in_its_precision(tmp_path):
     run = run.replace(method_args={"learning_rate": 1e-5})
     loop.train(run, tmp_path / "record.jsonl", keep=Keep(tmp_path, every=2))
     row = records.read(tmp_path / "record.jsonl").last("eval")
-    found = training.load(tmp_path, "last")
-    assert found.evaluate()["relative_l2"] == pytest.approx(row["relative_l2"], rel=1e-12)
-    assert np.asarray(found.predict(np.array([[0.0], [1.0]]))).tolist() == [0.0, 0.0]  # the boundary is built in
+    trained_run = training.load(tmp_path, "last")
+    assert trained_run.evaluate()["relative_l2"] == pytest.approx(row["relative_l2"], rel=1e-12)
+    assert np.asarray(trained_run.predict(np.array([[0.0], [1.0]]))).tolist() == [0.0, 0.0]  # the boundary is built in
     assert training.load(tmp_path, 4).step == 4
     with pytest.raises(FileNotFoundError, match="after steps 2, 4, 6"):
         training.load(tmp_path, 3)

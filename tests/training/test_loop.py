@@ -120,17 +120,19 @@ def test_divergence_stops_the_run_and_keeps_the_rows_before_it(tmp_path):
 
 
 def test_validation_images_come_from_the_training_images_and_replace_the_test_images():
-    held, _ = feed.feed(dataclasses.replace(RUN, validation=0.2), 1)
+    validation, _ = feed.feed(dataclasses.replace(RUN, validation=0.2), 1)
     full, _ = feed.feed(RUN, 1)
-    assert held.held_out_name == "validation"
-    assert held.examples + held.held_out_size == full.examples
+    assert validation.held_out_name == "validation"
+    assert validation.examples + validation.held_out_size == full.examples
 
     def images(*parts):
         return {np.asarray(image).tobytes() for part in parts for image in part}
 
-    valid = [batch[0][np.asarray(batch[2]) > 0] for batch in held.held_out()]
-    trained, _, order, _ = next(held.open(0))
-    assert images(np.asarray(trained)[np.asarray(order)[: held.examples]], *valid) == images(next(full.open(0))[0])
+    valid = [batch[0][np.asarray(batch[2]) > 0] for batch in validation.held_out()]
+    trained, _, order, _ = next(validation.open(0))
+    assert images(np.asarray(trained)[np.asarray(order)[: validation.examples]], *valid) == images(
+        next(full.open(0))[0]
+    )
 
 
 def test_a_feed_goes_on_at_any_step_with_the_batches_it_would_have_given():

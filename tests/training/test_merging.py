@@ -21,13 +21,13 @@ INFINITE = np.float32([0, -np.inf, -np.inf])
 def tree(k):
     """Descent with several rates; statistics, integers, a mask, and every width of number."""
     rng = np.random.default_rng(0)
-    found = {name: 1 + rng.normal(size=shape) * rng.uniform(0.2, 0.9, shape) ** k for name, shape in SIZES.items()}
-    found = {name: np.asarray(x, np.float32) for name, x in found.items()}
-    found["double"] = found["dense.bias"].astype(float) / 3
-    found["half"] = found["dense.bias"].astype(ml_dtypes.bfloat16)
-    found["norm.running_mean"], found["norm.running_var"] = np.float32([k, 1]), np.float32([(k - 2) ** 2 + 1, 1])
-    found["steps"], found["mask"], found["empty"] = np.int64([2**40 + k]), INFINITE, np.zeros((0, 3), np.float32)
-    return found
+    leaves = {name: 1 + rng.normal(size=shape) * rng.uniform(0.2, 0.9, shape) ** k for name, shape in SIZES.items()}
+    leaves = {name: np.asarray(x, np.float32) for name, x in leaves.items()}
+    leaves["double"] = leaves["dense.bias"].astype(float) / 3
+    leaves["half"] = leaves["dense.bias"].astype(ml_dtypes.bfloat16)
+    leaves["norm.running_mean"], leaves["norm.running_var"] = np.float32([k, 1]), np.float32([(k - 2) ** 2 + 1, 1])
+    leaves["steps"], leaves["mask"], leaves["empty"] = np.int64([2**40 + k]), INFINITE, np.zeros((0, 3), np.float32)
+    return leaves
 
 
 def write_safetensors(folder, k, tree=tree):
@@ -86,10 +86,10 @@ def written(done):
 def check(got, weights, names=None):
     trees = [tree(k) for k in range(COUNT)]
     for name in names or got:
-        newest, found = trees[-1][name], np.asarray(got[name])
-        assert (found.dtype, found.shape) == (newest.dtype, newest.shape), name
+        newest, merged = trees[-1][name], np.asarray(got[name])
+        assert (merged.dtype, merged.shape) == (newest.dtype, newest.shape), name
         if name in ("steps", "mask"):
-            np.testing.assert_array_equal(found, newest, name)
+            np.testing.assert_array_equal(merged, newest, name)
             continue
         stack = np.stack([tree[name].astype(float) for tree in trees])
         expected = np.tensordot(weights, stack, 1)
@@ -97,7 +97,7 @@ def check(got, weights, names=None):
             expected = np.clip(expected, stack.min(0), stack.max(0))
         scale = np.abs(weights).sum() * np.abs(stack).max(initial=0.0)
         eps = {"double": 2.0**-52, "half": 2.0**-8}.get(name, 2.0**-23)
-        np.testing.assert_allclose(found.astype(float), expected, rtol=0, atol=2 * eps * scale, err_msg=name)
+        np.testing.assert_allclose(merged.astype(float), expected, rtol=0, atol=2 * eps * scale, err_msg=name)
 
 
 # --- What stays in its files gives what is read -----------------------------------------------------------------------
@@ -150,10 +150,10 @@ def test_extrapolations_from_files_are_those_in_memory(regularization, iterate, 
 @pytest.mark.parametrize("in_memory", [1 << 26, 0])
 def test_what_is_not_finite_is_refused_or_left_out(in_memory, tmp_path):
     def spoilt(k):
-        found = tree(k)
+        leaves = tree(k)
         if k == 2:
-            found["dense.kernel"][100, 100] = np.nan
-        return found
+            leaves["dense.kernel"][100, 100] = np.nan
+        return leaves
 
     folder = saved(tmp_path / "run", write_safetensors, spoilt)
     with pytest.raises(ValueError, match=r"2.safetensors: dense/kernel holds NaN"):
@@ -173,9 +173,9 @@ def test_several_hosts_write_one_part_each(tmp_path):
     index = tmp_path / "y" / "model.safetensors.index.json"
     parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     assert parts[0] == "model-00001-of-00003.safetensors"
-    found = npz_files.flat(formats.SAFETENSORS.read(index))
-    assert set(found) == set(tree(0))
-    check(found, np.full(COUNT, 1 / COUNT))
+    arrays = npz_files.flat(formats.SAFETENSORS.read(index))
+    assert set(arrays) == set(tree(0))
+    check(arrays, np.full(COUNT, 1 / COUNT))
     (tmp_path / "y" / parts[0]).unlink()
     with pytest.raises(FileExistsError, match=r"index.json exists already"):
         merge_folder(folder, shard=(1, 3), out=tmp_path / "y" / "model.safetensors")

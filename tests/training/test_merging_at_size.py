@@ -49,9 +49,9 @@ def test_memory_is_less_than_half_a_checkpoint_of_fifty_megabytes(tmp_path):
         safetensors_files.write(large / f"{k}.safetensors", halves)
         safetensors_files.write(small / f"{k}.safetensors", {"a": base[:600_000] * np.float32(1 + 0.5**k)})
     subprocess.run([sys.executable, "-c", WATCHED, str(tmp_path), str(size // 2)], check=True, timeout=200)
-    found = safetensors_files.mapped(large / "merged.safetensors")
+    arrays = safetensors_files.mapped(large / "merged.safetensors")
     mean = np.mean([0.7**k for k in range(4)])
-    np.testing.assert_allclose(found["b"][::1000], base[::1000] * (1 + mean), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(arrays["b"][::1000], base[::1000] * (1 + mean), rtol=1e-5, atol=1e-6)
     assert (large / "extrapolated.safetensors").stat().st_size > size
 
 

@@ -41,7 +41,7 @@ def trained(**more):
 
 
 @pytest.fixture(scope="module")
-def found():
+def runs():
     return trained()
 
 
@@ -51,29 +51,29 @@ def softmax_gradient(w, x, y):
     return x.T @ (p - np.eye(2)[y]) / len(y)
 
 
-def test_it_trains_every_setting_with_every_seed_as_one_would_by_hand(found):
+def test_it_trains_every_setting_with_every_seed_as_one_would_by_hand(runs):
     (x, y), (x_test, y_test) = problem().train, problem().test
     for i, setting in enumerate(SETTINGS):
         for j, seed in enumerate(SEEDS):
             key = jax.random.key(seed)
             w, trace = np.asarray(problem().init(jax.random.fold_in(key, 0)), float), np.zeros((3, 2))
-            assert found.error[i, j, 0] == pytest.approx(np.mean((x_test @ w).argmax(1) != y_test))
+            assert runs.error[i, j, 0] == pytest.approx(np.mean((x_test @ w).argmax(1) != y_test))
             for epoch in range(2):
                 order = np.asarray(jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 1), epoch), 7))
                 for step in range(2):  # the seventh image is left out of the epoch
                     at = order[3 * step : 3 * step + 3]
                     trace = 0.9 * trace + softmax_gradient(w, x[at], y[at])
                     w = w - setting["rate"] * trace
-                    np.testing.assert_allclose(found.watched[i, j, epoch, step], trace, atol=1e-6)
-                np.testing.assert_allclose(found.kept[i, j, epoch + 1], w, atol=1e-6)
+                    np.testing.assert_allclose(runs.watched[i, j, epoch, step], trace, atol=1e-6)
+                np.testing.assert_allclose(runs.kept[i, j, epoch + 1], w, atol=1e-6)
                 logp = x @ w - np.log(np.exp(x @ w).sum(1, keepdims=True))
-                assert found.train_loss[i, j, epoch + 1] == pytest.approx(-logp[np.arange(7), y].mean(), abs=1e-6)
-                assert found.error[i, j, epoch + 1] == pytest.approx(np.mean((x_test @ w).argmax(1) != y_test))
+                assert runs.train_loss[i, j, epoch + 1] == pytest.approx(-logp[np.arange(7), y].mean(), abs=1e-6)
+                assert runs.error[i, j, epoch + 1] == pytest.approx(np.mean((x_test @ w).argmax(1) != y_test))
 
 
 @pytest.mark.parametrize("together", [1, 3])
-def test_runs_that_go_together_are_the_same_alone(found, together):
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(trained(together=together)), strict=True):
+def test_runs_that_go_together_are_the_same_alone(runs, together):
+    for one, other in zip(jax.tree.leaves(runs), jax.tree.leaves(trained(together=together)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 

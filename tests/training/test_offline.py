@@ -73,6 +73,7 @@ def test_three_formats_give_what_extrapolate_gives(saved, capsys):
     printed = capsys.readouterr().out
     for weight in weights.tolist():
         assert f"{weight: .4g}".strip() in printed
+    assert f"the newer end of each: {find(saved).paths[-3].name} has none" in " ".join(printed.split())
     assert "params (2 arrays, 3 numbers)" in printed
     assert cli.run(["extrapolate", str(saved)]) == 2  # never over anything
     assert "exists already" in capsys.readouterr().err

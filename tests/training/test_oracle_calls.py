@@ -37,9 +37,9 @@ def test_rows_count_what_was_called(tmp_path, run, values, grads, hvps):
         cost = optaxaccel.shifted_power().cost
         values, grads, hvps = 3 * (1 + cost.values), grads + 3 * cost.grads, 3 * cost.hvps
     loop.train(run, tmp_path / "record.jsonl")
-    found = [row for row in rows(tmp_path) if "value_calls" in row]
-    assert [found[-1][name] for name in ("value_calls", "grad_calls", "hvp_calls")] == [values, grads, hvps]
-    calls = [row["hvp_calls"] for row in found]
+    counted = [row for row in rows(tmp_path) if "value_calls" in row]
+    assert [counted[-1][name] for name in ("value_calls", "grad_calls", "hvp_calls")] == [values, grads, hvps]
+    calls = [row["hvp_calls"] for row in counted]
     assert calls == sorted(calls)
     assert calls[0] == 0
 

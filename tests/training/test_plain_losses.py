@@ -55,10 +55,10 @@ def test_seeds_that_differ_are_all_run(more, batch):
 
 def test_the_table_tells_the_batch_of_final_runs_and_not_of_tuning():
     sgd = {"sgd": (optax.sgd, {"learning_rate": (0.1, 0.2)})}
-    found = training.compare(
+    result = training.compare(
         line, sgd, params=jnp.ones(2), data=X, batch_size=4, steps=2, seeds=1, evaluations=1, progress=False
     )
-    assert found.table().title.splitlines() == ["line: loss, one seed", "4 of 20 examples a step"]
+    assert result.table().title.splitlines() == ["line: loss, one seed", "4 of 20 examples a step"]
 
 
 def test_seeds_matter_wherever_the_key_goes():

@@ -138,9 +138,9 @@ def test_what_is_on_disk_at_twenty_random_instants_is_enough_to_go_on_with(tmp_p
 
 
 def start_two(folder, *arguments):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     join = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--process-count", 2, "--process-index"]
     return [start(folder, *arguments, *join, index, devices=2) for index in (0, 1)]
 

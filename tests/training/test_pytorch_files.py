@@ -60,9 +60,9 @@ def test_pytorch_reads_weights_only(tmp_path, monkeypatch):
         (tmp_path / f"{k}.pt").write_bytes(b"PK")
     out = tmp_path / "extrapolated.npz"
     extrapolate_folder(tmp_path, regularization=1e-6, params="state_dict", out=out)
-    found = formats.NPZ.read(out)["state_dict"]
-    np.testing.assert_allclose(found["w"], [[1.0, 1.0]], atol=0.1)
-    assert found["half"].dtype == ml_dtypes.bfloat16
+    written = formats.NPZ.read(out)["state_dict"]
+    np.testing.assert_allclose(written["w"], [[1.0, 1.0]], atol=0.1)
+    assert written["half"].dtype == ml_dtypes.bfloat16
     assert {options["weights_only"] for options in asked} == {True}
 
 
@@ -93,14 +93,16 @@ def test_a_network_with_batch_norm_goes_in_and_out(torch, tmp_path):
     """The checkpoints are combined with the weights that the note names, counters and dtypes stay."""
     model, x, y = save(torch, tmp_path, lambda model, optimizer, k: model.state_dict())
     done = extrapolate_folder(tmp_path, regularization=1e-3)
-    found, last = torch.load(done.path, weights_only=True), model.state_dict()
-    assert {name: (t.dtype, t.shape) for name, t in found.items()} == {n: (t.dtype, t.shape) for n, t in last.items()}
-    assert found["1.num_batches_tracked"] == last["1.num_batches_tracked"] == 60
+    extrapolated, last = torch.load(done.path, weights_only=True), model.state_dict()
+    assert {name: (t.dtype, t.shape) for name, t in extrapolated.items()} == {
+        n: (t.dtype, t.shape) for n, t in last.items()
+    }
+    assert extrapolated["1.num_batches_tracked"] == last["1.num_batches_tracked"] == 60
     history = [torch.load(tmp_path / name, weights_only=True)["2.weight"] for name in done.names[1:]]
     want = sum(weight * tensor.double() for weight, tensor in zip(done.weights, history, strict=True))
-    np.testing.assert_allclose(found["2.weight"], want, atol=1e-6)
-    assert (found["1.running_var"] > 0).all()
-    model.load_state_dict(found)
+    np.testing.assert_allclose(extrapolated["2.weight"], want, atol=1e-6)
+    assert (extrapolated["1.running_var"] > 0).all()
+    model.load_state_dict(extrapolated)
     assert torch.nn.functional.mse_loss(model.eval()(x), y) < 2.0
 
 
@@ -125,11 +127,15 @@ def test_tensors_of_every_kind(torch, tmp_path):
 
     save(torch, tmp_path, content)
     done = extrapolate_folder(tmp_path, regularization=1e-3)
-    found, last = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("extrapolated", "epoch_5"))
-    assert {name: (t.dtype, t.shape) for name, t in found.items()} == {n: (t.dtype, t.shape) for n, t in last.items()}
+    extrapolated, last = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("extrapolated", "epoch_5")
+    )
+    assert {name: (t.dtype, t.shape) for name, t in extrapolated.items()} == {
+        n: (t.dtype, t.shape) for n, t in last.items()
+    }
     history = [torch.load(tmp_path / name, weights_only=True)["z"] for name in done.names[1:]]
     want = sum(weight * tensor for weight, tensor in zip(done.weights, history, strict=True))
-    np.testing.assert_allclose(found["z"], want, atol=1e-6)
+    np.testing.assert_allclose(extrapolated["z"], want, atol=1e-6)
 
 
 def test_what_is_no_plain_tensor_is_refused_in_words(torch, tmp_path, capsys):

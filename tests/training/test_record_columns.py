@@ -45,9 +45,9 @@ def test_every_row_comes_back_as_it_was_in_its_place(tmp_path):
     (record,) = records.read_all(written(tmp_path / "a.jsonl", rows))
     want = [row for row in rows if row["kind"] in ("train", "eval")]
     assert list(record.rows) == want == records.read(tmp_path / "a.jsonl").rows
-    for found, row in zip(record.rows, want, strict=True):
-        assert [type(value) for value in found.values()] == [type(value) for value in row.values()]
-        assert list(found) == list(row)
+    for read, row in zip(record.rows, want, strict=True):
+        assert [type(value) for value in read.values()] == [type(value) for value in row.values()]
+        assert list(read) == list(row)
     assert record.rows[-2:] == want[-2:]
     assert record.last("eval") == want[-1]
     assert record.last("extrapolation") == {}
@@ -64,10 +64,10 @@ def test_a_figure_of_columns_is_that_of_rows(tmp_path):
     by_columns, by_rows = records.read_all(path)[0], records.read(path)
     for kind, value in (("train", "loss"), ("eval", "error"), ("eval", "accuracy")):
         for _, x in figures.AXES.values():
-            for found, want in zip(
+            for drawn, want in zip(
                 figures.curves([by_columns], kind, value, x), figures.curves([by_rows], kind, value, x), strict=True
             ):
-                np.testing.assert_array_equal(found, want)
+                np.testing.assert_array_equal(drawn, want)
     at, losses = figures.curves([by_columns], "train", "loss", figures.AXES["epochs"][1])
     np.testing.assert_allclose(losses[0][[0, -1]], [1.0, 1.0 / STEPS])
     np.testing.assert_allclose(at[[0, -1]], [0.02, STEPS / 50])
@@ -96,9 +96,9 @@ def test_a_row_that_is_damaged_is_refused_with_its_line(tmp_path, damage, place)
     path = written(tmp_path / "a.jsonl", rows)
     with pytest.raises(ValueError, match=f"line {place + 1}") as want:
         soundness.refuse_unsound(path, rows, records.MEASURED)
-    with pytest.raises(ValueError, match="line") as found:
+    with pytest.raises(ValueError, match="line") as error:
         records.read_all(path)
-    assert str(found.value) == str(want.value)
+    assert str(error.value) == str(want.value)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -125,8 +125,8 @@ def memory_of(function):
     function()  # what is imported and kept once
     tracemalloc.start()
     try:
-        found = function()
-        return found, *tracemalloc.get_traced_memory()
+        result = function()
+        return result, *tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 

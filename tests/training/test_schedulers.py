@@ -17,8 +17,8 @@ def block(language):
 
 def command_in(text):
     """Return the one training command as words, variables and continuation lines resolved."""
-    [found] = re.findall(r"optaxaccel (train .*?)(?<!\\)\n", text.replace("\\\n", " ") + "\n")
-    return found.replace("$HOME", "/you").replace("$JOB_COMPLETION_INDEX", "3").replace('"', "").split()
+    [command] = re.findall(r"optaxaccel (train .*?)(?<!\\)\n", text.replace("\\\n", " ") + "\n")
+    return command.replace("$HOME", "/you").replace("$JOB_COMPLETION_INDEX", "3").replace('"', "").split()
 
 
 def test_the_slurm_script_is_shell_and_its_command_is_ours(tmp_path):

@@ -62,10 +62,12 @@ def test_runs_trained_together_leave_the_records_of_separate_ones(tmp_path, eith
     decay = [{"name": "pal_decay_schedule", "rate": r, "transition_steps": 5} for r in (0.5, 0.9)]
     runs = sweep.grid(pal, seeds=(0, 7), schedule={"measuring_step_size": decay})
     runs += sweep.grid(SGD, seeds=(0,), method_args={"learning_rate": (0.1, 0.2, 0.3)})
-    told = []
-    statuses, paths = train(runs, tmp_path, labels=list("abcdefg"), phase="tune", progress=lambda *e: told.append(e))
+    messages = []
+    statuses, paths = train(
+        runs, tmp_path, labels=list("abcdefg"), phase="tune", progress=lambda *e: messages.append(e)
+    )
     assert statuses == ["done"] * 7
-    assert sorted(told) == [(i, "done") for i in range(7)]
+    assert sorted(messages) == [(i, "done") for i in range(7)]
     for run, path, label in zip(runs, paths, "abcdefg", strict=True):
         record = records.read(path)
         assert_equal_but_for_rounding(record, alone(run, tmp_path))
@@ -112,11 +114,11 @@ def test_finished_records_stay_and_what_failed_is_recorded_and_tried_again(tmp_p
     monkeypatch.setattr(loop, "train", whole)
     lines = paths[2].read_text().splitlines(keepends=True)
     paths[2].write_text("".join(lines[:-2]) + lines[-2][:20])  # as a killed process leaves it
-    kept, told = paths[0].read_bytes(), []
-    statuses, _ = train(runs, tmp_path, progress=lambda *e: told.append(e))
+    kept, messages = paths[0].read_bytes(), []
+    statuses, _ = train(runs, tmp_path, progress=lambda *e: messages.append(e))
     assert statuses == ["done"] * 3
     assert paths[0].read_bytes() == kept
-    assert sorted(told) == [(0, "finished before"), (1, "done"), (2, "done")]
+    assert sorted(messages) == [(0, "finished before"), (1, "done"), (2, "done")]
     for run, path in zip(runs[1:], paths[1:], strict=True):
         assert_equal_but_for_rounding(records.read(path), alone(run, tmp_path))
     with pytest.raises(ValueError, match="another run"):
@@ -189,14 +191,14 @@ def test_the_command_line_trains_a_grid_goes_on_with_it_and_refuses_what_is_for_
     one = ["train", "--method", "optax.sgd", "--model-args", "hidden=(8,)", "--batch-size", "256", "--steps", "3"]
     many = [*one, "--grid", "learning_rate=0.1,1e30", "momentum=0.0,0.9", "--seeds", "1", "2", "--out", str(tmp_path)]
     assert cli.run(many) == 0  # diverged runs are results
-    found = records.read_all(tmp_path)
-    assert len(found) == 8
-    labels = {record.start["label"] for record in found}
+    everything = records.read_all(tmp_path)
+    assert len(everything) == 8
+    labels = {record.start["label"] for record in everything}
     assert labels == {f"learning_rate={r} momentum={m}" for r in ("0.1", "1e+30") for m in ("0.0", "0.9")}
-    assert {record.start["spec"]["seed"] for record in found} == {1, 2}
+    assert {record.start["spec"]["seed"] for record in everything} == {1, 2}
     assert "8 runs: 4 done, 4 diverged" in capsys.readouterr().out
     assert cli.run(many) == 2
-    written = [(record.path, record.path.stat().st_mtime_ns) for record in found]
+    written = [(record.path, record.path.stat().st_mtime_ns) for record in everything]
     assert cli.run([*many, "--resume"]) == 0
     assert [(path, path.stat().st_mtime_ns) for path, _ in written] == written  # nothing was trained again
     last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("runs ")][-1]

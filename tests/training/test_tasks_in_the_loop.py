@@ -44,7 +44,7 @@ def run_of(place, **changes):
     )
 
 
-def told(path):
+def untimed(path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
 
@@ -84,7 +84,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_record(place, tmp_path, monk
     assert 0 < cut.step < 12
     again = loop.train(run, tmp_path / "cut" / "record.jsonl", keep=Keep(tmp_path / "cut", resume=True))
     assert again.status == "done"
-    assert told(tmp_path / "cut" / "record.jsonl") == told(tmp_path / "whole" / "record.jsonl")
+    assert untimed(tmp_path / "cut" / "record.jsonl") == untimed(tmp_path / "whole" / "record.jsonl")
     np.testing.assert_array_equal(again.state.params, whole.state.params)
 
 

@@ -62,6 +62,8 @@ def find(name: str) -> Method:
                 f"optaxaccel.minimize(loss, params, method={name!r}) on the whole data, or train with one of "
                 f"{', '.join(methods.METHODS)}."
             )
+        if name not in methods.METHODS and (other := _called_otherwise(name)):
+            raise ValueError(f"Unknown method {name!r}. Did you mean {other!r}? optaxaccel list shows all.")
         card = registry.lookup("method", name, methods.METHODS)
         return Method(card.name, card.make, card.cost, card.static_args, card.paper, card.counts_attempts)
     make: Any = optax
@@ -81,6 +83,16 @@ def find(name: str) -> Method:
         )
     factory: Any = make
     return Method(name, factory, _BASELINE_COSTS.get(name, methods.Cost()), (), "optax")
+
+
+def _called_otherwise(name: str) -> str:
+    """Return what to write for a method of optax, a baseline, or the function of a method; "" where there is none."""
+    for place, library in (("optax", optax), ("optax.contrib", optax.contrib)):
+        if "learning_rate" in getattr(inspect.unwrap(getattr(library, name, str)), "__annotations__", {}):
+            return f"{place}.{name}"
+    if name in BASELINES:
+        return f"baseline.{name}"
+    return next((card.name for card in methods.METHODS.values() if card.make.__name__ == name), "")
 
 
 class Recipe(NamedTuple):

@@ -1,0 +1,132 @@
+"""What `minimize`, `fixed_point` and `proximal_gradient` say to arguments of other libraries, and to reverse mode."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from optaxaccel import fixed_point, minimize, proximal_gradient
+from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+
+X = jnp.zeros(2)
+
+
+def loss(x, a=1.0):
+    return jnp.sum((x - a) ** 2 + x**4)
+
+
+OTHERS = {
+    "maxiter": (lambda: minimize(loss, X, maxiter=3), "no argument 'maxiter'. Pass max_steps=1000."),
+    "gtol": (lambda: minimize(loss, X, gtol=1e-3), "no argument 'gtol'. It is tol=1e-5"),
+    "args": (lambda: minimize(loss, X, args=(1.0,)), "no argument 'args'. Pass data={'name': ...}"),
+    "a misspelt one": (lambda: minimize(loss, X, max_step=3), "Did you mean 'max_steps'?"),
+    "an unknown one": (lambda: minimize(loss, X, colour=3), "It has fun, params, method, has_aux, tol,"),
+    "tol": (
+        lambda: fixed_point(jnp.cos, 1.0, tol=1e-3),
+        "Pass rtol=1e-6, relative to |F(x)|, or atol=1e-6 with rtol=0",
+    ),
+    "max_steps": (lambda: fixed_point(jnp.cos, 1.0, max_steps=9), "Pass max_maps=1000"),
+    "l1reg": (lambda: proximal_gradient(loss, X, l1reg=0.1), "prox=functools.partial(prox_lasso, l1reg=0.1)"),
+    "swapped": (lambda: minimize(X, loss), "Call minimize(fun, params)"),
+    "a map": (lambda: fixed_point(1.0, jnp.cos), "Call fixed_point(fun, params)"),
+    "a smooth loss": (lambda: proximal_gradient(X, loss), "Call proximal_gradient(fun, params)"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_arguments_of_others_are_translated(case):
+    call, said = OTHERS[case]
+    with pytest.raises(TypeError) as raised:
+        call()
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("function", [minimize, fixed_point, proximal_gradient])
+def test_the_signature_stays(function):
+    parameters = inspect.signature(function).parameters
+    assert "kwargs" not in parameters
+    assert next(iter(parameters)) == "fun"
+
+
+METHODS = {
+    "pal": "method=optaxaccel.pal(...)",
+    "hindsight": "method=optaxaccel.scale_by_hindsight(...)",
+    "adam": "method=optax.adam(...)",
+    "BFGS": "Did you mean 'bfgs'?",
+    "L-BFGS-B": "method='lbfgs', with bounds=(lower, upper)",
+    "Nelder-Mead": "none without derivatives",
+    "bgfs": "Did you mean 'bfgs'?",
+    "masked_out": "Pass one of: 'bfgs', 'lbfgs'",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_of_others_are_named(method):
+    with pytest.raises(ValueError, match="method=") as raised:
+        minimize(loss, X, method=method)
+    assert METHODS[method] in str(raised.value)
+    assert all(name in str(raised.value) for name in ("bfgs", *(MINIMIZE_METHODS if method != "BFGS" else ())))
+
+
+def test_what_is_no_method_has_no_neighbour():
+    with pytest.raises(ValueError, match=r"'aitken' is unknown\. Pass one of: 'anderson', 'acx', 'plain'"):
+        fixed_point(jnp.cos, 1.0, method="aitken")
+
+
+@pytest.mark.parametrize("bad", [2.5, np.float32(0.5), jnp.array(2.0), "3", True, None, float("nan"), [3]], ids=repr)
+def test_limits_are_whole_numbers(bad):
+    for call in (
+        lambda: minimize(loss, X, max_steps=bad),
+        lambda: proximal_gradient(loss, X, max_steps=bad),
+        lambda: fixed_point(jnp.cos, 1.0, max_maps=bad),
+    ):
+        with pytest.raises(ValueError, match=r"max_(steps|maps)="):
+            call()
+
+
+def test_whole_numbers_of_any_kind_are_limits_and_infinity_is_none():
+    for limit in (2, 2.0, np.int64(2), np.float64(2), jnp.array(2)):
+        assert int(minimize(loss, X, max_steps=limit, tol=0.0).steps) == 2
+        assert int(proximal_gradient(loss, X, max_steps=limit, tol=0.0).steps) == 2
+        assert int(fixed_point(jnp.cos, 1.0, max_maps=limit, rtol=0.0).maps) in (2, 3)
+    assert int(minimize(loss, X, max_steps=float("inf")).status) == int(minimize(loss, X).status)
+    assert int(proximal_gradient(loss, X, max_steps=1e12).status) == int(proximal_gradient(loss, X).status)
+    assert int(jax.jit(lambda n: minimize(loss, X, max_steps=n, tol=0.0).steps)(2)) == 2
+
+
+# --- Derivatives ------------------------------------------------------------------------------------------------------
+
+
+def solution(a):
+    """The root of 2 (x - a) + 4 x^3, whose derivative is 2 / (2 + 12 x^2)."""
+    result = minimize(loss, 0.0, data={"a": a}, tol=1e-6)
+    return fixed_point(lambda x, a: x - 0.1 * jax.grad(loss)(x, a), result.params, a).value
+
+
+def test_the_remedy_for_reverse_mode_is_right():
+    x = solution(1.0)
+    np.testing.assert_allclose(jax.grad(solution)(1.0), 2 / (2 + 12 * x**2), rtol=1e-4)
+
+    def lowest(a):
+        return loss(jax.lax.stop_gradient(minimize(loss, 0.0, data={"a": a}, tol=1e-6).params), a)
+
+    np.testing.assert_allclose(jax.grad(lowest)(1.0), 2 * (1.0 - x), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap", "function"),
+    [
+        ("minimize", jax.vmap, lambda a: minimize(loss, 0.0, data={"a": a}).params),
+        ("minimize", jax.jit, lambda a: minimize(lambda x: (x - a) ** 2, 0.0, method=optax.sgd(0.1)).value),
+        ("minimize", lambda f: f, lambda a: minimize(lambda x: ((x - a) ** 2, x), 0.0, has_aux=True).aux),
+        ("proximal_gradient", lambda f: f, lambda a: proximal_gradient(loss, 0.0, data={"a": a}).params),
+    ],
+    ids=["data", "closure", "aux", "proximal"],
+)
+def test_reverse_mode_is_refused_with_the_remedy(name, wrap, function):
+    a = jnp.ones(2) if wrap is jax.vmap else jnp.array(1.0)
+    with pytest.raises(TypeError, match=rf"{name} has no derivative in reverse mode.*fixed_point.*stop_gradient"):
+        wrap(jax.grad(function))(a)
