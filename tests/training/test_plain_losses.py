@@ -1,6 +1,7 @@
 """A plain loss in `compare`: what a newcomer passes, and what is said of what cannot work."""
 
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,3 +118,21 @@ def test_double_precision_that_is_on_stays_on():
         result = compared(params=jnp.ones(2) / 3.0)
     assert result.records[0].rows[-1]["loss"] == pytest.approx(2 * (0.8**2 / 3.0) ** 2, rel=1e-14)
     assert from_loss(bowl, jnp.ones(2)).precision == "float32"
+
+
+class Weak(NamedTuple):
+    rate: jax.Array
+
+
+def test_a_step_is_compiled_once_though_the_first_state_is_weakly_typed():
+    """Its second compilation would count among the seconds of training."""
+    traced = []
+
+    def update(updates, state, params=None):
+        del params
+        traced.append(jax.typeof(state.rate).weak_type)
+        return jax.tree.map(lambda g: -state.rate * g, updates), Weak(state.rate * jnp.float32(0.5))
+
+    tx = optax.GradientTransformation(lambda params: Weak(jnp.asarray(0.25)), update)
+    training.compare(bowl, {"weak": tx}, params=jnp.ones(2), steps=4, evaluations=2, progress=False)
+    assert not any(traced)
