@@ -62,6 +62,33 @@ def test_the_table_tells_the_batch_of_final_runs_and_not_of_tuning():
     assert result.table().title.splitlines() == ["line: loss, one seed", "4 of 20 examples a step"]
 
 
+@pytest.mark.parametrize("train_too", [False, True])
+def test_a_loss_that_names_a_key_gets_one_that_differs_from_step_to_step(train_too):
+    def noisy(params, batch, key):
+        return line(params, batch) + jax.random.normal(key, ())
+
+    def dropped(params, batch, *, key, train):
+        return noisy(params, batch, key) if train else line(params, batch)
+
+    loss = dropped if train_too else noisy
+    task = from_loss(loss, jnp.ones(2), train=X)
+    there = [float(task.loss(jnp.ones(2), {}, X, key=jax.random.key(k), train=True)[0]) for k in (0, 1)]
+    assert there[0] - there[1] == pytest.approx(
+        float(jax.random.normal(jax.random.key(0), ()) - jax.random.normal(jax.random.key(1), ())), abs=1e-5
+    )
+    evaluated = [float(task.loss(jnp.ones(2), {}, X, key=jax.random.key(k), train=False)[0]) for k in (0, 1)]
+    assert (evaluated[0] == evaluated[1]) == train_too
+    assert not fingerprint.seeds_are_alike(task)
+
+
+def test_a_batch_may_be_called_train():
+    def loss(params, train):
+        return line(params, train)
+
+    task = from_loss(loss, jnp.ones(2), train=X)
+    assert float(task.loss(jnp.ones(2), {}, X, key=None, train=False)[0]) == float(line(jnp.ones(2), X))
+
+
 def test_seeds_matter_wherever_the_key_goes():
     def noisy(params, net_state, batch, *, key, train):
         return jnp.sum(params) + jax.random.normal(key, ()), (net_state, {})
