@@ -71,8 +71,8 @@ def _same_shapes(what: str, tree: Any, other: str, others: Any) -> None:
             where = jax.tree_util.keystr(path)
             raise ValueError(
                 f"{what}{where} is of shape {_shape(leaf)}, and {other}{where} of shape {_shape(want)}: one entry "
-                "would be broadcast to several parameters. Pass grads = jax.grad(loss_fn)(params, ...) and the state of "
-                "tx.init(params), with the same params."
+                "would be broadcast to several parameters. Pass grads = jax.grad(loss_fn)(params, ...), and the state "
+                "of tx.init(params), with the same params."
             )
 
 
