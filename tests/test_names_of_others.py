@@ -41,6 +41,8 @@ def test_methods_of_others_are_named_as_the_command_takes_them(name, capsys):
     assert cli.run(["train", "--method", name]) == 2
     assert f"Unknown method {name!r}. Did you mean {OTHERS[name]!r}?" in capsys.readouterr().err
     optimizer.find(OTHERS[name])
+    assert cli.run(["list", name]) == 2
+    assert f"Did you mean {OTHERS[name]!r}?" in capsys.readouterr().err
 
 
 def test_what_is_far_is_not_suggested():

@@ -32,6 +32,14 @@ class Train:
     """trains each setting with each of these seeds"""
     vectorize: Literal["auto", "yes", "no"] = "auto"
     """whether runs of a grid that differ in seeds and numbers only are trained together; auto: where it is faster"""
+    executor: Literal["here", "local", "ray", "slurm"] = "here"
+    """of a grid, where runs are trained: here; in --workers processes (local) or an array of SLURM, both through
+    submitit; or on a Ray cluster, which is started here where none runs. --out is on a disk that all of them see"""
+    workers: int = 2
+    """of --executor: parts of the grid that are trained at once"""
+    executor_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """of --executor: resources of a part for Ray, such as num_gpus=1; parameters of submitit, such as
+    slurm_partition=gpu,timeout_min=600"""
     resume: bool = False
     """go on with the last checkpoint in the folder; without one the run starts anew; of a grid, skip finished runs"""
     start: Annotated[Path | None, tyro.conf.arg(name="from", metavar="PATH", help_behavior_hint="")] = None

@@ -41,11 +41,12 @@ def show(name: str) -> None:
             tell(name)
             shown = True
     if not shown:
+        from optaxaccel.training.run import optimizer
+
         known = [other for names, _ in kinds for other in names]
-        raise ValueError(
-            f"{name!r} is no method, model, data set or task.{registry.suggestion(name, known)} optaxaccel list shows "
-            "all."
-        )
+        other = optimizer.called_otherwise(name)
+        hint = f" Did you mean {other!r}?" if other else registry.suggestion(name, known)
+        raise ValueError(f"{name!r} is no method, model, data set or task.{hint} optaxaccel list shows all.")
 
 
 def arguments(make: Callable[..., Any], given: Mapping[str, Any] = {}) -> list[list[str]]:

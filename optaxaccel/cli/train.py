@@ -104,6 +104,8 @@ def _check(command: Train) -> None:
         raise ValueError(f"devices={command.devices} is no number of devices. Pass --devices 1 or more.")
     if command.out is not None and str(command.out) in ("", "."):
         raise ValueError("--out is empty, so the record would lie in this folder. Pass --out FOLDER, or leave it out.")
+    if command.executor != "here" and not (command.grid or command.seeds):
+        raise ValueError(f"--executor {command.executor} is for many runs. Add --grid NAME=V,V or --seeds 0 1 2.")
     twice = {seed for seed in command.seeds if command.seeds.count(seed) > 1}
     if twice:
         raise ValueError(f"--seeds has {min(twice)} twice, and would train one run twice. Pass every seed once.")
@@ -163,7 +165,13 @@ def _train_many(command: Train) -> int:
             advance(f"{labels[index]} seed={runs[index].seed} ({status})")
 
         options: dict[str, Any] = {"vectorize": {"auto": "auto", "yes": True, "no": False}[command.vectorize]}
-        statuses = sweep.train_many(runs, paths, labels=labels, progress=ended, **options)
+        if command.executor == "here":
+            statuses = sweep.train_many(runs, paths, labels=labels, progress=ended, **options)
+        else:
+            from optaxaccel.training.many import executors
+
+            options |= {"workers": command.workers, **command.executor_args}
+            statuses = executors.train_many(command.executor, runs, paths, labels=labels, progress=ended, **options)
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     say(f"{len(runs)} runs: {counts}\nrecords: {out}\nnext: optaxaccel report {out}")
     return FAILED if "failed" in statuses else DONE

@@ -47,7 +47,12 @@ def transformation(
         if not isinstance(state, states):
             raise TypeError(_foreign(method, states, state))
         _same_shapes(f"{method}: the gradient", updates, "the parameters", params)
-        moved, new = update(updates, state, params, **extra)
+        try:
+            moved, new = update(updates, state, params, **extra)
+        except (TypeError, ValueError) as error:  # of two leaves that do not belong together, somewhere within
+            if params is None or jax.tree.structure(updates) == jax.tree.structure(params):
+                raise
+            raise ValueError(_unlike(method, updates, params)) from error
         _same_shapes(f"{method}: the gradient", updates, "what the state was made for", moved)  # which broadcasts to it
         _same_shapes(f"{method}: what becomes of the state", new, "the state", state)
         return moved, new
@@ -65,9 +70,9 @@ def _same_shapes(what: str, tree: Any, other: str, others: Any) -> None:
         if _shape(leaf) != _shape(want):
             where = jax.tree_util.keystr(path)
             raise ValueError(
-                f"{what}{where} has shape {_shape(leaf)}, but {other}{where} has shape {_shape(want)}: one entry would "
-                "be broadcast to several parameters. Pass grads = jax.grad(loss_fn)(params, ...) and the state of "
-                "tx.init(params), with the same params."
+                f"{what}{where} is of shape {_shape(leaf)}, and {other}{where} of shape {_shape(want)}: one entry "
+                "would be broadcast to several parameters. Pass grads = jax.grad(loss_fn)(params, ...), and the state "
+                "of tx.init(params), with the same params."
             )
 
 
@@ -75,8 +80,17 @@ def _shape(leaf: Any) -> tuple[int, ...]:
     return getattr(leaf, "shape", ())  # a number of Python has none
 
 
+def _unlike(method: str, updates: Any, params: Any) -> str:
+    return (
+        f"{method}: the gradient is a tree {jax.tree.structure(updates)}, and the parameters are "
+        f"{jax.tree.structure(params)}. Call tx.update(grads, state, params) with "
+        "grads = jax.grad(loss_fn)(params, ...)."
+    )
+
+
 def _foreign(method: str, states: type | tuple[type, ...], state: Any) -> str:
     kind = f"a {type(state).__name__}" if state is not None else "None"
+    kind = "an array" if hasattr(state, "dtype") else kind
     belongs = ", the state of another transformation" if hasattr(type(state), "_fields") else ""
     names = [own.__name__ for own in (states if isinstance(states, tuple) else (states,))]
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -105,7 +106,8 @@ def from_loss(
 
     Args:
       loss: `loss(params)`, or `loss(params, batch)` where there are data; it returns a scalar, or a scalar and a
-        dictionary of scalars.
+        dictionary of scalars. Where it names an argument `key`, it gets a random key of the step, for dropout; where it
+        names `train`, whether it trains or is evaluated.
       params: the parameters to begin at, or `init(key)` that draws them.
       train: as `Task`.
       test: as `Task`.
@@ -119,12 +121,14 @@ def from_loss(
       18.0
     """
     with_data = train is not None
+    named = _named(loss, 2 if with_data else 1)
 
     def init(key):
         return (params(key) if callable(params) else params), {}
 
     def whole(params: Tree, net_state: Tree, batch: Tree, *, key: Any, train: bool) -> Any:
-        output = loss(params, batch) if with_data else loss(params)
+        more = {name: value for name, value in (("key", key), ("train", train)) if name in named}
+        output = loss(params, batch, **more) if with_data else loss(params, **more)
         value, metrics = output if isinstance(output, tuple) and len(output) == 2 else (output, {})
         return value, (net_state, metrics)
 
@@ -135,3 +139,11 @@ def from_loss(
         more["precision"] = "float64" if jax.config.jax_enable_x64 else "float32"  # pyright: ignore
     more.setdefault("name", getattr(loss, "__name__", "loss").strip("<>"))
     return Task(init, whole, {} if train is None else train, test, batch_size=batch_size, **more)
+
+
+def _named(loss: Callable[..., Any], beyond: int) -> frozenset[str]:
+    """Return the names of a loss's arguments beyond the parameters and a batch; none where they cannot be known."""
+    try:
+        return frozenset(list(inspect.signature(loss).parameters)[beyond:])
+    except (TypeError, ValueError):
+        return frozenset()

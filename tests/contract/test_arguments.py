@@ -96,7 +96,7 @@ def refused(card: Card, kind: type[Exception], pattern: str, cut=lambda grads: g
 
 def test_a_gradient_of_another_shape_is_refused(card: Card):
     """Broadcast, it would move several parameters by one entry, and nothing would tell."""
-    pattern = r"the gradient\['w'\] has shape \(1, 2\), but the parameters\['w'\] has shape \(4, 2\)"
+    pattern = r"the gradient\['w'\] is of shape \(1, 2\), and the parameters\['w'\] of shape \(4, 2\)"
     refused(card, ValueError, pattern, cut=lambda grads: {**grads, "w": grads["w"][:1]})
 
 

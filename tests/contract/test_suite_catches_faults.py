@@ -58,6 +58,7 @@ FAULTS = [
     plant(cards.test_card_is_filled_in, "values=-1.0", cost=Cost(values=-1.0)),
     plant(cards.test_reservations_name_items_and_give_reasons, "no item", reservations={"new": "a b c d"}),
     plant(cards.test_reservations_name_items_and_give_reasons, "no reason", reservations={"descends": "no"}),
+    plant(cards.test_what_the_state_tells_is_on_the_card, "bool", diagnostics={"rate": "length of the last step"}),
     plant(cards.test_state_copies_are_as_declared, "1.000 copies", state_copies=2.0),
     plant(cards.test_the_same_start_gives_the_same_run, "not equal", update=faults.scaled(faults.host_noise)),
     plant(convergence.test_descends_a_quadratic, "falls by (1.0|nan|inf)", update=faults.scaled(lambda g: -1.0)),

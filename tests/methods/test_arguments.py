@@ -200,8 +200,19 @@ MEMORIES = {
 @pytest.mark.parametrize("shapes", [(1, 3), (3, 1)], ids=["gradient", "state"])
 def test_shapes_are_those_of_the_state_where_no_parameters_are_given(name, shapes):
     tx, (of_gradient, of_state) = MEMORIES[name](), shapes
-    with pytest.raises(ValueError, match=r"has shape \(.\,\), but .* has shape \(.\,\)"):
+    with pytest.raises(ValueError, match=r"is of shape \(.,\), and .* of shape \(.,\)"):
         jax.eval_shape(lambda: tx.update(jnp.ones(of_gradient), tx.init(jnp.ones(of_state))))
+
+
+@pytest.mark.parametrize("name", ["agd", "indian"])
+def test_a_gradient_that_is_another_tree_is_shown_beside_the_parameters(name):
+    tx, w = MEMORIES[name](), {"a": jnp.ones(3)}
+    with pytest.raises(
+        ValueError, match=rf"{name}: the gradient is a tree .*'b'.*parameters are .*'a'.*jax\.grad\(loss_fn"
+    ):
+        tx.update({"b": w["a"]}, tx.init(w), w)
+    with pytest.raises(TypeError, match="state is an array"):
+        tx.update(w["a"], w["a"], w["a"])
 
 
 # --- Updates ----------------------------------------------------------------------------------------------------------

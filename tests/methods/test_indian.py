@@ -49,6 +49,24 @@ def test_constant_steps_follow_the_paper(problem, alpha):
     np.testing.assert_array_equal(got.evaluated, got.params)
 
 
+def test_the_weight_decay_of_the_authors_code_is_a_gradient_over_beta():
+    """Their code takes gamma w theta off theta, and nothing off psi."""
+    problem, decay = problems.MLP, 0.3
+    gamma, beta = stable_steps(problem)
+    tx = optax.chain(optax.add_decayed_weights(decay / beta), optaxaccel.indian(gamma, alpha=0.5, beta=beta))
+
+    def authors(theta):
+        psi, trajectory = (1 - 0.5 * beta) * theta, [theta]
+        for _ in range(problems.STEPS):
+            pull = (1 / beta - 0.5) * theta - psi / beta
+            step = pull - beta * problem.gradient(theta) - decay * theta
+            theta, psi = theta + gamma * step, psi + gamma * pull
+            trajectory.append(theta)
+        return np.array(trajectory)
+
+    problems.assert_follows(problems.run_jax(tx, problem).params, authors, problem, rtol=1e-13)
+
+
 @pytest.mark.parametrize("problem", problems.ALL, ids=str)
 def test_the_papers_decreasing_steps_follow_the_paper(problem):
     gamma, beta = stable_steps(problem)

@@ -1,6 +1,7 @@
 """A plain loss in `compare`: what a newcomer passes, and what is said of what cannot work."""
 
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,33 @@ def test_the_table_tells_the_batch_of_final_runs_and_not_of_tuning():
     assert result.table().title.splitlines() == ["line: loss, one seed", "4 of 20 examples a step"]
 
 
+@pytest.mark.parametrize("train_too", [False, True])
+def test_a_loss_that_names_a_key_gets_one_that_differs_from_step_to_step(train_too):
+    def noisy(params, batch, key):
+        return line(params, batch) + jax.random.normal(key, ())
+
+    def dropped(params, batch, *, key, train):
+        return noisy(params, batch, key) if train else line(params, batch)
+
+    loss = dropped if train_too else noisy
+    task = from_loss(loss, jnp.ones(2), train=X)
+    there = [float(task.loss(jnp.ones(2), {}, X, key=jax.random.key(k), train=True)[0]) for k in (0, 1)]
+    assert there[0] - there[1] == pytest.approx(
+        float(jax.random.normal(jax.random.key(0), ()) - jax.random.normal(jax.random.key(1), ())), abs=1e-5
+    )
+    evaluated = [float(task.loss(jnp.ones(2), {}, X, key=jax.random.key(k), train=False)[0]) for k in (0, 1)]
+    assert (evaluated[0] == evaluated[1]) == train_too
+    assert not fingerprint.seeds_are_alike(task)
+
+
+def test_a_batch_may_be_called_train():
+    def loss(params, train):
+        return line(params, train)
+
+    task = from_loss(loss, jnp.ones(2), train=X)
+    assert float(task.loss(jnp.ones(2), {}, X, key=None, train=False)[0]) == float(line(jnp.ones(2), X))
+
+
 def test_seeds_matter_wherever_the_key_goes():
     def noisy(params, net_state, batch, *, key, train):
         return jnp.sum(params) + jax.random.normal(key, ()), (net_state, {})
@@ -117,3 +145,21 @@ def test_double_precision_that_is_on_stays_on():
         result = compared(params=jnp.ones(2) / 3.0)
     assert result.records[0].rows[-1]["loss"] == pytest.approx(2 * (0.8**2 / 3.0) ** 2, rel=1e-14)
     assert from_loss(bowl, jnp.ones(2)).precision == "float32"
+
+
+class Weak(NamedTuple):
+    rate: jax.Array
+
+
+def test_a_step_is_compiled_once_though_the_first_state_is_weakly_typed():
+    """Its second compilation would count among the seconds of training."""
+    traced = []
+
+    def update(updates, state, params=None):
+        del params
+        traced.append(jax.typeof(state.rate).weak_type)
+        return jax.tree.map(lambda g: -state.rate * g, updates), Weak(state.rate * jnp.float32(0.5))
+
+    tx = optax.GradientTransformation(lambda params: Weak(jnp.asarray(0.25)), update)
+    training.compare(bowl, {"weak": tx}, params=jnp.ones(2), steps=4, evaluations=2, progress=False)
+    assert not any(traced)

@@ -2,6 +2,7 @@
 
 together    runs of one program that differ in seed and numbers, as one vmapped program
 sweep       a grid of runs: together where that pays, one after the other elsewhere, finished ones skipped
+executors   a sweep over many machines: a Ray cluster, SLURM;  recorded  what the record of one of many runs says
 experiment  `Plan`, `Grid`, `Study`: what a file under experiments/ says
 jobs        the runs that a plan asks for, and how they are executed
 trajectory  a method on a function, step by step, for studies

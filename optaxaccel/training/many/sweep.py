@@ -13,7 +13,7 @@ import numpy as np
 
 from optaxaccel import data, registry
 from optaxaccel.training import loop
-from optaxaccel.training.keeping import records
+from optaxaccel.training.many.recorded import finished, record_failure
 from optaxaccel.training.many.together import Group, Job
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.arguments import parse_arguments, text_of
@@ -23,7 +23,7 @@ from optaxaccel.training.steps import program
 _TRACED = SEED | {"method_args", "schedule", "weight_decay"}  # numbers that a program takes, where they are numbers
 Vectorize = bool | Literal["auto"]
 
-_say = logging.getLogger(__name__).warning
+say = logging.getLogger(__name__).warning
 
 
 def grid(base: Run, *, seeds: Sequence[int] = (), **fields: Any) -> list[Run]:
@@ -163,15 +163,7 @@ def train_many(
         nothing is trained then. OSError: the disk is full.
     """
     labels = [run.method for run in runs] if labels is None else list(labels)
-    if not len(runs) == len(paths) == len(labels) or len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(
-            f"{len(runs)} runs, {len(paths)} paths and {len(labels)} labels. Give a path of its own to each."
-        )
-    for run in {run.setting(): run for run in runs}.values():
-        loop.check(run)
-    if vectorize is True and (reasons := {r for r in map(why_not, runs) if r}):
-        raise ValueError(f"vectorize=True, but {'; '.join(sorted(reasons))}. Pass vectorize='auto'.")
-    jobs = [Job(i, *job, phase) for i, job in enumerate(zip(runs, paths, labels, strict=True))]
+    jobs = jobs_of(runs, paths, labels, phase, vectorize)
     statuses = {}
 
     def ended(job: Job, status: str, said: str = "") -> None:
@@ -181,26 +173,32 @@ def train_many(
 
     waiting = []
     for job in jobs:
-        if status := _finished(job):
+        if status := finished(job):
             ended(job, status, "finished before")
         else:
             waiting.append(job)
-    for group in _groups(waiting, vectorize):
+    for group in groups_of(waiting, vectorize):
         _train_group(group, ended, vectorize)
     return [statuses[job.index] for job in jobs]
 
 
-def _finished(job: Job) -> str:
-    """Return the status of a whole record of the run, or an empty string."""
-    if not job.path.exists():
-        return ""
-    try:
-        record = records.read(job.path)
-    except ValueError:  # killed before its first row was whole
-        return ""
-    if record.start["digest"] != job.run.digest():
-        raise ValueError(f"{job.path} is the record of another run. Pass another folder.")
-    return record.status if record.status in ("done", "diverged") else ""
+def jobs_of(
+    runs: Sequence[Run], paths: Sequence[Path], labels: Sequence[str], phase: str, vectorize: Vectorize
+) -> list[Job]:
+    """Return the jobs of runs.
+
+    Raises:
+      ValueError: see `train_many`.
+    """
+    if not len(runs) == len(paths) == len(labels) or len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(
+            f"{len(runs)} runs, {len(paths)} paths and {len(labels)} labels. Give a path of its own to each."
+        )
+    for run in {run.setting(): run for run in runs}.values():
+        loop.check(run)
+    if vectorize is True and (reasons := {r for r in map(why_not, runs) if r}):
+        raise ValueError(f"vectorize=True, but {'; '.join(sorted(reasons))}. Pass vectorize='auto'.")
+    return [Job(i, *job, phase) for i, job in enumerate(zip(runs, paths, labels, strict=True))]
 
 
 def why_not(run: Run) -> str:
@@ -222,7 +220,7 @@ def why_not(run: Run) -> str:
     return ""
 
 
-def _groups(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
+def groups_of(jobs: Sequence[Job], vectorize: Vectorize) -> list[list[Job]]:
     """Group jobs that share a program, in the order in which their first ones come."""
     groups: dict[str, list[Job]] = {}
     common: dict[str, str] = {}
@@ -253,12 +251,12 @@ def _train_group(jobs: Sequence[Job], ended: Callable[..., None], vectorize: Vec
                         ended(job, status)
                 return
             if vectorize is True:
-                _say(f"{jobs[0].run.model} has convolutions, which a CPU computes faster one run after the other.")
+                say(f"{jobs[0].run.model} has convolutions, which a CPU computes faster one run after the other.")
         except Exception as error:
             _stop_if_disk_is_full(error)
-            _say(f"{len(jobs)} runs of {jobs[0].run.method} are not trained together: {_said(error)}")
+            say(f"{len(jobs)} runs of {jobs[0].run.method} are not trained together: {_said(error)}")
     for job in jobs:
-        if not _finished(job):
+        if not finished(job):
             ended(job, _train_alone(job))
 
 
@@ -267,21 +265,9 @@ def _train_alone(job: Job) -> str:
         return loop.train(job.run, job.path, label=job.label, phase=job.phase).status
     except Exception as error:  # whatever goes wrong in one run, the others go on
         _stop_if_disk_is_full(error)
-        _say(f"{job.path}: {_said(error)}. The run is recorded as failed.")
-        _record_failure(job, _said(error))
+        say(f"{job.path}: {_said(error)}. The run is recorded as failed.")
+        record_failure(job, _said(error))
         return "failed"
-
-
-def _record_failure(job: Job, reason: str) -> None:
-    """Close the record, whose first row the run may not have come to write."""
-    offset = 0
-    if job.path.exists() and records.readable(job.path):
-        offset = job.path.stat().st_size
-    with records.Writer(job.path, offset=offset) as writer:
-        if not offset:
-            start = {"spec": job.run.as_dict(), "digest": job.run.digest(), "label": job.label, "phase": job.phase}
-            writer.write("start", **start, **records.provenance(jax.default_backend()))
-        writer.write("end", status="failed", what=reason)
 
 
 def _stop_if_disk_is_full(error: Exception) -> None:

@@ -62,7 +62,7 @@ def find(name: str) -> Method:
                 f"optaxaccel.minimize(loss, params, method={name!r}) on the whole data, or train with one of "
                 f"{', '.join(methods.METHODS)}."
             )
-        if name not in methods.METHODS and (other := _called_otherwise(name)):
+        if name not in methods.METHODS and (other := called_otherwise(name)):
             raise ValueError(f"Unknown method {name!r}. Did you mean {other!r}? optaxaccel list shows all.")
         card = registry.lookup("method", name, methods.METHODS)
         return Method(card.name, card.make, card.cost, card.static_args, card.paper, card.counts_attempts)
@@ -85,7 +85,7 @@ def find(name: str) -> Method:
     return Method(name, factory, _BASELINE_COSTS.get(name, methods.Cost()), (), "optax")
 
 
-def _called_otherwise(name: str) -> str:
+def called_otherwise(name: str) -> str:
     """Return what to write for a method of optax, a baseline, or the function of a method; "" where there is none."""
     for place, library in (("optax", optax), ("optax.contrib", optax.contrib)):
         if "learning_rate" in getattr(inspect.unwrap(getattr(library, name, str)), "__annotations__", {}):

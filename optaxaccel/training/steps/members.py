@@ -84,7 +84,8 @@ def functions(task: Task, recipe: Recipe) -> Functions:
         params, net_state = task.init(jax.random.fold_in(key, 0))
         params, net_state = jax.tree.map(jnp.asarray, (params, net_state))
         run_key = jax.random.key_data(jax.random.fold_in(key, 1))
-        state = TrainState(jnp.zeros((), jnp.int32), params, net_state, recipe.build(numbers).init(params), run_key)
+        opt_state = jax.tree.map(_strong, recipe.build(numbers).init(params))
+        state = TrainState(jnp.zeros((), jnp.int32), params, net_state, opt_state, run_key)
         zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
         told = diagnosing.nothing(contract.diagnostics(state.opt_state))
         return Member(state, batches.first_order(task), none - 1, zero, none, zero, none, none, told)
@@ -122,6 +123,12 @@ def functions(task: Task, recipe: Recipe) -> Functions:
         return batches.measure(task, params, member.state.net_state, source if callable(source) else data.test)
 
     return Functions(init, step, measured)
+
+
+def _strong(leaf: Any) -> jax.Array:
+    """Return a number whose type does not yield to others': a step makes it so, and would be compiled for it again."""
+    leaf = jnp.asarray(leaf)
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 def program(task: Task, recipe: Recipe, data: Data, count: int) -> tuple[Program, int]:
