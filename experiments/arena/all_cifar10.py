@@ -32,10 +32,11 @@ RUNS = {
 VERDICT = {
     "small": (
         "measured",
-        "Three epochs reward what is fast early: schedule-free SGD leads by four points before Adam, "
-        "Nesterov's method and accelerated gradient descent; AdaGrad and the forms of momentum follow six to "
-        "seven points behind the first. PAL without decay of its step sizes is where plain SGD is; "
-        "Interpolatron is last.",
+        "Three epochs reward what is fast early: schedule-free SGD (48.4 ± 0.9 %) leads by four points before "
+        "Adam, Nesterov's method and accelerated gradient descent; RMSProp, AdaGrad and Nesterov momentum follow "
+        "five to seven points behind the first, heavy ball twelve. PAL without decay of its step sizes (33.7 ± "
+        "2.3 %) is where plain SGD is (35.4 ± 1.0 %); Interpolatron is last (30.0 ± 0.9 %). RNA over the last "
+        "five epochs extrapolates from the start of the run here.",
     )
 }
 
