@@ -111,7 +111,10 @@ def test_what_not_tuning_costs():
     worst = {name: max(chosen[name][1], scored[name][1], _worst_default(path, name)) for name in names}
     place = {
         phase: {
-            name: {label: [min(worst[name], v) for v in values] for label, values in by_label[name][0].items()}
+            name: {
+                label: {tried: min(worst[name], v) for tried, v in values.items()}
+                for label, values in by_label[name][0].items()
+            }
             for name in names
         }
         for phase, by_label in (("tune", chosen), ("score", scored))
@@ -124,17 +127,18 @@ def test_what_not_tuning_costs():
         one = []
         for name in names:
             others = [place["tune"][other][row["method"]] for other in names if other != name]
-            sums = [sum(map(math.log, values)) for values in zip(*others, strict=True)]
+            everywhere = set.intersection(*(set(place["tune"][n][row["method"]]) for n in names))
+            sums = {tried: sum(math.log(settings[tried]) for settings in others) for tried in everywhere}
             one.append(place["score"][name][row["method"]][_least(sums)] / best[name])
         assert row["tuned for each"] == _geometric(own), row["method"]
         assert row["one setting, from the other problems"] == _geometric(one), row["method"]
 
 
 def _by_value(tried):
-    """Return outcomes in the order of the one hyperparameter that was varied."""
+    """Return the outcome at each value of the one hyperparameter that was varied."""
     names = {name for args, _ in tried for name in args}
     (name,) = (n for n in names if len({json.dumps(args.get(n)) for args, _ in tried}) > 1)
-    return [value for _, value in sorted((args[name], value) for args, value in tried)]
+    return {args[name]: value for args, value in tried}
 
 
 def _value(name, line, calls):
@@ -153,8 +157,9 @@ def _worst_default(path, name):
     return max((v for _, _, line, calls, _ in runs if (v := _value(name, line, calls)) < math.inf), default=0.0)
 
 
-def _least(values):
-    return min(range(len(values)), key=values.__getitem__)
+def _least(settings):
+    """Return the best value of the hyperparameter, the smallest of equals."""
+    return min(settings, key=lambda tried: (settings[tried], tried))
 
 
 def _geometric(factors):

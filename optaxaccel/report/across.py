@@ -109,10 +109,10 @@ def _near(a: float | None, b: float | None) -> bool:
 def not_tuning(problems: Problems) -> Table:
     """Return what each method reaches at its defaults, at one setting calibrated on other problems, and tuned.
 
-    The one setting for a problem is the one that did best on all the OTHERS, and the tuned one the one that did best on
-    the problem itself, both in runs with one seed; what is scored are runs with another seed. A score is the factor by
-    which the outcome (share of errors on validation images, or training loss, or oracle calls to a target) exceeds that
-    of the best tuned method; over the problems the geometric mean is taken.
+    The one setting for a problem is the one that did best on all the OTHERS, of those tried on every problem, and the
+    tuned one the one that did best on the problem itself, both in runs with one seed; what is scored are runs with
+    another seed. A score is the factor by which the outcome (share of errors on validation images, or training loss, or
+    oracle calls to a target) exceeds that of the best tuned method; over the problems the geometric mean is taken.
     """
     chosen = {name: _outcomes(problem, "tune") for name, problem in problems.items()}
     scored = {name: _outcomes(problem, "score") for name, problem in problems.items()}
@@ -181,7 +181,7 @@ def _least(settings: Mapping[str, float]) -> str:
 def _calibrated(chosen: Mapping[str, Mapping[str, Mapping[str, float]]], label: str, left_out: str) -> str:
     """Return the setting whose outcomes on all problems but one have the least product; scales do not matter then."""
     others = [chosen[name][label] for name in chosen if name != left_out]
-    shared = [key for key in others[0] if all(key in settings for settings in others)]
+    shared = [key for key in others[0] if all(key in problem[label] for problem in chosen.values())]
     return _least({key: math.fsum(math.log(settings[key]) for settings in others) for key in shared})
 
 
