@@ -272,6 +272,9 @@ def _check_history(history: Any) -> None:
 
 
 def _check_tolerances(rtol: Any, atol: Any) -> None:
+    for name, value in {"rtol": rtol, "atol": atol}.items():
+        if jnp.ndim(value):
+            raise ValueError(f"{name} has the shape {jnp.shape(value)}, but all unknowns share one. Pass a number.")
     contract.check_number("rtol", rtol, "the residual over |F(x)| is compared with it", at_least=0.0, below=math.inf)
     contract.check_number("atol", atol, "the residual is compared with it", at_least=0.0, below=math.inf)
 
