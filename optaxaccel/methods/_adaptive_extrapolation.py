@@ -34,6 +34,14 @@ def extrapolate_adaptive(
 ) -> Tree:
     r"""Extrapolate with the regularisation, and along the line, that the loss likes best (adaptive RNA).
 
+    Example:
+      The length is doubled as long as that lowers the loss:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = [jnp.array(x) for x in (4.0, 3.0, 2.5)]
+      >>> float(optaxaccel.extrapolate_adaptive(history, lambda x, target: (x - target)**2, target=-4.0).round(3))
+      -4.0
+
     No regularisation suits all histories: a small one is noise where the iterates are noisy, a large one no more than a
     mean. So a grid of them is tried on the loss itself. The best point then says in which direction to go from the
     first iterate, and the length is doubled while the loss falls:
@@ -62,14 +70,6 @@ def extrapolate_adaptive(
 
     Raises:
       ValueError: see `extrapolate`, also for trees that are not finite.
-
-    Example:
-      The length is doubled as long as that lowers the loss:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = [jnp.array(x) for x in (4.0, 3.0, 2.5)]
-      >>> float(optaxaccel.extrapolate_adaptive(history, lambda x, target: (x - target)**2, target=-4.0).round(3))
-      -4.0
 
     References:
       Scieur, Oyallon, d'Aspremont and Bach, "Nonlinear Acceleration of CNNs", 2018, section 3.2, and the functions

@@ -45,6 +45,17 @@ def agd(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take gradients ahead of where gradient descent stands (Nesterov's acceleration, AGD).
 
+    Example:
+      f(w) = w^2/2 from w = 1 with both numbers 1/2: y goes to 1/2, x to 1/2 + (1/2 - 1)/2:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.agd(0.5, momentum=0.5)
+      >>> w = jnp.array(1.0)
+      >>> update, state = tx.update(w, tx.init(w), w)
+      >>> w = w + update
+      >>> float(w), float(optaxaccel.eval_params(state, w))
+      (0.25, 0.5)
+
     Two sequences: y makes the gradient steps, x runs ahead of y in the direction of its last move, and the next
     gradient is taken there. On a convex loss that is faster than gradient descent and less prone to overshoot than a
     heavy ball, because the gradient already sees where the momentum leads.
@@ -65,17 +76,6 @@ def agd(
 
     Returns:
       A transformation whose `update` needs the gradient only.
-
-    Example:
-      f(w) = w^2/2 from w = 1 with both numbers 1/2: y goes to 1/2, x to 1/2 + (1/2 - 1)/2:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.agd(0.5, momentum=0.5)
-      >>> w = jnp.array(1.0)
-      >>> update, state = tx.update(w, tx.init(w), w)
-      >>> w = w + update
-      >>> float(w), float(optaxaccel.eval_params(state, w))
-      (0.25, 0.5)
 
     References:
       Xiao, "Accelerated Optimization Methods on Convolutional Neural Networks", 2019, section 4, sixth and seventh
@@ -165,6 +165,11 @@ def move_ahead(
 def strongly_convex_momentum(smoothness: float | jax.Array, strong_convexity: float | jax.Array) -> float | jax.Array:
     r"""Return the momentum that theory asks for on a strongly convex loss, :math:`(\sqrt\kappa-1)/(\sqrt\kappa+1)`.
 
+    Example:
+      >>> import optaxaccel
+      >>> optaxaccel.strongly_convex_momentum(9.0, 1.0)
+      0.5
+
     Here :math:`\kappa = L_1 / \sigma_1` is the condition number. `agd(1 / L1, momentum=strongly_convex_momentum(L1,
     sigma1))` is the paper's first form of Accelerated-gradient-descent.
 
@@ -174,11 +179,6 @@ def strongly_convex_momentum(smoothness: float | jax.Array, strong_convexity: fl
 
     Returns:
       The momentum, in [0, 1).
-
-    Example:
-      >>> import optaxaccel
-      >>> optaxaccel.strongly_convex_momentum(9.0, 1.0)
-      0.5
 
     References:
       Xiao, 2019, section 4, first display; Carmon et al., 2018, section 2.1.
@@ -213,6 +213,16 @@ class ProximalTermState(NamedTuple):
 def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) -> optax.GradientTransformationExtraArgs:
     r"""Add the gradient of :math:`w \lVert x - a \rVert^2`, which makes an almost convex loss convex around a.
 
+    Example:
+      The first step anchors at w = 1, so its gradient passes; at w = 3 the term is 2 * 0.5 * (3 - 1):
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.add_proximal_term(0.5, recenter_every=10)
+      >>> first, state = tx.update(jnp.array(7.0), tx.init(jnp.array(1.0)), jnp.array(1.0))
+      >>> second, state = tx.update(jnp.array(7.0), state, jnp.array(3.0))
+      >>> float(first), float(second)
+      (7.0, 9.0)
+
     A loss whose curvature is nowhere under -2w becomes convex with this term, and AGD's theory holds for the sum. Its
     minimum is not that of the loss, so the anchor a follows the parameters from time to time.
 
@@ -230,16 +240,6 @@ def add_proximal_term(weight: optax.ScalarOrSchedule, *, recenter_every: int) ->
     Returns:
       A transformation for the front of a chain, which needs `params`:
       `optax.chain(add_proximal_term(0.1, recenter_every=100), agd(0.01))`.
-
-    Example:
-      The first step anchors at w = 1, so its gradient passes; at w = 3 the term is 2 * 0.5 * (3 - 1):
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.add_proximal_term(0.5, recenter_every=10)
-      >>> first, state = tx.update(jnp.array(7.0), tx.init(jnp.array(1.0)), jnp.array(1.0))
-      >>> second, state = tx.update(jnp.array(7.0), state, jnp.array(3.0))
-      >>> float(first), float(second)
-      (7.0, 9.0)
 
     References:
       Xiao, 2019, section 4, Almost-convex-AGD; Carmon et al., 2018, section 2.2.

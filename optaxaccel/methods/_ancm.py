@@ -89,6 +89,18 @@ def ancm(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Alternate negative curvature descent and accelerated gradient descent (ANCM).
 
+    Example:
+      The first update makes two jumps of 1/2 from the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 to one of its minima:
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.ancm(0.1)
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(u)), 3) for u in moved], int(state.num_jumps)
+      ([0.0, 1.0], 2)
+
     Where a function curves downwards nowhere too much, it is almost convex, and accelerated descent works as on a
     convex one. So each round first jumps along negative curvature until there is none, then makes `period` accelerated
     steps from the point reached:
@@ -121,18 +133,6 @@ def ancm(
     Returns:
       A transformation whose `update` needs `params` and `value_fn`. The paper stops when the state's `round_move` is
       small.
-
-    Example:
-      The first update makes two jumps of 1/2 from the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 to one of its minima:
-
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
-      >>> tx = optaxaccel.ancm(0.1)
-      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
-      >>> saddle = jnp.zeros(2)
-      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
-      >>> [round(abs(float(u)), 3) for u in moved], int(state.num_jumps)
-      ([0.0, 1.0], 2)
 
     References:
       Xiao, 2019, section 4 (Accelerated-non-convex-method), after Carmon, Duchi, Hinder and Sidford, SIAM J. Optim.

@@ -62,6 +62,20 @@ def anderson(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step from the mean of the last k iterates whose mean gradient is shortest, along that gradient.
 
+    Example:
+      In one dimension the second step is a secant step: the gradients 2 x - 2 at 0 and at 0.5 say where their mean
+      vanishes, at 1. The coefficients extrapolate:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.anderson(0.25, regularization=0)
+      >>> x = jnp.array(0.0)
+      >>> state = tx.init(x)
+      >>> for _ in range(2):
+      ...     updates, state = tx.update(2.0 * x - 2.0, state, x)
+      ...     x = x + updates
+      >>> float(x), state.coefficients.tolist()
+      (1.0, [2.0, -1.0])
+
     On a quadratic the mean of the gradients is the gradient at the mean of the points. So the coefficients that make it
     shortest pick, among all means of the last points, the one closest to the solution as the gradient sees it. They may
     be negative: where the loss is smooth and the gradients exact the method extrapolates, far. Noisy gradients of
@@ -95,20 +109,6 @@ def anderson(
 
     Returns:
       A transformation whose `update` needs the gradient and the parameters. Its state shows the last `coefficients`.
-
-    Example:
-      In one dimension the second step is a secant step: the gradients 2 x - 2 at 0 and at 0.5 say where their mean
-      vanishes, at 1. The coefficients extrapolate:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.anderson(0.25, regularization=0)
-      >>> x = jnp.array(0.0)
-      >>> state = tx.init(x)
-      >>> for _ in range(2):
-      ...     updates, state = tx.update(2.0 * x - 2.0, state, x)
-      ...     x = x + updates
-      >>> float(x), state.coefficients.tolist()
-      (1.0, [2.0, -1.0])
 
     References:
       Xie, Wang, Zhou and Zhang, "Interpolatron: Interpolation or Extrapolation Schemes to Accelerate Optimization for

@@ -57,6 +57,20 @@ def scale_by_cdat(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale any descent direction by the rate that its slope and its curvature suggest (CDAT).
 
+    Example:
+      Adam's direction, from w = (3, 4) on `f(w) = |w|^2 / 2`; the first one is (-1, -1), and with sigma 1 the minimum
+      along it is where the coordinates add up to zero:
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> tuner = optaxaccel.scale_by_cdat(sigma=1.0, ema_decay=0.0)
+      >>> tx = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), tuner)
+      >>> loss = lambda w: 0.5 * jnp.sum(w**2)
+      >>> w = jnp.array([3.0, 4.0])
+      >>> value, grad = jax.value_and_grad(loss)(w)
+      >>> update, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
+      >>> [round(float(x), 3) for x in w + update]
+      [-0.5, 0.5]
+
     A search that goes to the lowest point of a line at every step lets the sharpness of a network rise until steps are
     tiny. A rate twice as long is on the edge where sharpness is pushed down, and that is what helps.
 
@@ -83,20 +97,6 @@ def scale_by_cdat(
     Returns:
       A transformation whose `update` needs `params`, `grad`, `value_fn`, and for "loss" takes the loss at `params` from
       `value`.
-
-    Example:
-      Adam's direction, from w = (3, 4) on `f(w) = |w|^2 / 2`; the first one is (-1, -1), and with sigma 1 the minimum
-      along it is where the coordinates add up to zero:
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> tuner = optaxaccel.scale_by_cdat(sigma=1.0, ema_decay=0.0)
-      >>> tx = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), tuner)
-      >>> loss = lambda w: 0.5 * jnp.sum(w**2)
-      >>> w = jnp.array([3.0, 4.0])
-      >>> value, grad = jax.value_and_grad(loss)(w)
-      >>> update, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
-      >>> [round(float(x), 3) for x in w + update]
-      [-0.5, 0.5]
 
     References:
       Roulet, Agarwala, Grill, Swirszcz, Blondel and Pedregosa, "Stepping on the Edge: Curvature Aware Learning Rate
@@ -147,22 +147,6 @@ def cdat(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run momentum at the rate that slope and curvature along it suggest (CDAT).
 
-    `scale_by_cdat` along the heavy ball's direction, which does not see the rate:
-
-    .. math:: m_t = \mu m_{t-1} + g_t, \qquad u_t = -m_t
-
-    Args:
-      sigma: see `scale_by_cdat`.
-      momentum: :math:`\mu`, 0 to 1, or a schedule of it; 0 is gradient descent.
-      ema_decay: see `scale_by_cdat`.
-      max_learning_rate: see `scale_by_cdat`.
-      curvature: see `scale_by_cdat`.
-      measuring_step_size: see `scale_by_cdat`.
-
-    Returns:
-      A transformation whose `update` needs `params` and `value_fn`, and for "loss" takes the loss at `params` from
-      `value`.
-
     Example:
       On any parabola sigma 1 goes to the minimum in one step, here f(w) = w^2 from w = 3:
 
@@ -174,14 +158,35 @@ def cdat(
       >>> round(float(w + update), 5), round(float(state.rate), 5)
       (0.0, 0.5)
 
+    `scale_by_cdat` along the heavy ball's direction, which does not see the rate:
+
+    .. math:: m_t = \mu m_{t-1} + g_t, \qquad u_t = -m_t
+
+    Args:
+      sigma: factor on the rate, >= 0, or a schedule of it. 1 goes to the minimum of the parabola, 2 to the point on its
+        other side with the same loss; about 2 is the paper's choice.
+      momentum: :math:`\mu`, 0 to 1, or a schedule of it; 0 is gradient descent.
+      ema_decay: share of the old means, 0 <= beta < 1. Their bias cancels in the ratio. Minibatches want it.
+      max_learning_rate: the largest rate, > 0, or a schedule of it; inf for no limit. Where the loss is a straight line
+        there is no other limit.
+      curvature: "hvp" is exact, by a product with the Hessian; "loss" takes it from one more loss at a small distance,
+        as PAL does.
+      measuring_step_size: that distance, in units of the parameters, > 0, or a schedule of it; for "loss" alone.
+
+    Returns:
+      A transformation whose `update` needs `params` and `value_fn`, and for "loss" takes the loss at `params` from
+      `value`.
+
     References:
-      See `scale_by_cdat`.
+      Roulet, Agarwala, Grill, Swirszcz, Blondel and Pedregosa, "Stepping on the Edge: Curvature Aware Learning Rate
+      Tuners", NeurIPS 2024, arXiv:2407.06183. There is no code of the authors'.
 
     Costs:
       As `scale_by_cdat`, and one copy of the parameters as state.
 
     Deviations:
-      See `scale_by_cdat`.
+      The start of the means is ours. A loss or gradient that is not finite moves nothing and stores nothing but
+      `notfinite_count` + 1; where the curvature alone is not finite nothing moves, but the step counts.
     """
     _check(sigma, ema_decay, max_learning_rate, curvature, measuring_step_size)
     contract.check_number("momentum", momentum, "it is the share of the old gradients kept", at_least=0.0, at_most=1.0)

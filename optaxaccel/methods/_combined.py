@@ -11,7 +11,7 @@ from optaxaccel.methods._agd import agd
 from optaxaccel.methods._gose import gose
 from optaxaccel.methods._negative_curvature import Finder, lanczos
 from optaxaccel.methods._negative_curvature_descent import DIAGNOSTICS
-from optaxaccel.methods._rna import heavy_ball
+from optaxaccel.methods.heavy_ball import heavy_ball
 
 __all__ = ["gose_agd", "gose_sgd"]
 
@@ -29,6 +29,18 @@ def gose_sgd(
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run SGD with momentum, and jump once along negative curvature where the gradient is small (GOSE of Xiao, 2019).
+
+    Example:
+      From the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the first step jumps by 1/2:
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.gose_sgd(0.1)
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(u)), 3) for u in moved], round(float(state.eigenvalue), 5)
+      ([0.0, 0.5], -1.0)
 
     `gose` around the heavy ball, which keeps its velocity through a jump. Every `check_every` steps the norm of the
     mean gradient is looked at; where it is small the Hessian is searched, and what it finds decides:
@@ -60,18 +72,6 @@ def gose_sgd(
     Returns:
       A transformation whose `update` needs `params` and `value_fn`.
 
-    Example:
-      From the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the first step jumps by 1/2:
-
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
-      >>> tx = optaxaccel.gose_sgd(0.1)
-      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
-      >>> saddle = jnp.zeros(2)
-      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
-      >>> [round(abs(float(u)), 3) for u in moved], round(float(state.eigenvalue), 5)
-      ([0.0, 0.5], -1.0)
-
     References:
       Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, sections 4 and 5.
 
@@ -89,7 +89,7 @@ def gose_sgd(
     contract.check_learning_rate(learning_rate)
     contract.check_number("momentum", momentum, "it is the share of the old step repeated", at_least=0.0, below=1.0)
     # optax's momentum takes no schedule.
-    base = heavy_ball(learning_rate, momentum) if callable(momentum) else optax.sgd(learning_rate, momentum)
+    base = heavy_ball("gose_sgd", learning_rate, momentum) if callable(momentum) else optax.sgd(learning_rate, momentum)
     return gose(
         base,
         gradient_threshold=gradient_threshold,
@@ -115,6 +115,18 @@ def gose_agd(
     seed: int = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run accelerated gradient descent, and jump along negative curvature where the gradient is small ("combined").
+
+    Example:
+      From the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the first step jumps by 1/2, and y jumps along:
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.gose_agd(0.1)
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(y)), 3) for y in optaxaccel.eval_params(state, saddle + moved)]
+      [0.0, 0.5]
 
     `gose` around `agd`, the combined method of Xiao, 2019. Every `check_every` steps the norm of the mean gradient is
     looked at; where it is small the Hessian is searched, and what it finds decides:
@@ -145,18 +157,6 @@ def gose_agd(
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`; `eval_params` gives the sequence y of `agd`.
-
-    Example:
-      From the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the first step jumps by 1/2, and y jumps along:
-
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
-      >>> tx = optaxaccel.gose_agd(0.1)
-      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
-      >>> saddle = jnp.zeros(2)
-      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
-      >>> [round(abs(float(y)), 3) for y in optaxaccel.eval_params(state, saddle + moved)]
-      [0.0, 0.5]
 
     References:
       Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, end of section 4.

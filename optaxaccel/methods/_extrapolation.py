@@ -38,6 +38,15 @@ def extrapolate(
 ) -> Any:
     r"""Combine the last iterates of a method into an estimate of the point that they tend to (RNA).
 
+    Example:
+      Gradient descent on a quadratic with one curvature approaches its minimum, here 1, along a line. Two differences
+      tell where it is:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = [{"w": 1 + 0.5**k * jnp.array([4.0, -8.0])} for k in range(3)]
+      >>> optaxaccel.extrapolate(history, regularization=0.0)["w"].round(4).tolist()
+      [1.0, 1.0]
+
     Near a minimum the gradient is about linear, so the gradient at a weighted mean of iterates is about the weighted
     mean of their gradients, and successive differences are about gradients times the step. The weights that make their
     mean shortest are thus those of a point where the gradient is small. They cost no gradient: it happens afterwards,
@@ -80,15 +89,6 @@ def extrapolate(
     Raises:
       ValueError: an argument is of no use, the trees hold no floating weights, or (outside `jax.jit`, which waits for
         the result) a tree or the result is not finite.
-
-    Example:
-      Gradient descent on a quadratic with one curvature approaches its minimum, here 1, along a line. Two differences
-      tell where it is:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = [{"w": 1 + 0.5**k * jnp.array([4.0, -8.0])} for k in range(3)]
-      >>> optaxaccel.extrapolate(history, regularization=0.0)["w"].round(4).tolist()
-      [1.0, 1.0]
 
     References:
       Scieur, Oyallon, d'Aspremont and Bach, "Nonlinear Acceleration of CNNs", 2018, Algorithm 1; Scieur, d'Aspremont
@@ -142,10 +142,7 @@ def extrapolation_weights(
     relative: bool = True,
     stacked: bool = False,
 ) -> jax.Array:
-    """Return the weights c of `extrapolate`, which sum to 1: one for each successive difference, oldest first.
-
-    They do not depend on `iterate`, which says what they multiply. Of a `History` that is not full the differences that
-    do not exist yet have the weight 0. For the arguments see `extrapolate`.
+    r"""Return the weights c of `extrapolate`, which sum to 1: one for each successive difference, oldest first.
 
     Example:
       The differences 2 and 1 cancel with the weights -1 and 2:
@@ -154,6 +151,22 @@ def extrapolation_weights(
       >>> history = [jnp.array(x) for x in (0.0, 2.0, 3.0)]
       >>> optaxaccel.extrapolation_weights(history, regularization=0.0).round(3).tolist()
       [-1.0, 2.0]
+
+    They do not depend on `iterate`, which says what they multiply. Of a `History` that is not full the differences that
+    do not exist yet have the weight 0.
+
+    Args:
+      params_history: K + 1 >= 2 trees, oldest first: a list or tuple, a `History`, or with `stacked` one tree whose
+        leaves have a leading axis of K + 1. Only floating and complex leaves count, and no running statistics.
+      regularization: :math:`\lambda` >= 0, the paper's 1e-8 by default. A larger one gives flatter weights.
+      relative: whether :math:`\lambda` is in units of the largest eigenvalue of R'R; the paper prints it absolute.
+      stacked: whether the history is one tree of stacked leaves.
+
+    Returns:
+      An array of shape (K,).
+
+    Raises:
+      ValueError: as of `extrapolate`: a history that is none, no floating weights, trees that are not finite.
     """
     _check(regularization)
     sequences.check("params_history", params_history, stacked)

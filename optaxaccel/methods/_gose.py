@@ -70,6 +70,18 @@ def gose(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run a method, and jump once along negative curvature where the gradient is small (GOSE).
 
+    Example:
+      At the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the gradient is zero and gradient descent stays; GOSE jumps:
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.gose(optax.sgd(0.5))
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(u)), 3) for u in moved], round(float(state.eigenvalue), 5)
+      ([0.0, 0.5], -1.0)
+
     Where the gradient is large, any method makes progress; where it is small there is a minimum or a saddle, and only
     the curvature tells. So the search for negative curvature, as dear as 30 gradients, is made only there, and one jump
     leads out of the region.
@@ -104,18 +116,6 @@ def gose(
       A transformation whose `update` needs `params` and `value_fn`. A larger batch may be used to decide: pass its loss
       as `curvature_value_fn`, and its gradient takes the place of the mean, its Hessian is searched, and the jump must
       lower it.
-
-    Example:
-      At the saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4 the gradient is zero and gradient descent stays; GOSE jumps:
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
-      >>> tx = optaxaccel.gose(optax.sgd(0.5))
-      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
-      >>> saddle = jnp.zeros(2)
-      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
-      >>> [round(abs(float(u)), 3) for u in moved], round(float(state.eigenvalue), 5)
-      ([0.0, 0.5], -1.0)
 
     References:
       Yu, Zou and Gu, 2017, Algorithm 3; Xiao, "Accelerated optimization methods on convolutional neural networks",

@@ -64,6 +64,21 @@ def scale_by_hindsight(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale any direction by a rate that follows what past steps were worth on data they had not seen.
 
+    Example:
+      On a parabola with `relaxation=1` the rate goes to the one that steps to the minimum, here 1/2:
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.scale_by_hindsight(relaxation=1.0, initial_rate=0.3)
+      >>> w = jnp.array([3.0, 4.0])
+      >>> state = tx.init(w)
+      >>> loss = lambda w: jnp.sum(w**2)
+      >>> for _ in range(8):
+      ...     value, grad = jax.value_and_grad(loss)(w)
+      ...     update, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
+      ...     w = w + update
+      >>> round(float(state.rate), 1)
+      0.5
+
     The loss of a batch at the parameters before the last step, together with its loss and gradient at the parameters
     now, gives the slope and the curvature along that step, on a batch that had no part in choosing it: one forward
     pass. Their running means say how long steps should have been, and the rate follows. Where noise has eaten the
@@ -112,21 +127,6 @@ def scale_by_hindsight(
     Returns:
       A transformation whose `update` needs `params`, `grad` and `value_fn`, and takes the loss at `params` from
       `value`.
-
-    Example:
-      On a parabola with `relaxation=1` the rate goes to the one that steps to the minimum, here 1/2:
-
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.scale_by_hindsight(relaxation=1.0, initial_rate=0.3)
-      >>> w = jnp.array([3.0, 4.0])
-      >>> state = tx.init(w)
-      >>> loss = lambda w: jnp.sum(w**2)
-      >>> for _ in range(8):
-      ...     value, grad = jax.value_and_grad(loss)(w)
-      ...     update, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
-      ...     w = w + update
-      >>> round(float(state.rate), 1)
-      0.5
 
     References:
       The rule is this package's own, and experiments/self_tuning has what was measured of it. It is

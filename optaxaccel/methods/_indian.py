@@ -39,6 +39,18 @@ def indian(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Follow the path of a heavy ball whose friction comes partly from the curvature (INDIAN, INNA).
 
+    Example:
+      The first step is gradient descent with rate gamma beta, here 0.5 * 0.25 on the gradient 4; the second adds
+      gamma z = 0.5 * (-0.5 * (1 - 0.125) * 4) to it:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.indian(0.5, alpha=0.5, beta=0.25)
+      >>> w, g = jnp.array(1.0), jnp.array(4.0)
+      >>> first, state = tx.update(g, tx.init(w), w)
+      >>> second, state = tx.update(g, state, w)
+      >>> float(first), float(second)
+      (-0.5, -1.375)
+
     A ball with viscous friction rolls down the loss. A second friction acts along the Hessian: it damps the
     oscillations across a narrow valley and leaves the motion along it. The Hessian is never formed, because the
     second-order equation is one of first order in two variables, the parameters and a buffer, driven by the gradient.
@@ -70,18 +82,6 @@ def indian(
 
     Returns:
       A transformation whose `update` needs the gradient only.
-
-    Example:
-      The first step is gradient descent with rate gamma beta, here 0.5 * 0.25 on the gradient 4; the second adds
-      gamma z = 0.5 * (-0.5 * (1 - 0.125) * 4) to it:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.indian(0.5, alpha=0.5, beta=0.25)
-      >>> w, g = jnp.array(1.0), jnp.array(4.0)
-      >>> first, state = tx.update(g, tx.init(w), w)
-      >>> second, state = tx.update(g, state, w)
-      >>> float(first), float(second)
-      (-0.5, -1.375)
 
     References:
       Castera, Bolte, Fevotte and Pauwels, "An Inertial Newton Algorithm for Deep Learning", 2019, Eqs. 1-3; Remark 2
@@ -182,6 +182,12 @@ def _new_phase_last(grads, phase, params, finite, numbers: tuple[Any, ...]):
 def inverse_power_schedule(init_value: float | jax.Array, power: float | jax.Array = 0.5) -> optax.Schedule:
     r"""Divide by a power of the step: :math:`\gamma_k = \gamma_0 / (k + 1)^p`.
 
+    Example:
+      >>> import optaxaccel
+      >>> schedule = optaxaccel.inverse_power_schedule(0.5)
+      >>> [float(schedule(count)) for count in (0, 3)]
+      [0.5, 0.25]
+
     The paper's step sizes for `indian` have p = 1/2; its convergence theorem asks for a sum that diverges and for
     :math:`\gamma_k = o(1/\log k)`, which every p in (0, 1] gives.
 
@@ -191,12 +197,6 @@ def inverse_power_schedule(init_value: float | jax.Array, power: float | jax.Arr
 
     Returns:
       A schedule of the 0-based step.
-
-    Example:
-      >>> import optaxaccel
-      >>> schedule = optaxaccel.inverse_power_schedule(0.5)
-      >>> [float(schedule(count)) for count in (0, 3)]
-      [0.5, 0.25]
 
     References:
       Castera, Bolte, Fevotte and Pauwels, "An Inertial Newton Algorithm for Deep Learning", 2019, Assumption 1 and
@@ -216,6 +216,11 @@ def indian_stable(
 ) -> bool | jax.Array:
     r"""Tell whether `indian` with a constant step converges on a quadratic of the given curvature.
 
+    Example:
+      >>> import optaxaccel
+      >>> [optaxaccel.indian_stable(0.02, 0.5, beta, 1000.0) for beta in (0.1, 0.5)]
+      [True, False]
+
     Along an eigenvector of the Hessian with eigenvalue L the rule is linear in (theta, z). Both eigenvalues of that
     iteration are inside the unit circle if and only if
 
@@ -232,11 +237,6 @@ def indian_stable(
 
     Returns:
       A bool, or an array of them where an argument is an array.
-
-    Example:
-      >>> import optaxaccel
-      >>> [optaxaccel.indian_stable(0.02, 0.5, beta, 1000.0) for beta in (0.1, 0.5)]
-      [True, False]
 
     References:
       The conditions of Schur and Jury for the 2 x 2 matrix of Eq. 1 of Castera et al., 2019; not in the paper.

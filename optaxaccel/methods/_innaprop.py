@@ -43,6 +43,17 @@ def innaprop(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Drive INNA's damped ball with RMSprop's scaled gradient, and decay the weights apart from it (INNAprop).
 
+    Example:
+      Whatever the size of its gradient, a weight first moves by `learning_rate * beta`, here 0.5 * 0.5, and by a decay
+      of 0.5 * 0.1 of itself, which also pulls z to -(2 - 0.5) * 0.05 * 2, half of which is added:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.innaprop(0.5, alpha=0.5, beta=0.5, weight_decay=0.1)
+      >>> w = jnp.array(2.0)
+      >>> update, state = tx.update(jnp.array(300.0), tx.init(w), w)
+      >>> round(float(update), 4)  # -0.25 - 0.1 - 0.075
+      -0.425
+
     The ball of `indian` rolls with a friction and with a damping along the Hessian that is never formed. Here the force
     on it is the gradient divided by the root of its mean square, coordinate by coordinate, as in RMSprop and Adam.
 
@@ -69,17 +80,6 @@ def innaprop(
 
     Returns:
       A transformation whose `update` needs the gradient and, unless `weight_decay=0`, the parameters.
-
-    Example:
-      Whatever the size of its gradient, a weight first moves by `learning_rate * beta`, here 0.5 * 0.5, and by a decay
-      of 0.5 * 0.1 of itself, which also pulls z to -(2 - 0.5) * 0.05 * 2, half of which is added:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.innaprop(0.5, alpha=0.5, beta=0.5, weight_decay=0.1)
-      >>> w = jnp.array(2.0)
-      >>> update, state = tx.update(jnp.array(300.0), tx.init(w), w)
-      >>> round(float(update), 4)  # -0.25 - 0.1 - 0.075
-      -0.425
 
     References:
       Bolte, Boustany, Pauwels and Purica, "A second-order-like optimizer with adaptive gradient scaling for deep

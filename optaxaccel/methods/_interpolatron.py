@@ -47,6 +47,17 @@ def interpolatron(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step from a weighted mean of the last k iterates along the same mean of their gradients.
 
+    Example:
+      The paper's Fig. 2: coming from a slope of -15 to a plateau of slope 0.1 it leaps on, because the old gradient
+      still acts, to 0.1 * (0.1 - 0.1 * 0.1) + 0.9 * (-0.1 + 0.1 * 15) = 1.269:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.interpolatron(0.1, history_init=([jnp.array(-0.1)], [jnp.array(-15.0)]))
+      >>> x = jnp.array(0.1)
+      >>> move, state = tx.update(jnp.array(0.1), tx.init(x), x)
+      >>> round(float(x + move), 4)
+      1.269
+
     Momentum extrapolates the last move; this interpolates between the last points. A step then partly takes back the
     one before, so a single huge gradient does not throw the parameters away for good, and where the gradient vanishes
     the large ones of the steps before still act. Old gradients are stored, not computed again.
@@ -74,17 +85,6 @@ def interpolatron(
 
     Returns:
       A transformation whose `update` needs the gradient and the parameters.
-
-    Example:
-      The paper's Fig. 2: coming from a slope of -15 to a plateau of slope 0.1 it leaps on, because the old gradient
-      still acts, to 0.1 * (0.1 - 0.1 * 0.1) + 0.9 * (-0.1 + 0.1 * 15) = 1.269:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.interpolatron(0.1, history_init=([jnp.array(-0.1)], [jnp.array(-15.0)]))
-      >>> x = jnp.array(0.1)
-      >>> move, state = tx.update(jnp.array(0.1), tx.init(x), x)
-      >>> round(float(x + move), 4)
-      1.269
 
     References:
       Xie, Wang, Zhou and Zhang, "Interpolatron: Interpolation or Extrapolation Schemes to Accelerate Optimization for

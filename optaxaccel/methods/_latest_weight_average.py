@@ -52,6 +52,19 @@ def latest_weight_average(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Evaluate at the mean of the last checkpoints of a base's run (LAWA).
 
+    Example:
+      Steps of one from 0, of which the second and the fourth are stored:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.latest_weight_average(optax.sgd(1.0), history=2, period=2)
+      >>> x = jnp.array(0.0)
+      >>> state = tx.init(x)
+      >>> for _ in range(5):
+      ...     update, state = tx.update(jnp.array(-1.0), state, x)
+      ...     x = optax.apply_updates(x, update)
+      >>> float(x), float(optaxaccel.eval_params(state, x))
+      (5.0, 3.0)
+
     The base runs as it would alone; after every `period` steps its parameters are stored, over the oldest of the
     `history` ones that are kept, and their mean is what to evaluate:
 
@@ -66,19 +79,6 @@ def latest_weight_average(
 
     Returns:
       A transformation whose `update` needs `params`; `optaxaccel.eval_params` gives the mean.
-
-    Example:
-      Steps of one from 0, of which the second and the fourth are stored:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.latest_weight_average(optax.sgd(1.0), history=2, period=2)
-      >>> x = jnp.array(0.0)
-      >>> state = tx.init(x)
-      >>> for _ in range(5):
-      ...     update, state = tx.update(jnp.array(-1.0), state, x)
-      ...     x = optax.apply_updates(x, update)
-      >>> float(x), float(optaxaccel.eval_params(state, x))
-      (5.0, 3.0)
 
     References:
       Kaddour, "Stop Wasting My Time! Saving Days of ImageNet and BERT Training with Latest Weight Averaging", 2022,

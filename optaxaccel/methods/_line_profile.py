@@ -21,6 +21,11 @@ def line_profile(
 ) -> jax.Array:
     r"""Evaluate the loss along a line, for plots of what PAL approximates.
 
+    Example:
+      >>> loss = lambda w: w**2
+      >>> line_profile(loss, jnp.array(3.0), jnp.array(-6.0), jnp.array([0.0, 1.0, 3.0])).tolist()
+      [9.0, 4.0, 0.0]
+
     .. math:: l(s) = f(\theta + s\, d / \lVert d \rVert)
 
     with f = `value_fn`, :math:`\theta` = `params`, d = `direction`, s each of `distances`. The direction is normalised,
@@ -36,11 +41,6 @@ def line_profile(
 
     Returns:
       The losses, in the shape of `distances`.
-
-    Example:
-      >>> loss = lambda w: w**2
-      >>> line_profile(loss, jnp.array(3.0), jnp.array(-6.0), jnp.array([0.0, 1.0, 3.0])).tolist()
-      [9.0, 4.0, 0.0]
 
     References:
       Mutschler and Zell, 2019, Eq. 1 and Fig. 5.

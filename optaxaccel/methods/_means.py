@@ -20,6 +20,19 @@ def exponential_mean(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Evaluate at the exponential mean of a base's iterates (EMA).
 
+    Example:
+      Of the iterates 0 and 3 with a decay of one half the second counts twice as much:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.exponential_mean(optax.sgd(1.0), decay=0.5)
+      >>> z = jnp.array(1.0)
+      >>> state = tx.init(z)
+      >>> for gradient in (1.0, -3.0):
+      ...     update, state = tx.update(jnp.array(gradient), state, z)
+      ...     z = optax.apply_updates(z, update)
+      >>> round(float(optaxaccel.eval_params(state, z)), 5)
+      2.0
+
     The base runs as it would alone. With its iterates :math:`z_t`, t = 1, 2, ..., and d = `decay`:
 
     .. math::
@@ -34,19 +47,6 @@ def exponential_mean(
 
     Returns:
       A transformation whose `update` needs `params`; `optaxaccel.eval_params` gives the mean.
-
-    Example:
-      Of the iterates 0 and 3 with a decay of one half the second counts twice as much:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.exponential_mean(optax.sgd(1.0), decay=0.5)
-      >>> z = jnp.array(1.0)
-      >>> state = tx.init(z)
-      >>> for gradient in (1.0, -3.0):
-      ...     update, state = tx.update(jnp.array(gradient), state, z)
-      ...     z = optax.apply_updates(z, update)
-      >>> round(float(optaxaccel.eval_params(state, z)), 5)
-      2.0
 
     References:
       Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992, for averages.
@@ -75,6 +75,19 @@ def polynomial_mean(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Evaluate at a mean of a base's iterates that always spans the same share of the run.
 
+    Example:
+      k = 1 weighs the iterates 0 and 3 as 1 to 2:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.polynomial_mean(optax.sgd(1.0), power=1.0)
+      >>> z = jnp.array(1.0)
+      >>> state = tx.init(z)
+      >>> for gradient in (1.0, -3.0):
+      ...     update, state = tx.update(jnp.array(gradient), state, z)
+      ...     z = optax.apply_updates(z, update)
+      >>> round(float(optaxaccel.eval_params(state, z)), 5)
+      2.0
+
     The base runs as it would alone. With its iterates :math:`z_{t+1}`, t = 0, 1, ..., and k = `power`:
 
     .. math:: x_{t+1} = x_t + \frac{k + 1}{t + k + 1} (z_{t+1} - x_t)
@@ -88,19 +101,6 @@ def polynomial_mean(
 
     Returns:
       A transformation whose `update` needs `params`; `optaxaccel.eval_params` gives the mean.
-
-    Example:
-      k = 1 weighs the iterates 0 and 3 as 1 to 2:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.polynomial_mean(optax.sgd(1.0), power=1.0)
-      >>> z = jnp.array(1.0)
-      >>> state = tx.init(z)
-      >>> for gradient in (1.0, -3.0):
-      ...     update, state = tx.update(jnp.array(gradient), state, z)
-      ...     z = optax.apply_updates(z, update)
-      >>> round(float(optaxaccel.eval_params(state, z)), 5)
-      2.0
 
     References:
       Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and Optimal
@@ -130,16 +130,6 @@ def averaged_sgd(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run SGD with momentum, evaluated at the polynomial mean of its iterates.
 
-    `polynomial_mean` around :math:`m_t = \mu m_{t-1} + g_t, z_{t+1} = z_t - \gamma m_t`.
-
-    Args:
-      learning_rate: step :math:`\gamma` >= 0, or a schedule of it.
-      momentum: :math:`\mu`, 0 <= mu < 1.
-      power: see `polynomial_mean`.
-
-    Returns:
-      A transformation whose `update` needs `params`; `eval_params` gives the mean.
-
     Example:
       The first mean is the first iterate:
 
@@ -150,14 +140,25 @@ def averaged_sgd(
       >>> float(optaxaccel.eval_params(state, z + update))
       1.0
 
+    `polynomial_mean` around :math:`m_t = \mu m_{t-1} + g_t, z_{t+1} = z_t - \gamma m_t`.
+
+    Args:
+      learning_rate: step :math:`\gamma` >= 0, or a schedule of it.
+      momentum: :math:`\mu`, 0 <= mu < 1.
+      power: k >= 0; 0 is the uniform mean of all iterates, 8 forgets what is older than the last quarter.
+
+    Returns:
+      A transformation whose `update` needs `params`; `eval_params` gives the mean.
+
     References:
-      See `polynomial_mean`.
+      Shamir and Zhang, "Stochastic Gradient Descent for Non-smooth Optimization: Convergence Results and Optimal
+      Averaging Schemes", 2013, section 4.
 
     Costs:
       No oracle call; two copies of the parameters as state.
 
     Deviations:
-      See `polynomial_mean`: `optax.apply_if_finite` guards against gradients that are not finite.
+      Those of `polynomial_mean`. `optax.apply_if_finite` guards against gradients that are not finite.
     """
     contract.check_learning_rate(learning_rate)
     why, fixed = "it is the share of the old step repeated", "optax's momentum takes none"

@@ -39,6 +39,14 @@ def merge(
 ) -> Any:
     r"""Merge the last trees of a run into one, :math:`\sum_j c_j \theta_j`.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = [{"w": jnp.array(x)} for x in (4.0, 2.0, 0.0)]
+      >>> float(optaxaccel.merge(history)["w"]), float(optaxaccel.merge(history, "ema", decay=0.5)["w"])
+      (2.0, 1.5)
+      >>> float(optaxaccel.merge(history, [0.0, 0.5, 0.5])["w"])
+      1.0
+
     At a constant learning rate the iterates wander around what they tend to, and their mean lies nearer to it than any
     of them: it does what the decay of the rate does, afterwards and on a copy, while training goes on untouched.
 
@@ -49,12 +57,15 @@ def merge(
       weights: "mean", "ema", "linear", "cosine", "one_minus_sqrt" or a function, see `merge_weights`; "rna", see
         `extrapolate`; "greedy" or "adaptive", chosen by `value_fn`, see `greedy_weights` and `adaptive_weights`; or an
         array of one weight a tree, oldest first, which sum to 1 and may be traced.
-      decay: see `merge_weights`, as the next two.
-      debias: see there.
-      points: see there.
-      regularization: see `extrapolate`, as the next two; for "rna" alone.
-      relative: see there.
-      iterate: see there.
+      decay: of "ema", in [0, 1): what the mean keeps at each further checkpoint. 0.9 is our choice.
+      debias: whether "ema" starts from zero and is divided by the sum of its weights, so that the oldest checkpoint
+        counts no more than its turn. Otherwise it holds :math:`d^k`, which for few checkpoints is most of all.
+      points: times of a shape: "inside" is :math:`t_i = i/(k+1)`, for which no factor is 0 or 1; "from_zero" is
+        :math:`(i-1)/k`, which gives the oldest checkpoint no weight; "to_one" is :math:`i/k`, which gives none to the
+        newest.
+      regularization: of "rna", :math:`\lambda` >= 0. A larger one (1e-6, 1e-4) gives flatter weights, closer to a mean.
+      relative: of "rna", whether :math:`\lambda` is in units of the largest eigenvalue of R'R.
+      iterate: of "rna", whether the trees behind ("tail") or before ("head") each difference are combined.
       value_fn: the loss of a tree, for "greedy" and "adaptive" alone; best on data that training has not seen.
       stacked: whether a history is one tree of stacked leaves.
       statistics: a second history of the same length, for the running statistics of batch normalisation: merged with
@@ -71,16 +82,8 @@ def merge(
       ValueError: an argument is of no use, weights do not sum to 1, there is no loss to choose by, or (outside
         `jax.jit`) a tree is not finite.
 
-    Example:
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = [{"w": jnp.array(x)} for x in (4.0, 2.0, 0.0)]
-      >>> float(optaxaccel.merge(history)["w"]), float(optaxaccel.merge(history, "ema", decay=0.5)["w"])
-      (2.0, 1.5)
-      >>> float(optaxaccel.merge(history, [0.0, 0.5, 0.5])["w"])
-      1.0
-
     References:
-      See `merge_weights`, `extrapolate` and `greedy_weights`.
+      Those of `merge_weights`, `extrapolate` and `greedy_weights`, by `how`.
 
     Costs:
       No oracle call, and one reading of the history; "rna" reads it twice. "greedy" takes as many losses as there are

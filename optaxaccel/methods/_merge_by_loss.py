@@ -28,6 +28,14 @@ def greedy_weights(
 ) -> np.ndarray:
     r"""Return equal weights for the trees of a history whose mean a loss likes, and 0 for the others (greedy soup).
 
+    Example:
+      The first two balance each other, the third is far:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = [jnp.array(x) for x in (1.0, -0.5, 9.0)]
+      >>> optaxaccel.greedy_weights(history, lambda x: x**2).tolist()
+      [0.5, 0.5, 0.0]
+
     The trees are taken from the best to the worst, and each is kept if with it the loss of the mean is no higher.
 
     Args:
@@ -41,14 +49,6 @@ def greedy_weights(
 
     Raises:
       ValueError: there is no history, or the loss is no number, or finite for no tree.
-
-    Example:
-      The first two balance each other, the third is far:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = [jnp.array(x) for x in (1.0, -0.5, 9.0)]
-      >>> optaxaccel.greedy_weights(history, lambda x: x**2).tolist()
-      [0.5, 0.5, 0.0]
 
     References:
       Wortsman et al., "Model soups", 2022, Recipe 1.
@@ -69,9 +69,18 @@ def adaptive_weights(
 ) -> np.ndarray:
     r"""Return those of several weights whose merged tree a loss likes best.
 
+    Example:
+      The iterates jump over the minimum, and the mean of the last two lies in it:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = [jnp.array(x) for x in (6.0, -1.0, 1.0)]
+      >>> optaxaccel.adaptive_weights(history, lambda x: x**2).tolist()
+      [0.0, 0.5, 0.5]
+
     Args:
       params_history: trees, oldest first, or a `History`.
-      value_fn: see `greedy_weights`.
+      value_fn: the loss `value_fn(params, **data)`, deterministic; best on data that training has not seen. It is
+        called outside `jax.jit`: compile it where it is slow.
       candidates: weights to choose from, each of one number a tree. None is the newest tree alone, the means of the
         last two, of the newer half and of all, the exponential mean, the cosine and square-root decays, and where there
         are three trees the extrapolations with the regularisations 1e-8, 1e-4 and 1e-2. Of equals the first is taken.
@@ -83,14 +92,6 @@ def adaptive_weights(
 
     Raises:
       ValueError: there is no history, or the loss is no number, or finite for no candidate.
-
-    Example:
-      The iterates jump over the minimum, and the mean of the last two lies in it:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = [jnp.array(x) for x in (6.0, -1.0, 1.0)]
-      >>> optaxaccel.adaptive_weights(history, lambda x: x**2).tolist()
-      [0.0, 0.5, 0.5]
 
     Costs:
       As many losses as there are candidates, at most ten unless they are given.

@@ -32,6 +32,13 @@ def merge_weights(
 ) -> np.ndarray:
     r"""Return weights by which checkpoints are merged, oldest first; they sum to 1.
 
+    Example:
+      >>> import optaxaccel
+      >>> optaxaccel.merge_weights("ema", 3, decay=0.5).tolist()
+      [0.25, 0.25, 0.5]
+      >>> optaxaccel.merge_weights("linear", 4).tolist()  # a linear decay is the mean
+      [0.25, 0.25, 0.25, 0.25]
+
     With `count` = k + 1 checkpoints :math:`\theta_0 \dots \theta_k` and j from 0 to k:
 
     .. math::
@@ -63,13 +70,6 @@ def merge_weights(
 
     Raises:
       ValueError: an argument is of no use, or a function is no decay.
-
-    Example:
-      >>> import optaxaccel
-      >>> optaxaccel.merge_weights("ema", 3, decay=0.5).tolist()
-      [0.25, 0.25, 0.5]
-      >>> optaxaccel.merge_weights("linear", 4).tolist()  # a linear decay is the mean
-      [0.25, 0.25, 0.25, 0.25]
 
     References:
       Sanyal, Neerkaje, Kaddour, Kumar and Sanghavi, "Early Weight Averaging meets High Learning Rates for LLM

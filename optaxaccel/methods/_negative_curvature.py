@@ -43,6 +43,14 @@ class Finder(NamedTuple):
 def lanczos(num_steps: int = 16) -> Finder:
     r"""Find the lowest eigenvalue of the Hessian by the Lanczos iteration.
 
+    Example:
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
+      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
+      >>> lowest = optaxaccel.lanczos().find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
+      (-1.0, 1.0)
+
     The best vector that combinations of :math:`v, Hv, H^2v, \ldots` from a random start v hold. Every vector is
     orthogonalised twice against all before it, so that rounding makes no copies of eigenvalues:
 
@@ -61,14 +69,6 @@ def lanczos(num_steps: int = 16) -> Finder:
 
     Returns:
       A `Finder`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
-      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> lowest = optaxaccel.lanczos().find(saddle, origin, jax.random.key(0))
-      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
-      (-1.0, 1.0)
 
     References:
       Lanczos, "An iteration method for the solution of the eigenvalue problem", 1950. Golub and Van Loan, "Matrix
@@ -94,6 +94,14 @@ def lanczos(num_steps: int = 16) -> Finder:
 def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: float = 0.5) -> Finder:
     r"""Find the lowest eigenvalue of the Hessian by power iterations on a shifted Hessian, as the published code does.
 
+    Example:
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
+      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
+      >>> lowest = optaxaccel.shifted_power(epochs=8, inner=16).find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
+      (-1.0, 1.0)
+
     .. math::
 
         v \leftarrow \frac{(1 + r)\, v - (r/s)\, H v}{\lVert (1 + r)\, v - (r/s)\, H v \rVert}, \qquad
@@ -110,14 +118,6 @@ def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: 
 
     Returns:
       A `Finder`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
-      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> lowest = optaxaccel.shifted_power(epochs=8, inner=16).find(saddle, origin, jax.random.key(0))
-      >>> round(float(lowest.eigenvalue), 5), round(abs(float(lowest.vector["y"])), 5)
-      (-1.0, 1.0)
 
     References:
       The code of Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, which takes it from
@@ -153,6 +153,14 @@ def shifted_power(epochs: int = 2, *, inner: int = 8, shift: float = 5.0, rate: 
 def neon2(num_steps: int = 64, *, radius: float = 1e-3, rate: float = 0.1) -> Finder:
     r"""Find the lowest eigenvalue of the Hessian from gradients at a small distance (Neon2).
 
+    Example:
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
+      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
+      >>> lowest = optaxaccel.neon2().find(saddle, origin, jax.random.key(0))
+      >>> round(float(lowest.eigenvalue), 4), round(abs(float(lowest.vector["y"])), 4)
+      (-1.0, 1.0)
+
     Gradient descent from a point near a saddle runs away along the lowest curvature. The displacement d is kept small,
     so that the difference of gradients stays a product with the Hessian:
 
@@ -172,14 +180,6 @@ def neon2(num_steps: int = 64, *, radius: float = 1e-3, rate: float = 0.1) -> Fi
 
     Returns:
       A `Finder`.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> saddle = lambda p: 0.5 * p["x"]**2 - 0.5 * p["y"]**2
-      >>> origin = {"x": jnp.zeros(()), "y": jnp.zeros(())}
-      >>> lowest = optaxaccel.neon2().find(saddle, origin, jax.random.key(0))
-      >>> round(float(lowest.eigenvalue), 4), round(abs(float(lowest.vector["y"])), 4)
-      (-1.0, 1.0)
 
     References:
       Allen-Zhu and Li, "Neon2: Finding local minima via first-order oracles", 2018, the online algorithm.
@@ -238,6 +238,12 @@ def negative_curvature(
 ) -> EigenPair:
     r"""Return the lowest curvature of a loss that a finder finds, and its direction.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> lowest = optaxaccel.negative_curvature(lambda p: p[0] * p[1], jnp.zeros(2))
+      >>> round(float(lowest.eigenvalue), 5), [round(abs(float(v)), 3) for v in lowest.vector]
+      (-1.0, [0.707, 0.707])
+
     Args:
       value_fn: the loss, `value_fn(params, **data)`. It is compiled once: give the same function again, with other
         data, to reuse the program.
@@ -252,12 +258,6 @@ def negative_curvature(
     Returns:
       `(eigenvalue, vector, residual)`: the curvature :math:`v^T H v`, the unit vector v as a tree like `params`, and
       :math:`\lVert H v - \lambda v \rVert`.
-
-    Example:
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> lowest = optaxaccel.negative_curvature(lambda p: p[0] * p[1], jnp.zeros(2))
-      >>> round(float(lowest.eigenvalue), 5), [round(abs(float(v)), 3) for v in lowest.vector]
-      (-1.0, [0.707, 0.707])
 
     Costs:
       One search of the finder: see its `cost`.

@@ -95,6 +95,18 @@ def negative_curvature_descent(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Jump along directions of negative curvature while there are any (NCD).
 
+    Example:
+      The saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4: gradient descent never leaves the origin, one jump does.
+
+      >>> import jax, jax.numpy as jnp, optaxaccel
+      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
+      >>> tx = optaxaccel.negative_curvature_descent(1.0)
+      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
+      >>> saddle = jnp.zeros(2)
+      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
+      >>> [round(abs(float(u)), 3) for u in moved], round(float(loss(saddle + moved)), 4)
+      ([0.0, 1.0], -0.25)
+
     At a saddle the gradient says nothing, and the way out is the direction v in which the loss curves downwards most.
     Each update searches for it and jumps, up to `max_steps` times; where nothing is found it does not move at all, so
     this is a part of a method (`gose`, `ancm`) rather than one by itself.
@@ -122,18 +134,6 @@ def negative_curvature_descent(
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`.
-
-    Example:
-      The saddle of f(x, y) = x^2/2 - y^2/2 + y^4/4: gradient descent never leaves the origin, one jump does.
-
-      >>> import jax, jax.numpy as jnp, optaxaccel
-      >>> loss = lambda p: p[0]**2 / 2 - p[1]**2 / 2 + p[1]**4 / 4
-      >>> tx = optaxaccel.negative_curvature_descent(1.0)
-      >>> update = jax.jit(lambda g, s, p: tx.update(g, s, p, value_fn=loss))
-      >>> saddle = jnp.zeros(2)
-      >>> moved, state = update(jnp.zeros(2), tx.init(saddle), saddle)
-      >>> [round(abs(float(u)), 3) for u in moved], round(float(loss(saddle + moved)), 4)
-      ([0.0, 1.0], -0.25)
 
     References:
       Xiao, "Accelerated optimization methods on convolutional neural networks", 2019, section 4, after Carmon, Duchi,

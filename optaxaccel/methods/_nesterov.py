@@ -77,6 +77,17 @@ def nesterov(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Accelerate (proximal) gradient descent with the momentum that its step sizes imply.
 
+    Example:
+      g(w) = (w - 2)^2/2 and `h(w) = |w|` have their minimum at 1, found in one step of size 1:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> threshold = lambda w, t: jnp.sign(w) * jnp.maximum(jnp.abs(w) - t, 0.0)
+      >>> tx = optaxaccel.nesterov(1.0, prox=threshold)
+      >>> w = jnp.array(0.0)
+      >>> update, state = tx.update(w - 2.0, tx.init(w), w)
+      >>> float(optaxaccel.eval_params(state, w + update))
+      1.0
+
     The loss is g, smooth, plus h, simple: h is known by its proximal map, for instance a threshold for an l1 norm or a
     projection for a constraint. The gradient of g is taken at y, between the last iterate x and the end v of an
     overlong step; how far between is settled by a quadratic equation, so that rates 1/k^2 and, on strongly convex
@@ -111,17 +122,6 @@ def nesterov(
 
     Returns:
       A transformation whose `update` needs the gradient, and with `prox` the parameters.
-
-    Example:
-      g(w) = (w - 2)^2/2 and `h(w) = |w|` have their minimum at 1, found in one step of size 1:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> threshold = lambda w, t: jnp.sign(w) * jnp.maximum(jnp.abs(w) - t, 0.0)
-      >>> tx = optaxaccel.nesterov(1.0, prox=threshold)
-      >>> w = jnp.array(0.0)
-      >>> update, state = tx.update(w - 2.0, tx.init(w), w)
-      >>> float(optaxaccel.eval_params(state, w + update))
-      1.0
 
     References:
       Xiao, "Accelerated Optimization Methods on Convolutional Neural Networks", 2019, section 4, second to fifth

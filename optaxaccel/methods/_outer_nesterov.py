@@ -45,6 +45,19 @@ def outer_nesterov(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Take a step of Nesterov's momentum along what every K steps of a base have moved (SNOO, single-worker DiLoCo).
 
+    Example:
+      Two steps of one from 0 and half a step along them with momentum 1/2: 0.5 * (0.5 * 2 + 2):
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.outer_nesterov(optax.sgd(1.0), period=2, step_size=0.5, momentum=0.5)
+      >>> x = jnp.array(0.0)
+      >>> state = tx.init(x)
+      >>> for _ in range(2):
+      ...     update, state = tx.update(jnp.array(-1.0), state, x)
+      ...     x = optax.apply_updates(x, update)
+      >>> float(x), float(optaxaccel.eval_params(state, x))
+      (1.5, 1.5)
+
     The base moves fast weights, which the parameters hold. After every K steps what they moved is taken for a gradient
     of the outer weights w, and the fast ones begin again at w:
 
@@ -65,19 +78,6 @@ def outer_nesterov(
 
     Returns:
       A transformation whose `update` needs `params` and whatever the base needs.
-
-    Example:
-      Two steps of one from 0 and half a step along them with momentum 1/2: 0.5 * (0.5 * 2 + 2):
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.outer_nesterov(optax.sgd(1.0), period=2, step_size=0.5, momentum=0.5)
-      >>> x = jnp.array(0.0)
-      >>> state = tx.init(x)
-      >>> for _ in range(2):
-      ...     update, state = tx.update(jnp.array(-1.0), state, x)
-      ...     x = optax.apply_updates(x, update)
-      >>> float(x), float(optaxaccel.eval_params(state, x))
-      (1.5, 1.5)
 
     References:
       "SNOO: Step-K Nesterov Outer Optimizer", 2025, arXiv:2510.15830. Douillard et al., "DiLoCo: Distributed
@@ -150,26 +150,6 @@ def snoo_adamw(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run AdamW with an outer step of Nesterov's momentum after every K steps (SNOO).
 
-    `outer_nesterov` around `optax.adamw`:
-
-    .. math::
-
-        \theta \leftarrow (1 - \gamma w) \theta - \gamma \hat m / (\sqrt{\hat v} + \epsilon)
-        \quad K \text{ times, then the outer step}
-
-    Args:
-      learning_rate: step of AdamW, >= 0, or a schedule of it.
-      period: see `outer_nesterov`.
-      step_size: see `outer_nesterov`.
-      momentum: see `outer_nesterov`.
-      b1: decay of AdamW's mean gradient, 0 <= b1 < 1.
-      b2: decay of AdamW's mean square, 0 <= b2 < 1.
-      eps: added to AdamW's root, > 0.
-      weight_decay: AdamW's decoupled decay, >= 0, or a schedule of it.
-
-    Returns:
-      A transformation whose `update` needs `params`; `eval_params` gives the outer weights.
-
     Example:
       With K = 1 the first step is `step_size * (1 + momentum)` times AdamW's:
 
@@ -180,14 +160,37 @@ def snoo_adamw(
       >>> round(float(update), 5)
       -0.375
 
+    `outer_nesterov` around `optax.adamw`:
+
+    .. math::
+
+        \theta \leftarrow (1 - \gamma w) \theta - \gamma \hat m / (\sqrt{\hat v} + \epsilon)
+        \quad K \text{ times, then the outer step}
+
+    Args:
+      learning_rate: step of AdamW, >= 0, or a schedule of it.
+      period: K, an integer >= 1; 75 in the submission to AlgoPerf.
+      step_size: :math:`\eta` >= 0, or a schedule of it over inner steps; 0.3006 in that submission.
+      momentum: :math:`\mu`, 0 <= mu < 1, or a schedule of it; 0.7675 in that submission. 0 is Lookahead, and with a
+        `step_size` of 1 the base alone.
+      b1: decay of AdamW's mean gradient, 0 <= b1 < 1.
+      b2: decay of AdamW's mean square, 0 <= b2 < 1.
+      eps: added to AdamW's root, > 0.
+      weight_decay: AdamW's decoupled decay, >= 0, or a schedule of it.
+
+    Returns:
+      A transformation whose `update` needs `params`; `eval_params` gives the outer weights.
+
     References:
-      See `outer_nesterov`.
+      "SNOO: Step-K Nesterov Outer Optimizer", 2025, arXiv:2510.15830. Douillard et al., "DiLoCo: Distributed
+      Low-Communication Training of Language Models", 2023, for several workers. Zhang, Lucas, Hinton and Ba,
+      "Lookahead Optimizer", 2019.
 
     Costs:
       No oracle call; four copies of the parameters as state.
 
     Deviations:
-      See `outer_nesterov`: `optax.apply_if_finite` guards against gradients that are not finite.
+      Those of `outer_nesterov`. `optax.apply_if_finite` guards against gradients that are not finite.
     """
     contract.check_learning_rate(learning_rate)
     check_moments(b1=b1, b2=b2)

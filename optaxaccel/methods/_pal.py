@@ -40,6 +40,17 @@ def pal(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Step to the minimum of a parabola along the direction of momentum (PAL).
 
+    Example:
+      With `loose_approximation=1` one step is exact on any parabola, here f(w) = w^2 from w = 3:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.pal(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
+      >>> loss = lambda w: w**2
+      >>> w = jnp.array(3.0)
+      >>> update, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
+      >>> float(w + update), float(state.step_size), float(state.curvature)
+      (0.0, 3.0, 2.0)
+
     The loss on the line through the parameters is nearly a parabola. Its value and its slope here are known from the
     gradient's evaluation; one more loss at a small distance gives its curvature, hence its minimum, and that is where
     the step goes. There is no learning rate.
@@ -73,17 +84,6 @@ def pal(
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`, and takes the loss at `params` from `value`.
-
-    Example:
-      With `loose_approximation=1` one step is exact on any parabola, here f(w) = w^2 from w = 3:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.pal(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
-      >>> loss = lambda w: w**2
-      >>> w = jnp.array(3.0)
-      >>> update, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
-      >>> float(w + update), float(state.step_size), float(state.curvature)
-      (0.0, 3.0, 2.0)
 
     References:
       Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019, Algorithm 1,
@@ -146,6 +146,11 @@ def pal_decay_schedule(
 ) -> optax.Schedule:
     r"""Decay exponentially, one step late, as PAL's Algorithm 1 prints it.
 
+    Example:
+      >>> schedule = pal_decay_schedule(8.0, rate=0.5, transition_steps=1)
+      >>> [float(schedule(step)) for step in range(4)]
+      [8.0, 8.0, 4.0, 2.0]
+
     Line 23 sets the distance of step t+1 to :math:`d(\mu_0, t)`, so steps 0 and 1 both use the initial value:
 
     .. math:: \mu_t = \mu_0\, r^{\max(t - 1, 0) / T}
@@ -160,11 +165,6 @@ def pal_decay_schedule(
 
     Returns:
       A schedule of the 0-based step.
-
-    Example:
-      >>> schedule = pal_decay_schedule(8.0, rate=0.5, transition_steps=1)
-      >>> [float(schedule(step)) for step in range(4)]
-      [8.0, 8.0, 4.0, 2.0]
 
     References:
       Mutschler and Zell, 2019, Algorithm 1, lines 23-25, and section 4.1.

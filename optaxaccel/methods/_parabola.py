@@ -75,6 +75,20 @@ def scale_by_parabola(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale any descent direction to reach the minimum of a parabola along it.
 
+    Example:
+      Adam's direction, from w = (3, 4) on `f(w) = |w|^2 / 2`; the first one is (-1, -1), and the minimum along it is
+      where the coordinates add up to zero:
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> search = optaxaccel.scale_by_parabola(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
+      >>> tx = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), search)
+      >>> loss = lambda w: 0.5 * jnp.sum(w**2)
+      >>> w = jnp.array([3.0, 4.0])
+      >>> value, grad = jax.value_and_grad(loss)(w)
+      >>> update, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
+      >>> [round(float(x), 3) for x in w + update]
+      [-0.5, 0.5]
+
     The line search of PAL for the direction of another method: the incoming updates d, with the sign with which they
     would be added to the parameters. With the exact slope their length does not matter, and a direction that ascends is
     never followed: `case` is then `ParabolaCase.NO_DESCENT`, at every step if a sign was forgotten.
@@ -99,20 +113,6 @@ def scale_by_parabola(
     Returns:
       A transformation whose `update` needs `params`, `value_fn` and, but for "direction_norm", `grad`; it takes the
       loss at `params` from `value`.
-
-    Example:
-      Adam's direction, from w = (3, 4) on `f(w) = |w|^2 / 2`; the first one is (-1, -1), and the minimum along it is
-      where the coordinates add up to zero:
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> search = optaxaccel.scale_by_parabola(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
-      >>> tx = optax.chain(optax.scale_by_adam(), optax.scale(-1.0), search)
-      >>> loss = lambda w: 0.5 * jnp.sum(w**2)
-      >>> w = jnp.array([3.0, 4.0])
-      >>> value, grad = jax.value_and_grad(loss)(w)
-      >>> update, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
-      >>> [round(float(x), 3) for x in w + update]
-      [-0.5, 0.5]
 
     References:
       Mutschler and Zell, "PAL: A fast DNN optimization method based on curvature information", 2019, sections 2.2-2.4.

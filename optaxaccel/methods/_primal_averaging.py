@@ -23,6 +23,17 @@ def primal_averaging(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average a base's iterates, take gradients near the average and evaluate at it (GPA).
 
+    Example:
+      Gradient descent on x^2/2 from 1 with rate 0.5: z goes to 0.5, x half way after it, y between the two:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.primal_averaging(optax.sgd(0.5), mu_y=0.5, mu_x=0.5)
+      >>> y = jnp.array(1.0)
+      >>> update, state = tx.update(y, tx.init(y), y)
+      >>> y = optax.apply_updates(y, update)
+      >>> float(y), float(optaxaccel.eval_params(state, y))
+      (0.625, 0.75)
+
     Three sequences: z, moved by the base; x, its exponential mean, which is what to evaluate and export; and y between
     them, where gradients are taken and which the parameters hold. They start at the same point.
 
@@ -46,17 +57,6 @@ def primal_averaging(
 
     Returns:
       A transformation whose `update` needs `params` and whatever the base needs.
-
-    Example:
-      Gradient descent on x^2/2 from 1 with rate 0.5: z goes to 0.5, x half way after it, y between the two:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.primal_averaging(optax.sgd(0.5), mu_y=0.5, mu_x=0.5)
-      >>> y = jnp.array(1.0)
-      >>> update, state = tx.update(y, tx.init(y), y)
-      >>> y = optax.apply_updates(y, update)
-      >>> float(y), float(optaxaccel.eval_params(state, y))
-      (0.625, 0.75)
 
     References:
       "Smoothing DiLoCo with Primal Averaging for Faster Training of LLMs", 2025, arXiv:2512.17131, and the authors'
@@ -119,26 +119,6 @@ def gpa_adamw(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run AdamW under primal averaging (GPA-AdamW).
 
-    `primal_averaging` around `optax.adamw`, whose decay acts on z:
-
-    .. math::
-
-        z_{t+1} = (1 - \gamma_t w) z_t - \gamma_t \hat m_t / (\sqrt{\hat v_t} + \epsilon)
-
-    with :math:`\gamma` = `learning_rate`, w = `weight_decay`; `primal_averaging` has the rest.
-
-    Args:
-      learning_rate: step :math:`\gamma` of AdamW, >= 0, or a schedule of it.
-      mu_y: see `primal_averaging`.
-      mu_x: see `primal_averaging`.
-      b1: decay of AdamW's mean gradient, 0 <= b1 < 1.
-      b2: decay of AdamW's mean square, 0 <= b2 < 1.
-      eps: added to AdamW's root, > 0.
-      weight_decay: decoupled decay w, >= 0, or a schedule of it; 0 in the authors' class.
-
-    Returns:
-      A transformation whose `update` needs `params`; `eval_params` gives the average.
-
     Example:
       The first step of AdamW is `learning_rate` long, here that of z; of it the mean makes 1 - mu_x:
 
@@ -149,14 +129,37 @@ def gpa_adamw(
       >>> round(float(optaxaccel.eval_params(state, y + update)), 5)
       1.75
 
+    `primal_averaging` around `optax.adamw`, whose decay acts on z:
+
+    .. math::
+
+        z_{t+1} = (1 - \gamma_t w) z_t - \gamma_t \hat m_t / (\sqrt{\hat v_t} + \epsilon)
+
+    with :math:`\gamma` = `learning_rate`, w = `weight_decay`; `primal_averaging` has the rest.
+
+    Args:
+      learning_rate: step :math:`\gamma` of AdamW, >= 0, or a schedule of it.
+      mu_y: share of x in the point of the gradients, 0 to 1; 0.7 in the authors' class. 0 takes gradients at z.
+      mu_x: decay of the mean, 0 to 1, or a schedule of it; 0.9967 in the authors' class. It remembers 1/(1 - mu_x)
+        steps. `lambda t: 1 - 1 / (t + 1.0)` is the uniform mean, which with `mu_y=0.9` is schedule-free learning at a
+        constant rate.
+      b1: decay of AdamW's mean gradient, 0 <= b1 < 1.
+      b2: decay of AdamW's mean square, 0 <= b2 < 1.
+      eps: added to AdamW's root, > 0.
+      weight_decay: decoupled decay w, >= 0, or a schedule of it; 0 in the authors' class.
+
+    Returns:
+      A transformation whose `update` needs `params`; `eval_params` gives the average.
+
     References:
-      See `primal_averaging`.
+      "Smoothing DiLoCo with Primal Averaging for Faster Training of LLMs", 2025, arXiv:2512.17131, and the authors'
+      class. Nesterov and Shikhman, 2015, for primal averaging.
 
     Costs:
       No oracle call; three copies of the parameters as state, one more than AdamW.
 
     Deviations:
-      See `primal_averaging`: `optax.apply_if_finite` guards against gradients that are not finite.
+      Those of `primal_averaging`. `optax.apply_if_finite` guards against gradients that are not finite.
     """
     contract.check_learning_rate(learning_rate)
     check_moments(b1=b1, b2=b2)

@@ -40,6 +40,21 @@ def scale_by_quasi_newton(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Multiply the gradient by a dense approximation of the inverse Hessian.
 
+    Example:
+      With exact searches, two steps find the minimum of a quadratic of two variables. Here the steps are those of
+      f(x) = x_1^2 / 2 + 2 x_2^2 from (4, 1):
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.scale_by_quasi_newton(method="bfgs")
+      >>> curvature, x = jnp.array([1.0, 4.0]), jnp.array([4.0, 1.0])
+      >>> state = tx.init(x)
+      >>> for _ in range(2):
+      ...     grad = curvature * x
+      ...     direction, state = tx.update(grad, state, x)
+      ...     x = x - (grad @ direction) / (direction @ (curvature * direction)) * direction
+      >>> bool(jnp.max(jnp.abs(x)) < 1e-6)
+      True
+
     Each update first learns from the last step, then multiplies: :math:`H_{k+1} = U(H_k, s_k, y_k)` with
     :math:`s_k = \theta_{k+1} - \theta_k` and :math:`y_k = \nabla f(\theta_{k+1}) - \nabla f(\theta_k)`, and
     :math:`d_{k+1} = H_{k+1} \nabla f(\theta_{k+1})`, where U is `quasi_newton_update` and :math:`H_0 = I`. As in
@@ -61,23 +76,9 @@ def scale_by_quasi_newton(
     Raises:
       ValueError: `method` is unknown, or there are more than `max_size` parameters.
 
-    Example:
-      With exact searches, two steps find the minimum of a quadratic of two variables. Here the steps are those of
-      f(x) = x_1^2 / 2 + 2 x_2^2 from (4, 1):
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.scale_by_quasi_newton(method="bfgs")
-      >>> curvature, x = jnp.array([1.0, 4.0]), jnp.array([4.0, 1.0])
-      >>> state = tx.init(x)
-      >>> for _ in range(2):
-      ...     grad = curvature * x
-      ...     direction, state = tx.update(grad, state, x)
-      ...     x = x - (grad @ direction) / (direction @ (curvature * direction)) * direction
-      >>> bool(jnp.max(jnp.abs(x)) < 1e-6)
-      True
-
     References:
-      See `quasi_newton_update`.
+      Urbán, Stefanou and Pons, "Unveiling the optimization process of physics informed neural networks: how accurate
+      and competitive can PINNs be?", 2025; Al-Baali, 1998; Al-Baali and Khalfan, 2005.
 
     Costs:
       H is read three times and written once a step (two products and the update); n^2 + 3 n numbers of state. No

@@ -30,6 +30,14 @@ def quasi_newton_update(
 ) -> jax.Array:
     r"""Update an approximation of the inverse Hessian after a step.
 
+    Example:
+      On f(x) = x_1^2 + 2 x_2^2, whose Hessian is diag(2, 4), a step along the first axis teaches its curvature:
+
+      >>> import jax.numpy as jnp
+      >>> s, y, g = jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]), jnp.array([-1.0, 0.0])
+      >>> quasi_newton_update(jnp.eye(2), s, y, g, 1.0, method="bfgs").tolist()
+      [[0.5, 0.0], [0.0, 1.0]]
+
     The new matrix maps the change of the gradient to the step, :math:`H_+ y = s`, and lies between BFGS and DFP and
     beyond (Broyden's class, :math:`\theta`); the self-scaled ones first divide the old matrix by :math:`\tau`, which
     takes out curvature that it overestimates.
@@ -72,14 +80,6 @@ def quasi_newton_update(
     Raises:
       ValueError: `method` is unknown, or the shapes do not fit.
       TypeError: the numbers are complex.
-
-    Example:
-      On f(x) = x_1^2 + 2 x_2^2, whose Hessian is diag(2, 4), a step along the first axis teaches its curvature:
-
-      >>> import jax.numpy as jnp
-      >>> s, y, g = jnp.array([1.0, 0.0]), jnp.array([2.0, 0.0]), jnp.array([-1.0, 0.0])
-      >>> quasi_newton_update(jnp.eye(2), s, y, g, 1.0, method="bfgs").tolist()
-      [[0.5, 0.0], [0.0, 1.0]]
 
     References:
       Urbán, Stefanou and Pons, "Unveiling the optimization process of physics informed neural networks: how accurate

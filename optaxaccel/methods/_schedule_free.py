@@ -40,6 +40,19 @@ def schedule_free(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Average a base's iterates with weights that grow with its rate, and need no schedule (schedule-free).
 
+    Example:
+      At a constant rate x is the mean of all z; z goes from 1 to 0.5 to 0:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optaxaccel.schedule_free(optax.sgd(0.5), mu_y=0.5)
+      >>> y = jnp.array(1.0)
+      >>> state = tx.init(y)
+      >>> for _ in range(2):
+      ...     update, state = tx.update(jnp.array(1.0), state, y)
+      ...     y = optax.apply_updates(y, update)
+      >>> float(optaxaccel.eval_params(state, y)), float(y)
+      (0.25, 0.125)
+
     `primal_averaging` with the mean of all iterates in place of an exponential one, so that there is no horizon:
 
     .. math::
@@ -64,19 +77,6 @@ def schedule_free(
 
     Returns:
       A transformation whose `update` needs `params` and whatever the base needs.
-
-    Example:
-      At a constant rate x is the mean of all z; z goes from 1 to 0.5 to 0:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optaxaccel.schedule_free(optax.sgd(0.5), mu_y=0.5)
-      >>> y = jnp.array(1.0)
-      >>> state = tx.init(y)
-      >>> for _ in range(2):
-      ...     update, state = tx.update(jnp.array(1.0), state, y)
-      ...     y = optax.apply_updates(y, update)
-      >>> float(optaxaccel.eval_params(state, y)), float(y)
-      (0.25, 0.125)
 
     References:
       Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, "The Road Less Scheduled", 2024, arXiv:2405.15682, and the
@@ -130,6 +130,16 @@ def schedule_free_adamw(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run schedule-free AdamW.
 
+    Example:
+      The first step moves all three sequences by the rate:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.schedule_free_adamw(0.5)
+      >>> y = jnp.array(2.0)
+      >>> update, state = tx.update(jnp.array(30.0), tx.init(y), y)
+      >>> round(float(update), 5), round(float(optaxaccel.eval_params(state, y + update)), 5)
+      (-0.5, 1.5)
+
     `schedule_free` around AdamW without its first moment, whose decay acts on y:
 
     .. math::
@@ -147,30 +157,21 @@ def schedule_free_adamw(
       eps: added to the root, > 0.
       weight_decay: decoupled decay w, >= 0, or a schedule of it.
       warmup_steps: T, an integer >= 0; the authors recommend a warm-up.
-      r: see `schedule_free`.
-      weight_lr_power: see `schedule_free`.
+      r: power of the step in the weights, >= 0; 0 in the authors' code.
+      weight_lr_power: power p of the largest rate, >= 0; 2 in the authors' code.
 
     Returns:
       A transformation whose `update` needs `params`; `eval_params` gives the average.
 
-    Example:
-      The first step moves all three sequences by the rate:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.schedule_free_adamw(0.5)
-      >>> y = jnp.array(2.0)
-      >>> update, state = tx.update(jnp.array(30.0), tx.init(y), y)
-      >>> round(float(update), 5), round(float(optaxaccel.eval_params(state, y + update)), 5)
-      (-0.5, 1.5)
-
     References:
-      See `schedule_free`.
+      Defazio, Yang, Mehta, Mishchenko, Khaled and Cutkosky, "The Road Less Scheduled", 2024, arXiv:2405.15682, and the
+      package schedulefree.
 
     Costs:
       No oracle call; two copies of the parameters as state, as AdamW.
 
     Deviations:
-      See `schedule_free`: `optax.apply_if_finite` guards against gradients that are not finite.
+      Those of `schedule_free`. `optax.apply_if_finite` guards against gradients that are not finite.
     """
     contract.check_learning_rate(learning_rate)
     check_share(b1, "b1")

@@ -83,6 +83,23 @@ def tuning_free(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Train with a rate that is measured and not tuned, and evaluate at an average that needs no horizon.
 
+    Example:
+      The minimum of a quadratic whose two curvatures differ a hundred times, from far away and without a number:
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> tx, w = optaxaccel.tuning_free(), jnp.array([30.0, -20.0])
+      >>> loss = lambda w: jnp.sum(jnp.array([100.0, 1.0]) * (w - 1.0) ** 2)
+      >>> @jax.jit
+      ... def step(w, state):
+      ...     value, grad = jax.value_and_grad(loss)(w)
+      ...     updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
+      ...     return optax.apply_updates(w, updates), state
+      >>> state = tx.init(w)
+      >>> for _ in range(400):
+      ...     w, state = step(w, state)
+      >>> [round(float(x), 2) for x in optaxaccel.eval_params(state, w)]
+      [1.0, 1.0]
+
     Adam's direction with Nesterov's momentum; the rate of `scale_by_hindsight`; and in place of a schedule that ends
     with the training, whose length nobody has to know, an average of the iterates:
 
@@ -108,31 +125,14 @@ def tuning_free(
       mask: which leaves decay: a tree of bools that is a prefix of the parameters, or a function that makes one of
         them; None for all.
       every: steps from one measurement to the next; see `scale_by_hindsight`. 5 is the cheap variant.
-      initial_rate: the first rate; see `scale_by_hindsight`.
-      relaxation: rate aimed at, in units of the best one along the step; see `scale_by_hindsight`.
+      initial_rate: the first rate, > 0; a wrong one costs about one step for each third of a factor 2.7.
+      relaxation: rate aimed at, in units of the best one along the step, > 0, or a schedule of it. 1 is greedy.
       b1: decay of the mean of the gradient, 0 to below 1.
       b2: decay of the mean of its square, 0 to below 1.
       eps: added to the root of the mean square, >= 0, as in Adam.
 
     Returns:
       A transformation whose `update` needs `params` and `value_fn`, and takes the loss at `params` from `value`.
-
-    Example:
-      The minimum of a quadratic whose two curvatures differ a hundred times, from far away and without a number:
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> tx, w = optaxaccel.tuning_free(), jnp.array([30.0, -20.0])
-      >>> loss = lambda w: jnp.sum(jnp.array([100.0, 1.0]) * (w - 1.0) ** 2)
-      >>> @jax.jit
-      ... def step(w, state):
-      ...     value, grad = jax.value_and_grad(loss)(w)
-      ...     updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
-      ...     return optax.apply_updates(w, updates), state
-      >>> state = tx.init(w)
-      >>> for _ in range(400):
-      ...     w, state = step(w, state)
-      >>> [round(float(x), 2) for x in optaxaccel.eval_params(state, w)]
-      [1.0, 1.0]
 
     References:
       experiments/self_tuning; Dozat, "Incorporating Nesterov Momentum into Adam", 2016, whose direction it is, with

@@ -76,6 +76,17 @@ def scale_by_wolfe_search(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scale a descent direction to a step that satisfies the conditions of Wolfe.
 
+    Example:
+      Steepest descent on f(w) = w^2 from w = 3. The first trial moves by about 1, the search goes on to the minimum:
+
+      >>> import jax, jax.numpy as jnp, optax, optaxaccel
+      >>> tx = optax.chain(optax.scale(-1.0), optaxaccel.scale_by_wolfe_search(curvature=0.1))
+      >>> loss = lambda w: w**2
+      >>> w = jnp.array(3.0)
+      >>> update, state = tx.update(2 * w, tx.init(w), w, value=loss(w), grad=2 * w, value_fn=loss)
+      >>> abs(round(float(w + update), 3)), round(float(state[1].value), 3), int(state[1].evaluations)
+      (0.0, 0.0, 2)
+
     The incoming updates p have the sign with which they would be added to the parameters. Every trial takes one loss
     and one gradient; those of the accepted point are kept, and `optax.value_and_grad_from_state` finds them, so that
     the next step need not evaluate again.
@@ -108,17 +119,6 @@ def scale_by_wolfe_search(
 
     Raises:
       ValueError: an argument is out of range, or `value_fn` does not return one number.
-
-    Example:
-      Steepest descent on f(w) = w^2 from w = 3. The first trial moves by about 1, the search goes on to the minimum:
-
-      >>> import jax, jax.numpy as jnp, optax, optaxaccel
-      >>> tx = optax.chain(optax.scale(-1.0), optaxaccel.scale_by_wolfe_search(curvature=0.1))
-      >>> loss = lambda w: w**2
-      >>> w = jnp.array(3.0)
-      >>> update, state = tx.update(2 * w, tx.init(w), w, value=loss(w), grad=2 * w, value_fn=loss)
-      >>> abs(round(float(w + update), 3)), round(float(state[1].value), 3), int(state[1].evaluations)
-      (0.0, 0.0, 2)
 
     References:
       Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease", 1994; Nocedal and Wright,

@@ -33,11 +33,11 @@ class Card(NamedTuple):
       example: keyword arguments with which `make` works on a well-scaled problem.
       cost: oracle calls of one step beyond the gradient handed in.
       state_copies: buffers as large as the parameters that the state keeps, at the defaults.
-      example_copies: the same of `example`; None where it is no other number.
       static_args: hyperparameters that set shapes or loops; they are never traced.
       reservations: items of the contract suite that do not apply, each with its reason.
       counts_attempts: whether the state tells how often a finder ran, see `search_attempts`; `cost` is then what is
         spent where every chance is taken.
+      example_copies: as `state_copies`, of `example`; None where it is no other number.
       diagnostics: what the state tells while a run goes on, name and meaning, see `states.Diagnoses`; records, figures
         and TensorBoard hold it, and what trains knows none of the names.
     """

@@ -24,17 +24,6 @@ def masked(
 ) -> optax.GradientTransformationExtraArgs:
     """Apply a method to some leaves, with the loss as a function of these alone (`optax.masked`).
 
-    As in optax the updates of all other leaves pass as they are, so that something else in the chain can deal with
-    them; to leave those parameters alone, `partition` with `optax.set_to_zero()` is one call.
-
-    Args:
-      inner: any transformation: one that needs `value_fn` or `grad`, of this package or of optax, or one that does not.
-      mask: a tree of bools like the parameters or a prefix of one, or a function of the parameters that returns it;
-        True for the leaves that `inner` sees.
-
-    Returns:
-      A transformation with the state of `optax.masked(inner, mask)`, which `eval_params` understands.
-
     Example:
       The first leaf is found exactly by one parabola, the second moves by the gradient that it is handed:
 
@@ -49,6 +38,17 @@ def masked(
       >>> [round(float(x), 3) for x in optax.apply_updates(params, updates).values()]
       [1.0, 1.5]
 
+    As in optax the updates of all other leaves pass as they are, so that something else in the chain can deal with
+    them; to leave those parameters alone, `partition` with `optax.set_to_zero()` is one call.
+
+    Args:
+      inner: any transformation: one that needs `value_fn` or `grad`, of this package or of optax, or one that does not.
+      mask: a tree of bools like the parameters or a prefix of one, or a function of the parameters that returns it;
+        True for the leaves that `inner` sees.
+
+    Returns:
+      A transformation with the state of `optax.masked(inner, mask)`, which `eval_params` understands.
+
     Costs:
       Those of `inner`, on its leaves; each of its evaluations of the loss is one of the whole loss.
     """
@@ -59,17 +59,6 @@ def partition(
     transforms: Mapping[Hashable, optax.GradientTransformation], param_labels: Any | Callable[[optax.Params], Any]
 ) -> optax.GradientTransformationExtraArgs:
     """Apply one method to each group of leaves, with the loss as a function of its group alone (`optax.partition`).
-
-    All groups see the other leaves where they are before the step. Two that search along a line do not know of each
-    other's move: where the groups are strongly coupled together they can go too far.
-
-    Args:
-      transforms: a transformation for each label.
-      param_labels: a tree of labels like the parameters or a prefix of one, or a function of the parameters that
-        returns it.
-
-    Returns:
-      A transformation with the state of `optax.partition(transforms, param_labels)`, which `eval_params` understands.
 
     Example:
       One group is searched along a line, the other stays:
@@ -84,6 +73,17 @@ def partition(
       >>> updates, state = tx.update(grad, tx.init(params), params, value=value, grad=grad, value_fn=loss)
       >>> [round(float(updates[name]), 3) for name in ("moving", "frozen")]
       [-2.0, 0.0]
+
+    All groups see the other leaves where they are before the step. Two that search along a line do not know of each
+    other's move: where the groups are strongly coupled together they can go too far.
+
+    Args:
+      transforms: a transformation for each label.
+      param_labels: a tree of labels like the parameters or a prefix of one, or a function of the parameters that
+        returns it.
+
+    Returns:
+      A transformation with the state of `optax.partition(transforms, param_labels)`, which `eval_params` understands.
 
     Costs:
       Those of the methods, each on its leaves; each evaluation of the loss is one of the whole loss.

@@ -25,6 +25,14 @@ _LOOK_ON = (transforms.MonitorState, transforms.SnapshotState)
 def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params:
     r"""Return the parameters to evaluate or to export.
 
+    Example:
+      Gradient descent evaluates where it stands, so this is the identity:
+
+      >>> import jax.numpy as jnp, optax, optaxaccel
+      >>> params = {"w": jnp.ones(2)}
+      >>> optaxaccel.eval_params(optax.sgd(0.1).init(params), params)["w"].tolist()
+      [1.0, 1.0]
+
     Accelerated methods take gradients at a look-ahead point; the sequence that converges, and for which rates are
     proved, is another one. Where a state in `opt_state` says so, its iterate replaces `params` leaf by leaf; everywhere
     else `params` is returned as it is. States are found at any depth: in `optax.chain`, `masked`, `partition`
@@ -48,14 +56,6 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
     Raises:
       ValueError: something may have changed the method's update, `params` are not those of the state, or the two are
         given the wrong way round.
-
-    Example:
-      Gradient descent evaluates where it stands, so this is the identity:
-
-      >>> import jax.numpy as jnp, optax, optaxaccel
-      >>> params = {"w": jnp.ones(2)}
-      >>> optaxaccel.eval_params(optax.sgd(0.1).init(params), params)["w"].tolist()
-      [1.0, 1.0]
     """
     if _holds_states(params) and not _holds_states(opt_state):
         raise ValueError(

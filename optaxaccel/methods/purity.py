@@ -17,6 +17,21 @@ def check_purity(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Check at every step that `value_fn` at the current parameters is `value`, and update as `inner` does.
 
+    Example:
+      The loss is evaluated on another batch than its gradient:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> loss = lambda x, batch: (x - batch) ** 2
+      >>> tx, x = optaxaccel.check_purity(optaxaccel.pal()), jnp.array(3.0)
+      >>> for batch in (1.0, 2.0):
+      ...     try:
+      ...         _ = tx.update(4.0, tx.init(x), x, value=4.0, value_fn=loss, batch=batch)
+      ...         print("pure")
+      ...     except ValueError as error:
+      ...         print(str(error)[:76])
+      pure
+      value_fn at the parameters of this step is 1, but value is 4: these are not
+
     A method that looks at the loss compares losses at several points, which means something only where they are of one
     function. Another dropout mask, batch statistics that have moved, or another batch shift the loss by as much as a
     step gains, and nothing else tells. So put this around a method while you write a training step, and take it away
@@ -37,21 +52,6 @@ def check_purity(
 
     Returns:
       A transformation with the state of `inner`.
-
-    Example:
-      The loss is evaluated on another batch than its gradient:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> loss = lambda x, batch: (x - batch) ** 2
-      >>> tx, x = optaxaccel.check_purity(optaxaccel.pal()), jnp.array(3.0)
-      >>> for batch in (1.0, 2.0):
-      ...     try:
-      ...         _ = tx.update(4.0, tx.init(x), x, value=4.0, value_fn=loss, batch=batch)
-      ...         print("pure")
-      ...     except ValueError as error:
-      ...         print(str(error)[:76])
-      pure
-      value_fn at the parameters of this step is 1, but value is 4: these are not
 
     Costs:
       One evaluation of the loss, and a call of Python, at every step.

@@ -150,6 +150,18 @@ def line_calls(opt_state: optax.OptState, before: optax.OptState) -> tuple[jax.A
 def diagnostics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     """Return what the methods in a state tell of themselves, such as step sizes; {} where there is nothing to tell.
 
+    Example:
+      From w = 3 on `f(w) = w^2` the minimum of the parabola is 3 away, and the slope along the way is -6:
+
+      >>> import optaxaccel
+      >>> tx = optaxaccel.pal(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
+      >>> loss = lambda w: w**2
+      >>> w = jnp.array(3.0)
+      >>> _, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
+      >>> told = optaxaccel.diagnostics(state)
+      >>> float(told["step_size"]), float(told["slope"]), bool(told["share_minimum"])
+      (3.0, -6.0, True)
+
     Integers count from the start; other numbers describe the last step, booleans whether it was of some kind. A method
     says in its card, `METHODS[name].diagnostics`, what it tells and what that means. States within states are asked,
     too. Call it inside the compiled step and return what is wanted with the loss.
@@ -164,18 +176,6 @@ def diagnostics(opt_state: optax.OptState) -> dict[str, jax.Array]:
 
     Raises:
       ValueError: something told has more than one axis; it is raised when the step is traced.
-
-    Example:
-      From w = 3 on `f(w) = w^2` the minimum of the parabola is 3 away, and the slope along the way is -6:
-
-      >>> import optaxaccel
-      >>> tx = optaxaccel.pal(loose_approximation=1.0, measuring_step_size=1.0, max_step_size=10.0)
-      >>> loss = lambda w: w**2
-      >>> w = jnp.array(3.0)
-      >>> _, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
-      >>> told = optaxaccel.diagnostics(state)
-      >>> float(told["step_size"]), float(told["slope"]), bool(told["share_minimum"])
-      (3.0, -6.0, True)
     """
     told: dict[str, jax.Array] = {}
     for tells_of in _diagnoses(opt_state):

@@ -89,6 +89,14 @@ class History(NamedTuple):
 def history_init(params: Tree, *, length: int = 11, dtype: Any = None, offload: bool = False) -> History:
     """Make an empty history for trees like `params`.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = optaxaccel.history_init(jnp.zeros(()), length=2)
+      >>> for x in (1.0, 2.0, 3.0):
+      ...     history = optaxaccel.history_push(history, jnp.array(x))
+      >>> [float(x) for x in optaxaccel.history_list(history)]
+      [2.0, 3.0]
+
     Args:
       params: a tree of arrays or of `jax.ShapeDtypeStruct`; its values are not used, except that nothing but them comes
         out of a history into which nothing was pushed.
@@ -100,14 +108,6 @@ def history_init(params: Tree, *, length: int = 11, dtype: Any = None, offload: 
 
     Returns:
       A `History` of `length` times the size of the parameters.
-
-    Example:
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> history = optaxaccel.history_init(jnp.zeros(()), length=2)
-      >>> for x in (1.0, 2.0, 3.0):
-      ...     history = optaxaccel.history_push(history, jnp.array(x))
-      >>> [float(x) for x in optaxaccel.history_list(history)]
-      [2.0, 3.0]
     """
     if isinstance(length, bool) or not isinstance(length, int) or length < 2:
         raise ValueError(
@@ -130,12 +130,25 @@ def history_init(params: Tree, *, length: int = 11, dtype: Any = None, offload: 
 def history_push(history: History, params: Tree) -> History:
     """Return the history with `params` in the place of its oldest tree.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = optaxaccel.history_init(jnp.zeros(()), length=2)
+      >>> history = optaxaccel.history_push(history, jnp.array(3.0))
+      >>> int(history.count), [float(x) for x in optaxaccel.history_list(history)]
+      (1, [3.0])
+
     Only the one slot is written: the buffers of the history passed in are taken over (donated), so use the one that is
     returned. Inside `jax.jit` donate the history there.
 
     Args:
       history: of `history_init`; it may not be used afterwards.
       params: a tree like the one it was made for.
+
+    Returns:
+      The `History`, whose count is one higher.
+
+    Raises:
+      ValueError: the tree has another structure or other shapes; the message names them.
     """
     _check_same(history, params)
     return _push(history, params)
@@ -158,7 +171,24 @@ def _push(history: History, params: Tree) -> History:
 def history_list(history: History) -> list[Tree]:
     """Return the trees in the history, oldest first.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> history = optaxaccel.history_init(jnp.zeros(()), length=2)
+      >>> for x in (1.0, 2.0, 3.0):
+      ...     history = optaxaccel.history_push(history, jnp.array(x))
+      >>> [float(x) for x in optaxaccel.history_list(history)]
+      [2.0, 3.0]
+
     Their number is needed now, so this cannot be used inside `jax.jit`; `extrapolate` takes a history as it is.
+
+    Args:
+      history: of `history_init` or `history_push`.
+
+    Returns:
+      A list of as many trees as were pushed, `length` of them at most.
+
+    Raises:
+      ValueError: it is called inside `jax.jit`.
     """
     if isinstance(history.count, Tracer):
         raise ValueError(

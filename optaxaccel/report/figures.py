@@ -1,7 +1,6 @@
 """Figures from records and points: curves, box plots over settings, sensitivities, panels of a study."""
 
 import contextlib
-import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ AXES: Mapping[str, tuple[str, Callable[[Row], float]]] = {
     "seconds": ("training seconds", lambda row: row["seconds"]),
 }
 DRAWN = 200
+DPI = 110
 PALETTE = 96  # colours of a file; antialiased lines need no more
 FLOOR = 1e-13  # losses below are drawn here, as in PAL's figures
 
@@ -116,7 +116,8 @@ def draw(
 def _timed(record: Record) -> bool:
     """Return whether a run's seconds say something: it had the machine's program for itself, and steps took time."""
     seconds = record.of(None).having("seconds").column("seconds")
-    largest = max((s for s in seconds.tolist() if isinstance(s, float)), default=0.0)
+    numbers = seconds if seconds.dtype == float else [s for s in seconds.tolist() if isinstance(s, float)]
+    largest = np.max(numbers, initial=0.0)
     return record.start.get("members", 1) == 1 and (not record.rows or largest > 0)
 
 
@@ -290,7 +291,7 @@ def _save(figure: Any, path: Path) -> None:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png", metadata={"Software": None})
-    image = Image.open(buffer).convert("RGB")
+    figure.set_dpi(DPI)
+    figure.canvas.draw()  # once; `savefig` draws twice, and writes what would be read again here
+    image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     image.quantize(PALETTE, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)

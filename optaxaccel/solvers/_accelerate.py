@@ -35,29 +35,6 @@ def accelerate(
 ) -> Accelerated:
     """Accelerate the repetition of a step, `params = step_fn(params, *args)`, by safeguarded Anderson steps.
 
-    The step is taken for a map with a fixed point: full-batch gradient descent, a whole epoch in a fixed order, a sweep
-    of coordinate descent. Every second call is an extrapolation as in `fixed_point`; where the next residual
-    `|step_fn(params) - params|` soars, it is taken back. Steps with fresh noise have no fixed point: there `rejected`
-    grows and nothing is won. An optimiser's state may be handed through `args` and `aux`; plain gradient descent, whose
-    step depends on the parameters alone, gains most.
-
-    Args:
-      step_fn: called as `step_fn(params, *args)`; returns parameters, with `has_aux` the pair of them and anything.
-      history: see `fixed_point`.
-      rtol: see `fixed_point`.
-      atol: see `fixed_point`.
-      has_aux: whether `step_fn` returns (params, aux).
-      project: see `fixed_point`.
-      valid: see `fixed_point`.
-      bounds: see `fixed_point`.
-
-    Returns:
-      A pair of pure functions. `state.status` is a `FixedPointStatus`, `state.residual` the length of the last step
-      taken, and `state.image` the parameters to use in the end: the map's own output, no extrapolation.
-
-    Raises:
-      ValueError: the step returns another structure or shape than it was given.
-
     Example:
       Gradient descent on a quadratic of condition 100, minimum at 1: ten steps leave an error of 0.9, and here none:
 
@@ -71,6 +48,29 @@ def accelerate(
       ...     x, state = fast.step(x, state)
       >>> [round(float(v), 3) for v in state.image]
       [1.0, 1.0, 1.0]
+
+    The step is taken for a map with a fixed point: full-batch gradient descent, a whole epoch in a fixed order, a sweep
+    of coordinate descent. Every second call is an extrapolation as in `fixed_point`; where the next residual
+    `|step_fn(params) - params|` soars, it is taken back. Steps with fresh noise have no fixed point: there `rejected`
+    grows and nothing is won. An optimiser's state may be handed through `args` and `aux`; plain gradient descent, whose
+    step depends on the parameters alone, gains most.
+
+    Args:
+      step_fn: called as `step_fn(params, *args)`; returns parameters, with `has_aux` the pair of them and anything.
+      history: differences kept, >= 1. 5 takes 6 % more evaluations and half the memory (measured on 29 maps).
+      rtol: converged is `|F(x) - x| <= atol + rtol |F(x)|`, over all leaves, >= 0. Below 1e-7 float32 has no digits.
+      atol: the part of the tolerance (see `rtol`) in units of x, >= 0.
+      has_aux: whether `step_fn` returns (params, aux).
+      project: the nearest point of a domain, applied to extrapolated points: `lambda x: x / jnp.sum(x)`.
+      valid: whether an extrapolated point, as a whole, may be evaluated; else it is halved towards the last one.
+      bounds: (lower, upper) for x, numbers or trees like x: extrapolated points are clipped.
+
+    Returns:
+      A pair of pure functions. `state.status` is a `FixedPointStatus`, `state.residual` the length of the last step
+      taken, and `state.image` the parameters to use in the end: the map's own output, no extrapolation.
+
+    Raises:
+      ValueError: the step returns another structure or shape than it was given.
 
     References:
       As of `fixed_point`.

@@ -39,6 +39,18 @@ def fixed_point(
 ) -> FixedPoint:
     r"""Find x with x = F(x) in few evaluations of F, differentiably.
 
+    Example:
+      The square root of 2 as the fixed point of Heron's rule, and its derivative 1 / (2 sqrt 2):
+
+      >>> import jax, optaxaccel
+      >>> def root(a):
+      ...     return optaxaccel.fixed_point(lambda x, a: (x + a / x) / 2, 1.0, a)
+      >>> result = root(2.0)
+      >>> round(float(result.value), 5), result.status == optaxaccel.fixed_point.CONVERGED
+      (1.41421, Array(True, dtype=bool))
+      >>> round(float(jax.grad(lambda a: root(a).value)(2.0)), 5)
+      0.35355
+
     By default every second step extrapolates by Anderson's rule: on an affine map the residual of a mean of the last
     points is the same mean of their residuals, so the mean that makes it shortest is the nearest to the solution.
 
@@ -67,7 +79,7 @@ def fixed_point(
         "plain" iterates F, which is right for noisy maps.
       history: differences kept, >= 1. 5 takes 6 % more evaluations and half the memory (measured on 29 maps).
       rtol: converged is `|F(x) - x| <= atol + rtol |F(x)|`, over all leaves, >= 0. Below 1e-7 float32 has no digits.
-      atol: see `rtol`, in units of x, >= 0.
+      atol: the part of the tolerance (see `rtol`) in units of x, >= 0.
       max_maps: evaluations of F at most, >= 1, beside the last one.
       has_aux: whether `fun` returns (F(x), aux).
       callback: called on the host as `callback(maps, residual)` after every evaluation.
@@ -84,18 +96,6 @@ def fixed_point(
     Raises:
       TypeError: a leaf of x0 is an integer, or F returns another kind of number.
       ValueError: F returns another structure or shape, or an argument is out of range.
-
-    Example:
-      The square root of 2 as the fixed point of Heron's rule, and its derivative 1 / (2 sqrt 2):
-
-      >>> import jax, optaxaccel
-      >>> def root(a):
-      ...     return optaxaccel.fixed_point(lambda x, a: (x + a / x) / 2, 1.0, a)
-      >>> result = root(2.0)
-      >>> round(float(result.value), 5), result.status == optaxaccel.fixed_point.CONVERGED
-      (1.41421, Array(True, dtype=bool))
-      >>> round(float(jax.grad(lambda a: root(a).value)(2.0)), 5)
-      0.35355
 
     Costs:
       A turn is one evaluation of F and a pass over the differences of residuals; every second one has another such
@@ -163,18 +163,18 @@ _compiled = functools.partial(jax.jit, static_argnums=(0, 1))(_solve)
 def anderson_init(x0: Any, *, history: int = 10) -> AndersonSteps:
     """Return the state with which `anderson_update` begins.
 
+    Example:
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> state = optaxaccel.anderson_init(jnp.zeros(3), history=4)
+      >>> float(state.residual), state.moves.shape
+      (inf, (4, 3))
+
     Args:
       x0: where to start, a tree of real or complex floating numbers.
       history: differences kept, >= 1.
 
     Returns:
       A tree of arrays, 2 `history` + 2 copies of x0: it can be saved, donated, sharded.
-
-    Example:
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> state = optaxaccel.anderson_init(jnp.zeros(3), history=4)
-      >>> float(state.residual), state.moves.shape
-      (inf, (4, 3))
     """
     _check_history(history)
     return anderson_steps.start(as_unknowns("anderson_init", x0), history)
@@ -194,28 +194,6 @@ def anderson_update(
 ) -> tuple[Any, AndersonSteps]:
     """Take F(x) and return where to evaluate F next: one turn of `fixed_point`, for those who own the loop.
 
-    For maps that cannot be traced, runs that are stopped and resumed, and progress on the way. Pure; wrap it in
-    `jax.jit` with the state donated.
-
-    Args:
-      image: F(x), a tree like x.
-      x: the point that the last call returned, at first x0.
-      state: of `anderson_init` or the last call.
-      rtol: see `fixed_point`.
-      atol: see `fixed_point`.
-      project: see `fixed_point`.
-      valid: see `fixed_point`.
-      bounds: see `fixed_point`.
-      axis_name: see `fixed_point`.
-
-    Returns:
-      The next point and state. `state.status` is a `FixedPointStatus`, RUNNING until converged or not finite;
-      `state.residual` belongs to the last point taken, `state.point`, whose F is `state.image`.
-
-    Raises:
-      TypeError: x is an integer, or the image another kind of number.
-      ValueError: the image has another structure or shape.
-
     Example:
       The cosine's fixed point; plain iteration takes 35 evaluations:
 
@@ -225,6 +203,28 @@ def anderson_update(
       ...     x, state = optaxaccel.anderson_update(math.cos(x), x, state)
       >>> round(float(state.image), 5), int(state.turns)
       (0.73909, 7)
+
+    For maps that cannot be traced, runs that are stopped and resumed, and progress on the way. Pure; wrap it in
+    `jax.jit` with the state donated.
+
+    Args:
+      image: F(x), a tree like x.
+      x: the point that the last call returned, at first x0.
+      state: of `anderson_init` or the last call.
+      rtol: converged is `|F(x) - x| <= atol + rtol |F(x)|`, over all leaves, >= 0. Below 1e-7 float32 has no digits.
+      atol: the part of the tolerance (see `rtol`) in units of x, >= 0.
+      project: the nearest point of a domain, applied to extrapolated points: `lambda x: x / jnp.sum(x)`.
+      valid: whether an extrapolated point, as a whole, may be evaluated; else it is halved towards the last one.
+      bounds: (lower, upper) for x, numbers or trees like x: extrapolated points are clipped.
+      axis_name: inside `jax.shard_map`, the mesh axes that x is split over. Under `jax.jit` sharded arrays need none.
+
+    Returns:
+      The next point and state. `state.status` is a `FixedPointStatus`, RUNNING until converged or not finite;
+      `state.residual` belongs to the last point taken, `state.point`, whose F is `state.image`.
+
+    Raises:
+      TypeError: x is an integer, or the image another kind of number.
+      ValueError: the image has another structure or shape.
     """
     x = as_unknowns("anderson_update", x)
     if not isinstance(state, AndersonSteps):
@@ -272,6 +272,9 @@ def _check_history(history: Any) -> None:
 
 
 def _check_tolerances(rtol: Any, atol: Any) -> None:
+    for name, value in {"rtol": rtol, "atol": atol}.items():
+        if jnp.ndim(value):
+            raise ValueError(f"{name} has the shape {jnp.shape(value)}, but all unknowns share one. Pass a number.")
     contract.check_number("rtol", rtol, "the residual over |F(x)| is compared with it", at_least=0.0, below=math.inf)
     contract.check_number("atol", atol, "the residual is compared with it", at_least=0.0, below=math.inf)
 

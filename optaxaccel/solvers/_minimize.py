@@ -55,6 +55,16 @@ def minimize(
 ) -> MinimizeResult:
     r"""Minimise a deterministic loss until its gradient is small.
 
+    Example:
+      The minimum of f(x, y) = (x - 1)^2 + 10 (y + 2)^2 is at (1, -2), where it is 0:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> result = optaxaccel.minimize(lambda p: (p["x"] - 1) ** 2 + 10 * (p["y"] + 2) ** 2, {"x": 0.0, "y": 0.0})
+      >>> {name: round(float(x), 3) for name, x in result.params.items()}
+      {'x': 1.0, 'y': -2.0}
+      >>> optaxaccel.SearchStatus(int(result.status)).name
+      'CONVERGED'
+
     The whole loop is one compiled `lax.while_loop`; it is compiled once for a function, a method and the shapes of
     `params` and `data`. It can be called inside `jax.jit` and under `jax.vmap`, over starts or over problems.
 
@@ -89,16 +99,6 @@ def minimize(
     Raises:
       ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
       TypeError: `params` has integer leaves, or a derivative is taken in reverse mode (the error shows how to get it).
-
-    Example:
-      The minimum of f(x, y) = (x - 1)^2 + 10 (y + 2)^2 is at (1, -2), where it is 0:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> result = optaxaccel.minimize(lambda p: (p["x"] - 1) ** 2 + 10 * (p["y"] + 2) ** 2, {"x": 0.0, "y": 0.0})
-      >>> {name: round(float(x), 3) for name, x in result.params.items()}
-      {'x': 1.0, 'y': -2.0}
-      >>> optaxaccel.SearchStatus(int(result.status)).name
-      'CONVERGED'
 
     References:
       Nocedal and Wright, "Numerical optimization", 2006, chapters 3, 6 and 7. Names follow `scipy.optimize.minimize`

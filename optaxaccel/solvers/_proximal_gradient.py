@@ -72,6 +72,15 @@ def proximal_gradient(
 ) -> MinimizeResult:
     r"""Minimise a smooth loss plus a penalty by FISTA with backtracking and restart.
 
+    Example:
+      The lasso of one variable, `(x - 3)^2 / 2 + |x|`, has its minimum at 2:
+
+      >>> import functools, jax.numpy as jnp, optaxaccel
+      >>> prox = functools.partial(optaxaccel.prox_lasso, l1reg=1.0)
+      >>> result = optaxaccel.proximal_gradient(lambda x: 0.5 * (x - 3.0) ** 2, jnp.array(0.0), prox=prox)
+      >>> round(float(result.params), 3)
+      2.0
+
     .. math::
 
         x_{k+1} &= \mathrm{prox}_{s h}(y_k - s \nabla f(y_k)), \qquad t_{k+1} = \tfrac12 (1 + \sqrt{1 + 4 t_k^2}), \\
@@ -99,15 +108,6 @@ def proximal_gradient(
     Raises:
       ValueError: the loss is not one number, or an argument is out of range.
       TypeError: `params` has integer leaves.
-
-    Example:
-      The lasso of one variable, `(x - 3)^2 / 2 + |x|`, has its minimum at 2:
-
-      >>> import functools, jax.numpy as jnp, optaxaccel
-      >>> prox = functools.partial(optaxaccel.prox_lasso, l1reg=1.0)
-      >>> result = optaxaccel.proximal_gradient(lambda x: 0.5 * (x - 3.0) ** 2, jnp.array(0.0), prox=prox)
-      >>> round(float(result.params), 3)
-      2.0
 
     References:
       Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", 2009;

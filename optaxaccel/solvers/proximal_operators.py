@@ -28,13 +28,16 @@ Real = jax.typing.ArrayLike
 def prox_none(x: Tree, *, scaling: Real = 1.0) -> Tree:
     """Return x: no penalty, h = 0.
 
+    Example:
+      >>> prox_none(3.0)
+      3.0
+
     Args:
       x: a tree of arrays.
       scaling: not used.
 
-    Example:
-      >>> prox_none(3.0)
-      3.0
+    Returns:
+      A tree like x.
     """
     del scaling
     return x
@@ -43,14 +46,17 @@ def prox_none(x: Tree, *, scaling: Real = 1.0) -> Tree:
 def make_prox_from_projection(projection: Callable[[Tree], Tree]) -> Callable[..., Tree]:
     """Return the proximal operator of a set: its projection, h = 0 inside and infinite outside.
 
-    Args:
-      projection: maps a tree to the nearest point of the set.
-
     Example:
       >>> import jax.numpy as jnp
       >>> box = make_prox_from_projection(lambda x: jnp.clip(x, 0.0, 1.0))
       >>> float(box(jnp.array(3.0), scaling=0.1))
       1.0
+
+    Args:
+      projection: maps a tree to the nearest point of the set.
+
+    Returns:
+      A function of `x` and `scaling`, which is not used.
     """
 
     def prox(x: Tree, *, scaling: Real = 1.0) -> Tree:
@@ -63,15 +69,18 @@ def make_prox_from_projection(projection: Callable[[Tree], Tree]) -> Callable[..
 def prox_lasso(x: Tree, *, l1reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Shrink every entry towards zero: :math:`h = \lambda \lVert x \rVert_1`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> prox_lasso(jnp.array([3.0, -0.5, -2.0]), l1reg=1.0).tolist()
+      [2.0, -0.0, -1.0]
+
     Args:
       x: a tree of real or complex arrays.
       l1reg: :math:`\lambda`, a number or a tree like x, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> prox_lasso(jnp.array([3.0, -0.5, -2.0]), l1reg=1.0).tolist()
-      [2.0, -0.0, -1.0]
+    Returns:
+      A tree like x.
     """
     return _leafwise(lambda u, l1: _shrink(u, scaling * l1), x, l1reg)
 
@@ -79,15 +88,18 @@ def prox_lasso(x: Tree, *, l1reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
 def prox_non_negative_lasso(x: Tree, *, l1reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Lower every entry, not below zero: :math:`h = \lambda \lVert x \rVert_1` for x >= 0.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> prox_non_negative_lasso(jnp.array([3.0, 0.5, -2.0]), l1reg=1.0).tolist()
+      [2.0, 0.0, 0.0]
+
     Args:
       x: a tree of real arrays.
       l1reg: :math:`\lambda`, a number or a tree like x, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> prox_non_negative_lasso(jnp.array([3.0, 0.5, -2.0]), l1reg=1.0).tolist()
-      [2.0, 0.0, 0.0]
+    Returns:
+      A tree like x.
     """
     return _leafwise(lambda u, l1: jnp.maximum(u - scaling * l1, 0), x, l1reg)
 
@@ -95,22 +107,30 @@ def prox_non_negative_lasso(x: Tree, *, l1reg: Tree = 1.0, scaling: Real = 1.0) 
 def prox_elastic_net(x: Tree, *, l1reg: Tree = 1.0, gamma: Real = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Shrink, then scale: :math:`h = \lambda (\lVert x \rVert_1 + \tfrac{\gamma}{2} \lVert x \rVert_2^2)`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> prox_elastic_net(jnp.array([3.0, -0.5]), l1reg=1.0, gamma=1.0).tolist()
+      [1.0, -0.0]
+
     Args:
       x: a tree of real or complex arrays.
       l1reg: :math:`\lambda`, a number or a tree like x, >= 0.
       gamma: weight of the square, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> prox_elastic_net(jnp.array([3.0, -0.5]), l1reg=1.0, gamma=1.0).tolist()
-      [1.0, -0.0]
+    Returns:
+      A tree like x.
     """
     return _leafwise(lambda u, l1: _shrink(u, scaling * l1) / (1 + scaling * l1 * gamma), x, l1reg)
 
 
 def prox_group_lasso(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Shrink the norm of every leaf: :math:`h = \lambda \lVert x \rVert_2`, summed over leaves.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> [round(v, 3) for v in prox_group_lasso(jnp.array([3.0, 4.0]), l2reg=2.5).tolist()]
+      [1.5, 2.0]
 
     A leaf is one group; rows of a matrix are groups under `jax.vmap`.
 
@@ -119,10 +139,8 @@ def prox_group_lasso(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree
       l2reg: :math:`\lambda`, a number or a tree like x, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> [round(v, 3) for v in prox_group_lasso(jnp.array([3.0, 4.0]), l2reg=2.5).tolist()]
-      [1.5, 2.0]
+    Returns:
+      A tree like x.
     """
 
     def shorten(u: jax.Array, l2: Real) -> jax.Array:
@@ -136,15 +154,18 @@ def prox_group_lasso(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree
 def prox_ridge(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Scale towards zero: :math:`h = \tfrac{\lambda}{2} \lVert x \rVert_2^2`.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> float(prox_ridge(jnp.array(3.0), l2reg=2.0))
+      1.0
+
     Args:
       x: a tree of arrays.
       l2reg: :math:`\lambda`, a number or a tree like x, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> float(prox_ridge(jnp.array(3.0), l2reg=2.0))
-      1.0
+    Returns:
+      A tree like x.
     """
     return _leafwise(lambda u, l2: u / (1 + scaling * l2), x, l2reg)
 
@@ -152,15 +173,18 @@ def prox_ridge(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
 def prox_non_negative_ridge(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree:
     r"""Scale towards zero, not below it: :math:`h = \tfrac{\lambda}{2} \lVert x \rVert_2^2` for x >= 0.
 
+    Example:
+      >>> import jax.numpy as jnp
+      >>> prox_non_negative_ridge(jnp.array([3.0, -3.0]), l2reg=2.0).tolist()
+      [1.0, 0.0]
+
     Args:
       x: a tree of real arrays.
       l2reg: :math:`\lambda`, a number or a tree like x, >= 0.
       scaling: :math:`\eta`, >= 0.
 
-    Example:
-      >>> import jax.numpy as jnp
-      >>> prox_non_negative_ridge(jnp.array([3.0, -3.0]), l2reg=2.0).tolist()
-      [1.0, 0.0]
+    Returns:
+      A tree like x.
     """
     return _leafwise(lambda u, l2: jnp.maximum(u, 0) / (1 + scaling * l2), x, l2reg)
 

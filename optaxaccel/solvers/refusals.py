@@ -23,6 +23,8 @@ def check_order(name: str, fun: Any, params: Any) -> None:
 
 def check_tolerance(tol: Any, why: str = "it is the size of the gradient at which to stop") -> None:
     """Raise ValueError unless it is one number in range."""
+    if jnp.ndim(tol):
+        raise ValueError("tol and max_steps belong to all parameters. Pass one number each.")
     contract.check_number("tol", tol, why, at_least=0.0)
 
 

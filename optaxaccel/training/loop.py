@@ -148,9 +148,7 @@ class _Running:
         """Make one update and all that is due after it."""
         compiled, journal = self.compiled, self.journal
         self.trace.before(step, self.state)
-        with journal.waiting():
-            source = next(sources)
-        self.state, metrics = compiled.step(self.state, self.numbers, *source)
+        self.state, metrics = compiled.step(self.state, self.numbers, *journal.waited_for(sources))
         journal.pending.append(metrics)
         if journal.clock is None:  # the first call of a program pays for starting it
             jax.block_until_ready(self.state)
@@ -159,7 +157,7 @@ class _Running:
         journal.close_budget(step + 1)
         reads = journal.due()
         if reads:  # step k + 1 runs while the metrics of step k are read
-            journal.log(compiled.collect, journal.log_every)
+            journal.log(compiled.collect, under_way=1)
         evaluates = self.evaluates_after(step + 1)
         pushes = self.beside is not None and (step + 1) % self.beside.interval == 0
         if evaluates or pushes:

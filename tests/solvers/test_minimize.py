@@ -169,7 +169,7 @@ def test_bad_arguments_are_explained():
         minimize(valley, START, method="newton")
     with pytest.raises(ValueError, match=r"tol=-1"):
         minimize(valley, START, tol=-1.0)
-    with pytest.raises(ValueError, match=r"tol=.*has shape \(4,\), but is one number"):
+    with pytest.raises(ValueError, match=r"one number each"):
         minimize(valley, START, tol=np.full(4, 1e-5))
     with pytest.raises(TypeError, match=r"optax.adam\(1e-3\)"):
         minimize(valley, START, method=optax.adam)

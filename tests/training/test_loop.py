@@ -10,7 +10,7 @@ import pytest
 import optaxaccel
 from optaxaccel import data, models
 from optaxaccel.training import loop
-from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping import metrics, records
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import feed, program
@@ -160,14 +160,14 @@ def test_metrics_are_read_after_the_next_step_was_started(tmp_path, monkeypatch)
 
         return compiled._replace(step=step)
 
-    read = loop.Journal.read
+    read = metrics.read
 
     def reading(collect, pending):
         events.append(f"read {len(pending)}")
         return read(collect, pending)
 
     monkeypatch.setattr(program, "program", watched)
-    monkeypatch.setattr(loop.Journal, "read", staticmethod(reading))
+    monkeypatch.setattr(metrics, "read", reading)
     loop.train(RUN.replace(steps=10, log_every=3, eval_every=1e9), tmp_path / "a.jsonl")
     expected = (
         ["step"] * 4 + ["read 3"] + ["step"] * 3 + ["read 3"] + ["step"] * 3 + ["read 3", "read 1", "read 0"]

@@ -122,6 +122,8 @@ def _packed(column: Sequence[Any]) -> array | list:
     if types == {int} and min(column) >= -(2**63) and max(column) < 2**63:
         return array("q", column)
     known: dict[str, str] = {}  # a text that is in every row is kept once
+    if types == {str}:
+        return list(map(known.setdefault, column, column))
     return [known.setdefault(value, value) if type(value) is str else value for value in column]
 
 

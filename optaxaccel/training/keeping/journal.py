@@ -1,6 +1,5 @@
 """The journal of a run under way: metrics on their way from the device, faults, the clock and the rows."""
 
-import contextlib
 import math
 import sys
 import time
@@ -20,6 +19,7 @@ from optaxaccel.training.steps import diagnosing
 from optaxaccel.training.steps.step import UNKNOWN
 
 _BEFORE = {"attempts": 0, "line": None}  # what a checkpoint knows that is older than the count
+PATIENCE, MOST = 0.05, 256  # seconds that rows may wait, and steps
 
 
 class Progress(Protocol):
@@ -63,6 +63,7 @@ class Journal:
         self.best = -1.0
         self.untimed = 0
         self.clock: float | None = None
+        self.read_at = 0.0
 
     # --- The clock: training alone, without compilation, evaluation and the first step of a process ------------------
 
@@ -85,56 +86,76 @@ class Journal:
         if self.seconds + time.perf_counter() - self.clock >= self.run.seconds:
             self.total = min(self.total, step)
 
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count what happens inside as waiting for data."""
+    def waited_for(self, sources: Iterator[Any]) -> Any:
+        """Return the next data, and count the time until they are there as waiting for data."""
         started = time.perf_counter()
-        yield
+        source = next(sources)
         if self.clock is not None:
             self.wait_seconds += time.perf_counter() - started
+        return source
 
     # --- Metrics ------------------------------------------------------------------------------------------------------
 
     def due(self) -> bool:
-        """Return whether enough steps wait to be read, and one more is under way."""
-        return len(self.pending) > self.log_every
+        """Return whether enough steps wait to be read, and one more is under way.
 
-    def log(self, collect: Collect, count: int | None = None) -> None:
-        """Read the metrics of the oldest `count` steps, all by default, and write one row.
+        Rows that nobody set the number of may wait for others, for a twentieth of a second at most: written one by one
+        between steps of a small network they take as long as those. Several processes read after the same step.
+        """
+        if len(self.pending) <= self.log_every:
+            return False
+        if self.run.log_every or len(self.pending) > MOST or jax.process_count() > 1:
+            return True
+        return time.perf_counter() - self.read_at > PATIENCE
+
+    def log(self, collect: Collect, under_way: int = 0) -> None:
+        """Read the metrics of all steps, or of whole rows of them with as many left as are under way, and write them.
 
         Raises:
           NotFiniteError: a step has a fault that ends the run; the row holds the steps before it.
         """
-        count = len(self.pending) if count is None else count
+        count = len(self.pending) - under_way
+        count -= count % self.log_every if under_way else 0
         if count == 0:
             return
         taken = on_their_way.read(collect, self.pending[:count])
         del self.pending[:count]
+        before = self.seconds
         self.tick()
-        self.take(np.array(taken))
+        self.read_at = time.perf_counter()
+        seconds, self.seconds = self.seconds - before, before
+        self.take(np.array(taken), seconds)
 
-    def take(self, metrics: np.ndarray) -> None:
-        """Write one row about the next steps, whose metrics [steps, ...] these are, and one of what the method tells.
+    def take(self, metrics: np.ndarray, seconds: float) -> None:
+        """Write rows about the next steps, whose metrics [steps, ...] these are, and which took some seconds together.
 
         Raises:
           NotFiniteError: see `log`.
         """
+        before, count = self.seconds, len(metrics)
+        for start in range(0, count, self.log_every):
+            end = min(count, start + self.log_every)
+            self.seconds = before + seconds * end / count
+            self._row(metrics[start:end])
+
+    def _row(self, metrics: np.ndarray) -> None:
+        """Write one row about the next steps, and one of what the method tells."""
         columns, told = on_their_way.columns(metrics, tuple(self.told))
         faults = on_their_way.faults(columns)
         count = len(faults)
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
         if end and columns["line_values"][0] != UNKNOWN:
-            line_calls = [int(columns[name][:end].sum(dtype=float)) for name in ("line_values", "line_grads")]
+            line_calls = [int(sum(columns[name][:end])) for name in ("line_values", "line_grads")]
             self.line = [so_far + now for so_far, now in zip(self.line or (0, 0), line_calls, strict=True)]
         if good:
             self.attempts = int(columns["search_attempts"][good[-1]])
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
             row = {
                 **self.position(self.logged + end),
-                "loss": float(columns["loss"][good].mean(dtype=float)),
-                "accuracy": float(columns["accuracy"][good].mean(dtype=float)),
-                "grad_norm": float(columns["grad_norm"][good[-1]]),
+                "loss": on_their_way.mean(columns["loss"], good),
+                "accuracy": on_their_way.mean(columns["accuracy"], good),
+                "grad_norm": columns["grad_norm"][good[-1]],
                 "images_per_second": self._speed(self.logged + end),
                 "step_seconds": round(elapsed / steps, 6),
                 "wait_seconds": round(self.wait_seconds, 6),

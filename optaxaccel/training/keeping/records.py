@@ -7,7 +7,6 @@ searches for negative curvature and jumps were made where the method has them).
 A reader takes what is whole and ignores a torn last line, so a run that was killed leaves everything but that line.
 """
 
-import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -16,7 +15,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,9 +113,11 @@ class Writer:
         """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
         if self._file is not None:
             row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
-            with _naming(self._file.name):
+            try:
                 self._file.write(_json(row) + "\n")
                 self._file.flush()
+            except OSError as error:
+                raise _of(self._file.name, error) from error
         for sink in self._also:
             sink(kind, fields)
 
@@ -136,20 +137,15 @@ class Writer:
         if self._file is None:
             return
         try:
-            with _naming(self._file.name):
-                self._file.close()
-        except OSError:  # it tries once more to write what did not fit
+            self._file.close()
+        except OSError as failed:  # it tries once more to write what did not fit
             if error[0] is None:
-                raise
+                raise _of(self._file.name, failed) from failed
 
 
-@contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Say of which file an error is; what is raised by a write knows none."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+def _of(path: str, error: OSError) -> OSError:
+    """Return the error with the file that it is of; what is raised by a write knows none."""
+    return OSError(error.errno, error.strerror, path)
 
 
 def going_on(path: Path, offset: int, run: Run) -> int:

@@ -106,7 +106,7 @@ def _strict(kind: str, name: str) -> bool:
 def refuse_other_than_rows(path: Path, rows: Sequence[Any], first: int = 1) -> None:
     """Raise ValueError unless every line is an object with a kind."""
     for number, row in enumerate(rows, first):
-        if not isinstance(row, Mapping) or not isinstance(row.get("kind"), str):
+        if type(row) is not dict or not isinstance(row.get("kind"), str):  # what JSON's objects are read as
             raise ValueError(f"{path}, line {number}: a row is a JSON object with a kind, and this is {_shown(row)}.")
 
 

@@ -180,13 +180,8 @@ class _Member:
 
     def take(self, metrics: np.ndarray, seconds: float) -> None:
         """Record the steps between two evaluations, and end if there is a fault."""
-        journal, count = self.journal, len(metrics)
-        before = journal.seconds
         try:
-            for start in range(0, count, journal.log_every):
-                end = min(count, start + journal.log_every)
-                journal.seconds = before + seconds * end / count
-                journal.take(metrics[start:end])
+            self.journal.take(metrics, seconds)
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 

@@ -122,7 +122,7 @@ class Recipe(NamedTuple):
             argument = self.method.arguments().get("finder")  # a transformation that was handed in hides it
             finder = self.static.get("finder", "lanczos" if argument is None else argument.default)
             each, count = attempt_cost(finder), attempts
-        return methods.Cost(*(count * number for number in each))
+        return methods.Cost(count * each.values, count * each.grads, count * each.hvps)
 
 
 def recipe(run: Run, *, total_steps: int, steps_per_epoch: int) -> Recipe:

@@ -59,7 +59,7 @@ class Run:
         or "1epoch" between two of the trees kept, "iterate": "tail" or "head", "statistics": "combined", or "refreshed"
         on training images, "host": whether the trees are kept in the host's memory}. Empty for none.
       eval_every: epochs between evaluations.
-      log_every: steps between training rows; 0 means ten an epoch.
+      log_every: steps between training rows; 0 means ten an epoch, written within a twentieth of a second.
       data_dir: folder of prepared TFDS data; None means $TFDS_DATA_DIR or the TFDS default.
       task: a name of TASKS, or "my_file.py:make_task"; it says what model and data are, and `model`, `data` and what
         belongs to them then say nothing. Empty for images.

@@ -33,7 +33,8 @@ def kinds(opt_state: Any, *, members: bool = False) -> dict[str, bool]:
         names[:] = values
         return list(values.values())
 
-    shapes = jax.eval_shape(jax.vmap(told) if members else told, opt_state)
+    mapped = members and jax.tree.leaves(opt_state)  # plain descent has no state to map over, and tells nothing
+    shapes = jax.eval_shape(jax.vmap(told) if mapped else told, opt_state)
     return {name: bool(jnp.issubdtype(shape.dtype, jnp.integer)) for name, shape in zip(names, shapes, strict=True)}
 
 
