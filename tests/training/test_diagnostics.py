@@ -126,7 +126,8 @@ def test_states_within_states_are_asked_and_names_stay_apart():
     search = optaxaccel.scale_by_parabola(max_step_size=0.1)
     tx = optaxaccel.gose(optax.chain(optax.scale(-1.0), search), check_every=4)
     params = jnp.ones(2)
-    told = optaxaccel.diagnostics(optax.MultiSteps(tx, 2).init(params))
+    with pytest.warns(UserWarning, match="micro-batches"):
+        told = optaxaccel.diagnostics(optax.MultiSteps(tx, 2).init(params))
     assert {"jumps", "searches", "eigenvalue", "step_size", "slope", "share_clipped"} <= set(told)
     two = optaxaccel.diagnostics((search.init(params), Inner(), optaxaccel.pal().init(params)))
     assert {"slope", "slope.2"} <= set(two)

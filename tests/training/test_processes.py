@@ -125,7 +125,7 @@ def test_what_is_on_disk_at_twenty_random_instants_is_enough_to_go_on_with(tmp_p
     cache = {"JAX_COMPILATION_CACHE_DIR": CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     env = {**os.environ, **cache, "XLA_FLAGS": compilation.FLAGS}
     done = subprocess.run(
-        list(map(str, command)), cwd=ROOT / "tests", env=env, capture_output=True, text=True, timeout=300
+        list(map(str, command)), cwd=ROOT / "tests", env=env, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stderr[-3000:]
     copies, caught, kills = (int(word) for word in done.stdout.split() if word.isdigit())

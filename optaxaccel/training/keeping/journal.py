@@ -153,8 +153,8 @@ class Journal:
             elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
             row = {
                 **self.position(self.logged + end),
-                "loss": on_their_way.mean(columns["loss"], good),
-                "accuracy": on_their_way.mean(columns["accuracy"], good),
+                "loss": diagnosing.mean([columns["loss"][i] for i in good]),
+                "accuracy": diagnosing.mean([columns["accuracy"][i] for i in good]),
                 "grad_norm": columns["grad_norm"][good[-1]],
                 "images_per_second": self._speed(self.logged + end),
                 "step_seconds": round(elapsed / steps, 6),
@@ -162,7 +162,8 @@ class Journal:
                 "skipped": self.skipped,
             }
             self.write("train", row)
-            if fields := diagnosing.row(self.told, {name: column[good] for name, column in told.items()}):
+            told = {name: [column[i] for i in good] for name, column in told.items()}
+            if fields := diagnosing.row(self.told, told):
                 self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
         self.logged_seconds = self.seconds
         self.logged += end

@@ -25,20 +25,11 @@ def completed(metrics: Sequence[float], told: Sequence[str]) -> list[float]:
     return [*metrics, *(float("nan") for _ in range(len(METRICS) + len(told) - len(metrics)))]
 
 
-def columns(metrics: np.ndarray, told: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
+def columns(metrics: np.ndarray, told: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Return the metrics [steps, ...] by name, as numbers since they are few, and what the method told by name."""
-    known: dict[str, list[float]] = dict(zip(METRICS, metrics.T.astype(float).tolist(), strict=False))
-    return known, dict(zip(told, metrics.T[len(METRICS) :], strict=True))
-
-
-def mean(values: list[float], places: list[int]) -> float:
-    """Return the mean of some values; of a few of them without NumPy, whose calls take longer than the sum."""
-    if len(places) >= 8:  # it sums so many otherwise than one after the other
-        return float(np.mean([values[i] for i in places]))
-    total = 0.0
-    for i in places:
-        total += values[i]
-    return total / len(places)
+    values = metrics.T.astype(float).tolist()
+    known: dict[str, list[float]] = dict(zip(METRICS, values, strict=False))
+    return known, dict(zip(told, values[len(METRICS) :], strict=True))
 
 
 def faults(columns: Mapping[str, list[float]]) -> list[str]:
