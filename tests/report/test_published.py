@@ -262,11 +262,9 @@ def test_a_setting_that_was_not_tried_on_a_problem_is_not_chosen_for_it(tmp_path
         problem(tmp_path / name, {"a": ([0.4, 0.1], [0.4, 0.1], None, [0.1])})
     for phase in ("tune", "score"):
         (tmp_path / "3" / f"a-{phase}-0.2.jsonl").unlink()
-        path = tmp_path / "3" / f"a-{phase}-0.9.jsonl"
-        record(path, "a", [0.2], phase=phase, rate=0.9, status="done", seed=1000 + len(phase))
+        record(tmp_path / "3" / f"a-{phase}.jsonl", "a", [0.2], phase=phase, rate=0.9, seed=1000 + len(phase))
     problems = {name: across.Problem(records.read_all(tmp_path / name), "train loss", None) for name in "123"}
-    (row,) = across.not_tuning(problems).rows
-    assert row[2] == "3.17 */ 1.26"  # at 0.1, which all have, 4, 4 and 2 times the best
+    assert across.not_tuning(problems).rows[0][2] == "3.17 */ 1.26"  # at 0.1, which all have: 4, 4 and 2
 
 
 def test_a_loss_without_a_minimum_is_scored_by_the_calls_to_a_target(tmp_path):

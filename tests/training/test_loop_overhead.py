@@ -47,7 +47,7 @@ SMALL = Run(method="optax.sgd", model="mlp", model_args={"hidden": (4,)}, data="
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
 def test_rows_that_waited_for_others_are_those_that_did_not(tmp_path, monkeypatch, rate):
-    run, read, found = SMALL.replace(method_args={"learning_rate": rate}), metrics.read, {}
+    run, read, outcomes = SMALL.replace(method_args={"learning_rate": rate}), metrics.read, {}
     for patience in (PATIENT, AT_ONCE):
         counts = []
         monkeypatch.setattr(journal, "PATIENCE", patience)
@@ -55,12 +55,12 @@ def test_rows_that_waited_for_others_are_those_that_did_not(tmp_path, monkeypatc
         outcome = loop.train(run, tmp_path / "a.jsonl")
         record = records.read(tmp_path / "a.jsonl")
         rows = [{k: v for k, v in row.items() if k not in records.TIMED} for row in (*record.rows, record.end)]
-        found[patience] = outcome.status, outcome.step, rows
+        outcomes[patience] = outcome.status, outcome.step, rows
         seconds = [row["seconds"] for row in record.rows]
         assert seconds == sorted(seconds)
         assert max(counts) == (1 if patience == AT_ONCE else 5), "five steps an epoch, each of which has a row"
-    assert found[PATIENT] == found[AT_ONCE]
-    assert found[PATIENT][0] == ("done" if rate == 0.1 else "diverged")
+    assert outcomes[PATIENT] == outcomes[AT_ONCE]
+    assert outcomes[PATIENT][0] == ("done" if rate == 0.1 else "diverged")
 
 
 def test_rows_whose_number_was_set_wait_for_no_others(tmp_path, monkeypatch):
