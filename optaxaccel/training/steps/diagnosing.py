@@ -26,8 +26,6 @@ def kinds(opt_state: Any, *, members: bool = False) -> dict[str, bool]:
       members: whether it is of several runs along a first axis.
     """
     names: list[str] = []
-    if not jax.tree.leaves(opt_state):  # of SGD, say, over which nothing can be mapped
-        return {}
 
     def told(state: Any) -> list[jax.Array]:
         values = contract.diagnostics(state)
