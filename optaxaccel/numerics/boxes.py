@@ -2,6 +2,8 @@
 
 A box names the axes of its array. Stacked histories have one axis more, in front, so a box around them would split the
 wrong ones: they are kept without.
+
+Used by methods that keep a ring of their parameters.
 """
 
 from collections.abc import Callable

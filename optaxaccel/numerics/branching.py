@@ -1,4 +1,7 @@
-"""A part of a program that runs now and then."""
+"""A part of a program that runs now and then.
+
+Used by methods that do something now and then: extrapolate, search for negative curvature, take an outer step.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -2,6 +2,8 @@
 
 A column is a tree of the history, or the difference of two successive ones; the difference is taken before anything
 else, because sums of products of the trees themselves would lose it. No matrix as large as R is ever formed.
+
+Used by `least_squares`, `extrapolation_weights` and `sequences`.
 """
 
 import itertools

@@ -7,6 +7,8 @@ fails as soon as one is not needed any more.
 The first three end a chain of scalars. XLA copies cheap operations on scalars (sums, products, comparisons, maxima)
 into every loop that uses their result, as many times as there are leaves: of a maximum over 62 leaves that makes 62 x
 62 operations to compile, 20 s instead of 7. A root is dear, so it computes one once, and whatever comes before it.
+
+Used by methods and by `trees`, `columns` and `packing`.
 """
 
 from typing import TypeVar

@@ -8,6 +8,8 @@ A = R'R + lambda s I it is A c = mu 1, so a change of A, of which b = (dA) c, ch
 which is one more solution of the small system. s = |R'R| changes by 2 (R v).(dR v) with v its eigenvector; or s is 1.
 Everything of RNA that can hold its history in memory gets its weights here; files that it cannot hold go to
 `least_squares` themselves, from products that are summed block by block.
+
+Used by extrapolation, of a given history and while training.
 """
 
 from collections.abc import Sequence
@@ -42,7 +44,7 @@ def reduced(leaves: Sequence[Leaf], mask: jax.Array) -> jax.Array:
 def solve(
     leaves: Sequence[Leaf],
     mask: jax.Array,
-    triangle: jax.Array,
+    small: jax.Array,
     regularization: jax.typing.ArrayLike,
     relative: bool = True,
 ) -> jax.Array:
@@ -51,16 +53,16 @@ def solve(
     arrays, leaves = _arrays(leaves), [leaf._replace(rows=(), minus=None) for leaf in leaves]
 
     @jax.custom_jvp
-    def solved(arrays: Any, ridge: jax.Array, mask: jax.Array, triangle: jax.Array) -> jax.Array:
+    def solved(arrays: Any, ridge: jax.Array, mask: jax.Array, small: jax.Array) -> jax.Array:
         del arrays
-        return least_squares.solve(triangle, mask, ridge, relative)
+        return least_squares.solve(small, mask, ridge, relative)
 
     @solved.defjvp
     def tangent(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-        (arrays, ridge, mask, triangle), (moved, ridge_moved, *_) = primals, tangents
+        (arrays, ridge, mask, small), (moved, ridge_moved, *_) = primals, tangents
         arrays, ridge = _only_once((arrays, ridge))
-        c = least_squares.solve(triangle, mask, ridge, relative)
-        spectrum = least_squares.spectrum(triangle, mask)
+        c = least_squares.solve(small, mask, ridge, relative)
+        spectrum = least_squares.spectrum(small, mask)
         s, s_moved = jnp.ones_like(ridge), jnp.zeros_like(ridge)
         if relative:
             s, top = spectrum.singular[0] ** 2, spectrum.right[0] * mask
@@ -69,7 +71,7 @@ def solve(
         bent = least_squares.divide(spectrum, ridge * s, b) * mask
         return c, c * jnp.sum(bent) - bent
 
-    return solved(arrays, jnp.asarray(regularization, mask.dtype), mask, triangle)
+    return solved(arrays, jnp.asarray(regularization, mask.dtype), mask, small)
 
 
 def _arrays(leaves: Sequence[Leaf]) -> Any:

@@ -1,4 +1,7 @@
-"""A tree of parameters as one real vector: what a dense matrix over all parameters needs."""
+"""A tree of parameters as one real vector: what a dense matrix over all parameters needs.
+
+Used by quasi-Newton methods, bounds and `minimize`.
+"""
 
 from collections.abc import Callable
 from typing import Any

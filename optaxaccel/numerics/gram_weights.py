@@ -6,6 +6,8 @@ in float32 loses where the vectors are nearly equal: the relative error of the w
 from squares of differences it is eps |r| / |d|, no more than rounding the vectors themselves does.
 
 The ridge is relative: rho = `ridge` times the spectral norm of G, so that it means the same at every scale.
+
+Used by methods that mix their last iterates.
 """
 
 import functools

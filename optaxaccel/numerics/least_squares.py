@@ -6,6 +6,8 @@ in float32: its rounding, 1e-7 |R'R|, hides a lambda of 1e-8. So the columns are
 gives the small matrix T = G^(1/2) W^(-1) with |T c| = |R c|. (This is Cholesky QR in two passes, Yamamoto et al. 2015,
 shifted as in Fukaya et al. 2020, with eigenvectors in place of triangles.) The singular values of T serve every
 lambda at once.
+
+Used by `extrapolation_weights`, and by the extrapolation of files that memory cannot hold.
 """
 
 from collections.abc import Sequence

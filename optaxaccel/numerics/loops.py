@@ -4,6 +4,8 @@ Inside `jax.shard_map` a type says over which mesh axes a value varies, and `lax
 to vary as what a turn returns: a counter that starts at the same 0 everywhere ends at a number of its own on each
 device. On an explicit mesh `jax.vmap` of a loop fails where members share the start of some leaf. Elsewhere these are
 the functions of `jax.lax`.
+
+Used by the solvers and the line searches.
 """
 
 from collections.abc import Callable

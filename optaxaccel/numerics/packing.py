@@ -1,4 +1,7 @@
-"""A tree as a few long vectors: an iteration over them compiles several times faster than one over many leaves."""
+"""A tree as a few long vectors: an iteration over them compiles several times faster than one over many leaves.
+
+Used by `lanczos` and by jumps along negative curvature.
+"""
 
 import itertools
 from collections.abc import Callable

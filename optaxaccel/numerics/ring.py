@@ -10,6 +10,8 @@ because XLA copies a buffer whose old value has two readers:
   but no slices and no selections, which it would write out first.
 
 A stack's sharding is the leaf's own behind a leading None.
+
+Used by methods and solvers that remember trees, by `lanczos` and by `sequences`.
 """
 
 import functools

@@ -1,4 +1,7 @@
-"""The last iterates of a method, in whichever form a caller keeps them: list of trees, stacked tree or `History`."""
+"""The last iterates of a method, in whichever form a caller keeps them: list of trees, stacked tree or `History`.
+
+Used by extrapolation and merging.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

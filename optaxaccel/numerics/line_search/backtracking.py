@@ -1,6 +1,8 @@
 """Backtracking for arcs: only the first condition of Wolfe, with the decrease that the arc itself promises.
 
 Bertsekas, "On the Goldstein-Levitin-Polyak gradient projection method", 1976.
+
+Used by the search inside bounds.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,8 @@
 """Minima of the parabola and of the cubic through two or three points of a line.
 
 Where the interpolant has no minimum the result is not finite or lies outside; callers keep it inside an interval.
+
+Used by `zoom` and `more_thuente`.
 """
 
 import jax

@@ -1,6 +1,8 @@
 """The search of Moré and Thuente for the strong Wolfe conditions.
 
 Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease", 1994, with the constants of MINPACK-2.
+
+Used by `strong_wolfe`.
 """
 
 from typing import NamedTuple

@@ -4,6 +4,8 @@ A rule is a pair of functions of scalars. `start(value, slope, first)` sees the 
 first trial; `advance(state, value, slope)` sees them at the trial `state.step`. Both return a state, a NamedTuple with
 the fields `step` (the next trial) and `verdict`. One evaluation a turn, whatever the rule does with it, so that the
 program holds the loss once and a batch of searches runs under `jax.vmap`.
+
+Used by all searches here, and by the methods that search.
 """
 
 import enum

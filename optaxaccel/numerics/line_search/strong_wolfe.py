@@ -1,4 +1,7 @@
-"""The search of Moré and Thuente and, where it fails, doubling and zooming from the same first trial."""
+"""The search of Moré and Thuente and, where it fails, doubling and zooming from the same first trial.
+
+Used by the Wolfe search of full-batch methods.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,6 +1,8 @@
 """Doubling and zooming, the textbook search for the strong Wolfe conditions.
 
 Nocedal and Wright, "Numerical optimization", 2006, Algorithms 3.5 and 3.6.
+
+Used by `strong_wolfe`.
 """
 
 from typing import NamedTuple

@@ -55,8 +55,8 @@ class Streamed:
             self._gram = self._products()
         values, vectors = np.linalg.eigh(self._gram)
         with jax.enable_x64(True):
-            triangle = jnp.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
-            return np.asarray(least_squares.solve(triangle, jnp.ones(len(values)), strength, relative))
+            small = jnp.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
+            return np.asarray(least_squares.solve(small, jnp.ones(len(values)), strength, relative))
 
     def tree(self, point: Point) -> Tree:
         """Return the merged tree, in memory."""
