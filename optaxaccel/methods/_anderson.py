@@ -45,10 +45,10 @@ class AndersonState(NamedTuple):
     @property
     def diagnostics(self) -> Mapping[str, jax.Array]:
         """The coefficients, and what the safeguard did."""
-        told = {"coefficients": self.coefficients}
+        readings = {"coefficients": self.coefficients}
         if self.guard is not None:
-            told |= {"rejected": self.guard.rejected, "backward": self.guard.backward, "jumped": self.guard.jump}
-        return told
+            readings |= {"rejected": self.guard.rejected, "backward": self.guard.backward, "jumped": self.guard.jump}
+        return readings
 
 
 def anderson(

@@ -158,8 +158,8 @@ def diagnostics(opt_state: optax.OptState) -> dict[str, jax.Array]:
       >>> loss = lambda w: w**2
       >>> w = jnp.array(3.0)
       >>> _, state = tx.update(2 * w, tx.init(w), w, value=loss(w), value_fn=loss)
-      >>> told = optaxaccel.diagnostics(state)
-      >>> float(told["step_size"]), float(told["slope"]), bool(told["share_minimum"])
+      >>> readings = optaxaccel.diagnostics(state)
+      >>> float(readings["step_size"]), float(readings["slope"]), bool(readings["share_minimum"])
       (3.0, -6.0, True)
 
     Integers count from the start; other numbers describe the last step, booleans whether it was of some kind. A method
@@ -177,16 +177,16 @@ def diagnostics(opt_state: optax.OptState) -> dict[str, jax.Array]:
     Raises:
       ValueError: something told has more than one axis; it is raised when the step is traced.
     """
-    told: dict[str, jax.Array] = {}
+    readings: dict[str, jax.Array] = {}
     for tells_of in _diagnoses(opt_state):
         for name, value in tells_of.items():
             if jnp.ndim(value) > 1:
                 raise ValueError(f"diagnostics[{name!r}] has shape {jnp.shape(value)}. Tell scalars or vectors.")
             entries = {name: value} if jnp.ndim(value) == 0 else {f"{name}_{k}": v for k, v in enumerate(value)}
             for entry, scalar in entries.items():
-                again = 1 + sum(known.split(".")[0] == entry for known in told)
-                told[entry if again == 1 else f"{entry}.{again}"] = jnp.asarray(scalar)
-    return told
+                again = 1 + sum(known.split(".")[0] == entry for known in readings)
+                readings[entry if again == 1 else f"{entry}.{again}"] = jnp.asarray(scalar)
+    return readings
 
 
 def _diagnoses(tree: Any) -> Iterator[Mapping[str, jax.Array]]:

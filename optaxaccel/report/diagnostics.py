@@ -14,7 +14,7 @@ MOST = len(COLOURS)
 LINES = 5  # runs of each that are drawn
 
 
-def told(record: Record) -> list[Row]:
+def readings(record: Record) -> list[Row]:
     """Return the rows of a record in which its method told something; none of one that was never written."""
     return diagnosed(record.path) if record.path.is_file() else []
 
@@ -31,7 +31,7 @@ def draw(records: Sequence[Record], path: Path, title: str = "") -> Path | None:
     """
     finals = [record for record in records if record.start["phase"] not in ("tune", "score", "default")]
     by_name = {
-        group.name: [rows for member in group.members[:LINES] if (rows := told(member))] for group in groups(finals)
+        group.name: [rows for member in group.members[:LINES] if (rows := readings(member))] for group in groups(finals)
     }
     by_name = {name: runs for name, runs in by_name.items() if runs}
     by_name = {name: by_name[name] for name in list(by_name)[:MOST]}

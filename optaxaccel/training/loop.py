@@ -95,7 +95,7 @@ def train(
         offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
-            journal.told = compiled.told
+            journal.readings = compiled.readings
             running = _Running(run, images, compiled, numbers, journal, keeper, beside, trace or Trace(), probe)
             if checkpoint:
                 journal.recall(checkpoint.memory)

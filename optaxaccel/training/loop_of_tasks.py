@@ -161,9 +161,9 @@ class Running:
     def recall(self, checkpoint: Any) -> None:
         """Go on from a checkpoint."""
         self.step = checkpoint.step
-        told = diagnosing.recalled(self.one.diagnostics, checkpoint.memory.get("diagnostics", {}))
+        readings = diagnosing.recalled(self.one.diagnostics, checkpoint.memory.get("diagnostics", {}))
         kept = checkpoint.tree["member"]
-        self.take(Member(**{name: getattr(kept, name) for name in vars(kept)}, diagnostics=told))
+        self.take(Member(**{name: getattr(kept, name) for name in vars(kept)}, diagnostics=readings))
         for name in ("seconds", "best", "last"):
             setattr(self, name, checkpoint.memory[name])
         self.best = float(self.best)
@@ -228,8 +228,8 @@ class Running:
         if own["steps"]:
             row = {"loss": float(own["loss_sum"]) / int(own["steps"]), "grad_norm": float(own["grad_norm"])}
             self.write("train", {**at, **row, "step_seconds": round(self.each, 9)})
-        if told := diagnosing.row_of_totals(own):
-            self.writer.write("diagnostics", **{**told, **at})
+        if readings := diagnosing.row_of_totals(own):
+            self.writer.write("diagnostics", **{**readings, **at})
         if not evaluates:
             return None
         measured = jax.device_get(self.program.measure(self.data, self.member))
@@ -263,8 +263,8 @@ class Running:
 
     def memory(self) -> dict[str, Any]:
         """Return as JSON what `recall` needs."""
-        told = {name: value.item() for name, value in jax.device_get(self.one.diagnostics).items()}
-        rest = {"seconds": self.seconds, "best": str(self.best), "last": dict(self.last), "diagnostics": told}
+        readings = {name: value.item() for name, value in jax.device_get(self.one.diagnostics).items()}
+        rest = {"seconds": self.seconds, "best": str(self.best), "last": dict(self.last), "diagnostics": readings}
         return {"offset": self.writer.tell(), **rest}
 
     @property

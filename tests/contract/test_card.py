@@ -55,10 +55,10 @@ def test_reservations_name_items_and_give_reasons(card: Card):
 
 def test_what_the_state_tells_is_on_the_card(card: Card):
     """Vectors without the number of the entry; what a record says of the place of a row is no name for it."""
-    told = {re.sub(r"_\d+$", "", name) for name in optaxaccel.diagnostics(build(card).init(start()))}
-    assert told <= set(card.diagnostics)
-    assert bool(told) == bool(card.diagnostics)
-    assert not told & {"kind", "step", "epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"}
+    readings = {re.sub(r"_\d+$", "", name) for name in optaxaccel.diagnostics(build(card).init(start()))}
+    assert readings <= set(card.diagnostics)
+    assert bool(readings) == bool(card.diagnostics)
+    assert not readings & {"kind", "step", "epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"}
     assert all(name.isidentifier() and len(meaning.split()) > 1 for name, meaning in card.diagnostics.items())
 
 

@@ -91,10 +91,10 @@ SEARCHES = {
 def test_a_search_warns_inside_of_multi_steps(name):
     """Where its state is made, and at its first step, if the state comes from a checkpoint."""
     tx = optax.MultiSteps(SEARCHES[name](), 2)
-    told = r"optax\.MultiSteps hands it the mean gradient"
-    with pytest.warns(UserWarning, match=told):
+    message = r"optax\.MultiSteps hands it the mean gradient"
+    with pytest.warns(UserWarning, match=message):
         state = tx.init(X)
-    with pytest.warns(UserWarning, match=told):
+    with pytest.warns(UserWarning, match=message):
         jax.eval_shape(lambda key: step(tx, key, key, state=state), KEY)
 
 

@@ -79,8 +79,8 @@ def test_a_method_that_tells_nothing_leaves_no_row_and_no_number_more(tmp_path):
     run = RUN.replace(method="optax.sgd", method_args={"learning_rate": 0.1}, extrapolate={}, steps=2)
     loop.train(run, tmp_path / "record.jsonl")
     assert records.diagnosed(tmp_path / "record.jsonl") == []
-    told = optaxaccel.diagnostics(optax.sgd(0.1, momentum=0.9).init(jnp.zeros(3)))
-    assert told == {}
+    readings = optaxaccel.diagnostics(optax.sgd(0.1, momentum=0.9).init(jnp.zeros(3)))
+    assert readings == {}
     assert metrics.columns(np.zeros((2, len(METRICS))), ())[1] == {}
 
 
@@ -111,8 +111,8 @@ def test_checkpoints_of_before_are_gone_on_with():
     assert diagnosing.row_of_totals(totals) == {"jumps": 0}, "a mean that is not known is left out"
     old = [1.0, 0.5, 2.0, 0.0]  # from before searches and lines were counted
     completed = np.array([metrics.completed(old, ("step_size",))])
-    known, told = metrics.columns(completed, ("step_size",))
-    assert diagnosing.row({"step_size": False}, told) == {}
+    known, readings = metrics.columns(completed, ("step_size",))
+    assert diagnosing.row({"step_size": False}, readings) == {}
     assert known["line_values"][0] == -1.0
 
 
@@ -127,8 +127,8 @@ def test_states_within_states_are_asked_and_names_stay_apart():
     tx = optaxaccel.gose(optax.chain(optax.scale(-1.0), search), check_every=4)
     params = jnp.ones(2)
     with pytest.warns(UserWarning, match="micro-batches"):
-        told = optaxaccel.diagnostics(optax.MultiSteps(tx, 2).init(params))
-    assert {"jumps", "searches", "eigenvalue", "step_size", "slope", "share_clipped"} <= set(told)
+        readings = optaxaccel.diagnostics(optax.MultiSteps(tx, 2).init(params))
+    assert {"jumps", "searches", "eigenvalue", "step_size", "slope", "share_clipped"} <= set(readings)
     two = optaxaccel.diagnostics((search.init(params), Inner(), optaxaccel.pal().init(params)))
     assert {"slope", "slope.2"} <= set(two)
     assert "never" not in two
@@ -158,9 +158,9 @@ def test_sinks_get_them(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=lambda **options: session))
     run = RUN.replace(extrapolate={}, steps=4)
     loop.train(run, tmp_path / "record.jsonl", also=[sinks.sink("wandb", run, tmp_path)])
-    told = [numbers for _, numbers in seen if "diagnostics/step_size" in numbers]
-    assert told
-    assert "diagnostics/share_minimum" in told[-1]
+    readings = [numbers for _, numbers in seen if "diagnostics/step_size" in numbers]
+    assert readings
+    assert "diagnostics/share_minimum" in readings[-1]
 
 
 def test_a_figure_has_a_panel_for_each_that_moved(tmp_path, monkeypatch):
@@ -169,8 +169,8 @@ def test_a_figure_has_a_panel_for_each_that_moved(tmp_path, monkeypatch):
             run = RUN.replace(seed=seed)
             writer.write("start", spec=run.as_dict(), label="mine", phase="final", digest=run.digest())
             for step in (1, 2, 3):
-                told = {"length": 0.5 * step * seed, "never": 0.0, "unknown": float("nan")}
-                writer.write("diagnostics", **told, step=step, epoch=1.0, seconds=0.0)
+                readings = {"length": 0.5 * step * seed, "never": 0.0, "unknown": float("nan")}
+                writer.write("diagnostics", **readings, step=step, epoch=1.0, seconds=0.0)
     runs = [records.read(path) for path in sorted(tmp_path.glob("*.jsonl"))]
     lines = []
     kept = drawing._line

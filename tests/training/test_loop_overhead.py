@@ -65,7 +65,7 @@ def test_rows_that_waited_for_others_are_those_that_did_not(tmp_path, monkeypatc
 
 def test_rows_whose_number_was_set_wait_for_no_others(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "PATIENCE", PATIENT)
-    told, waiting = [], []
+    reported, waiting = [], []
     plain = journal.Journal.due
 
     def due(self):
@@ -74,8 +74,8 @@ def test_rows_whose_number_was_set_wait_for_no_others(tmp_path, monkeypatch):
 
     monkeypatch.setattr(journal.Journal, "due", due)
     run = SMALL.replace(method_args={"learning_rate": 0.1}, log_every=2, eval_every=1e9)
-    loop.train(run, tmp_path / "a.jsonl", progress=lambda *, step, **_: told.append(step))
-    assert [step for step in told if step] == [2, 4, 6, 8, 10, 12, 13, 13, 13]
+    loop.train(run, tmp_path / "a.jsonl", progress=lambda *, step, **_: reported.append(step))
+    assert [step for step in reported if step] == [2, 4, 6, 8, 10, 12, 13, 13, 13]
     assert max(waiting) == 3
 
 

@@ -53,7 +53,7 @@ class Journal:
             )
         self.run, self.recipe, self.writer, self.progress = run, recipe, writer, progress
         self.total, self.epoch = total, epoch
-        self.told: diagnosing.Kinds = {}  # what the method tells of itself
+        self.readings: diagnosing.Kinds = {}  # what the method tells of itself
         self.log_every = run.log_every or max(1, epoch // 10)
         self.pending: list[Metrics] = []
         self.logged, self.skipped, self.skipped_in_a_row, self.attempts = 0, 0, 0, 0
@@ -140,7 +140,7 @@ class Journal:
 
     def _row(self, metrics: np.ndarray) -> None:
         """Write one row about the next steps, and one of what the method tells."""
-        columns, told = on_their_way.columns(metrics, tuple(self.told))
+        columns, readings = on_their_way.columns(metrics, tuple(self.readings))
         faults = on_their_way.faults(columns)
         count = len(faults)
         end = self._first_fault(faults)
@@ -162,8 +162,8 @@ class Journal:
                 "skipped": self.skipped,
             }
             self.write("train", row)
-            told = {name: [column[i] for i in good] for name, column in told.items()}
-            if fields := diagnosing.row(self.told, told):
+            readings = {name: [column[i] for i in good] for name, column in readings.items()}
+            if fields := diagnosing.row(self.readings, readings):
                 self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
         self.logged_seconds = self.seconds
         self.logged += end
@@ -282,7 +282,7 @@ class Journal:
         """Go on from what `memory` returned; checkpoints from before attempts were counted know of none."""
         for name in self._KEPT:
             setattr(self, name, memory.get(name, _BEFORE[name]) if name in _BEFORE else memory[name])
-        self.pending = [on_their_way.completed(m, tuple(self.told)) for m in memory["pending"]]
+        self.pending = [on_their_way.completed(m, tuple(self.readings)) for m in memory["pending"]]
         self.last_eval = dict(memory["last_eval"])
 
 

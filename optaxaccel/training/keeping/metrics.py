@@ -19,17 +19,17 @@ def read(collect: Collect, pending: Sequence[Metrics]) -> list[list[float]]:
     return [m if isinstance(m, list) else np.asarray(m, float).tolist() for m in _fetched(collect, pending)]
 
 
-def completed(metrics: Sequence[float], told: Sequence[str]) -> list[float]:
+def completed(metrics: Sequence[float], readings: Sequence[str]) -> list[float]:
     """Return the metrics of a step from a checkpoint, with what an older version did not keep of it."""
     metrics = [*metrics, *(_OLDER[name] for name in METRICS[len(metrics) :])]
-    return [*metrics, *(float("nan") for _ in range(len(METRICS) + len(told) - len(metrics)))]
+    return [*metrics, *(float("nan") for _ in range(len(METRICS) + len(readings) - len(metrics)))]
 
 
-def columns(metrics: np.ndarray, told: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def columns(metrics: np.ndarray, readings: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Return the metrics [steps, ...] by name, as numbers since they are few, and what the method told by name."""
     values = metrics.T.astype(float).tolist()
     known: dict[str, list[float]] = dict(zip(METRICS, values, strict=False))
-    return known, dict(zip(told, values[len(METRICS) :], strict=True))
+    return known, dict(zip(readings, values[len(METRICS) :], strict=True))
 
 
 def faults(columns: Mapping[str, list[float]]) -> list[str]:

@@ -216,9 +216,9 @@ class _Training:
         self.numbers = group.layout.put(stacked, cut=True)
         self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
         self.states = compiled.init((), (self.seeds, self.numbers))
-        told = diagnosing.kinds(self.states.opt_state, members=True)
+        readings = diagnosing.kinds(self.states.opt_state, members=True)
         for member in members:
-            member.journal.told = told
+            member.journal.readings = readings
         held_out, trained = group.feed.held_out(), group.feed.trained()
         self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in held_out]
         self.trained = [jax.device_put(batch, group.layout.replicated) for batch in trained]

@@ -173,8 +173,8 @@ class _Book:
         if done:
             loss = float(totals["loss_sum"]) / max(1, int(totals["steps"]))
             self.rows.append(self._row("train", **at, loss=loss, grad_norm=float(totals["grad_norm"])))
-        if told := diagnosing.row_of_totals(totals):
-            self._row("diagnostics", **{**told, **at})
+        if readings := diagnosing.row_of_totals(totals):
+            self._row("diagnostics", **{**readings, **at})
         if not all(map(math.isfinite, (metrics["loss"], metrics[self.group.task.score]))):
             self.finish("diverged", step=done, what="loss or score of the evaluation")
             return

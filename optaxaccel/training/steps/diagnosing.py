@@ -27,13 +27,13 @@ def kinds(opt_state: Any, *, members: bool = False) -> dict[str, bool]:
     """
     names: list[str] = []
 
-    def told(state: Any) -> list[jax.Array]:
+    def readings(state: Any) -> list[jax.Array]:
         values = contract.diagnostics(state)
         names[:] = values
         return list(values.values())
 
     mapped = members and jax.tree.leaves(opt_state)  # plain descent has no state to map over, and tells nothing
-    shapes = jax.eval_shape(jax.vmap(told) if mapped else told, opt_state)
+    shapes = jax.eval_shape(jax.vmap(readings) if mapped else readings, opt_state)
     return {name: bool(jnp.issubdtype(shape.dtype, jnp.integer)) for name, shape in zip(names, shapes, strict=True)}
 
 
@@ -58,14 +58,14 @@ def mean(values: Sequence[float]) -> float:
     return total / len(values)
 
 
-def nothing(told: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def nothing(readings: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Return the sums over no steps: what `added` begins with."""
-    return {name: jnp.zeros((), _kept(value)) for name, value in told.items()}
+    return {name: jnp.zeros((), _kept(value)) for name, value in readings.items()}
 
 
-def added(sums: Mapping[str, jax.Array], told: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def added(sums: Mapping[str, jax.Array], readings: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Return the sums with what one more step told; of counts the newest."""
-    kept = {name: value.astype(_kept(value)) for name, value in told.items()}
+    kept = {name: value.astype(_kept(value)) for name, value in readings.items()}
     return {name: v if jnp.issubdtype(v.dtype, jnp.integer) else sums[name] + v for name, v in kept.items()}
 
 

@@ -87,8 +87,8 @@ def functions(task: Task, recipe: Recipe) -> Functions:
         opt_state = jax.tree.map(_strong, recipe.build(numbers).init(params))
         state = TrainState(jnp.zeros((), jnp.int32), params, net_state, opt_state, run_key)
         zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        told = diagnosing.nothing(contract.diagnostics(state.opt_state))
-        return Member(state, batches.first_order(task), none - 1, zero, none, zero, none, none, told)
+        readings = diagnosing.nothing(contract.diagnostics(state.opt_state))
+        return Member(state, batches.first_order(task), none - 1, zero, none, zero, none, none, readings)
 
     def step(data: Data, numbers: Mapping[str, Any], member: Member, k: jax.Array) -> Member:
         state, key = member.state, jax.random.wrap_key_data(member.state.key)

@@ -37,7 +37,7 @@ class Program(NamedTuple):
       value: (params, net_state, key, images, labels) -> mean loss over batches [count, batch, ...], not augmented, with
         the batch statistics of each; not compiled, since it is a part of other functions.
       collect: what is replicated, from what the step returns.
-      told: names of what the method tells, see `diagnosing.kinds`.
+      readings: names of what the method tells, see `diagnosing.kinds`.
       compile_seconds: what compiling took, once for all runs that share the program.
     """
 
@@ -48,7 +48,7 @@ class Program(NamedTuple):
     value: Callable[..., jax.Array]
     spread: Callable[[Any], Any]
     collect: Callable[[Any], Any]
-    told: diagnosing.Kinds
+    readings: diagnosing.Kinds
     compile_seconds: float
 
 
@@ -200,8 +200,8 @@ def _compile(plan: Blueprint, numbers: Numbers, source: Source) -> Program:
         compiled_step = jitted.lower(state, numbers, *source).compile()
     compiled_evaluate, compiled_refresh = (jax.jit(f, out_shardings=layout.replicated) for f in (evaluate, refresh))
     spread, collect = (layout.stack, layout.unstack) if layout.mode == "pmap" else (_same, _same)
-    told, seconds = diagnosing.kinds(state.opt_state), time.perf_counter() - started
-    rest = (compiled_evaluate, compiled_refresh, value, spread, collect, told, seconds)
+    readings, seconds = diagnosing.kinds(state.opt_state), time.perf_counter() - started
+    rest = (compiled_evaluate, compiled_refresh, value, spread, collect, readings, seconds)
     return Program(compiled_init, compiled_step, *rest)
 
 

@@ -20,8 +20,8 @@ UNKNOWN = -1.0  # of `line_values` and `line_grads`, where a method does not sea
 
 def packed(metrics: Mapping[str, Any]) -> jax.Array:
     """Return METRICS and what the method tells in one array, since fetching from a device costs by the array."""
-    told = [metrics[name] for name in METRICS] + list(metrics["diagnostics"].values())
-    return jnp.stack([jnp.asarray(value, metrics["loss"].dtype) for value in told], axis=-1)
+    readings = [metrics[name] for name in METRICS] + list(metrics["diagnostics"].values())
+    return jnp.stack([jnp.asarray(value, metrics["loss"].dtype) for value in readings], axis=-1)
 
 
 def train_step(
