@@ -27,6 +27,15 @@ class ToyState(NamedTuple):
 def toy(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationExtraArgs:
     r"""Step against the gradient.
 
+    Example:
+      Half of the way to the minimum:
+
+      >>> import jax.numpy as jnp, optaxaccel
+      >>> tx = optaxaccel.toy(0.5)
+      >>> updates, state = tx.update(jnp.array(2.0), tx.init(jnp.array(2.0)), jnp.array(2.0))
+      >>> float(updates)
+      -1.0
+
     .. math::
 
         x_{t+1} = x_t - \gamma g_t
@@ -38,15 +47,6 @@ def toy(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformationEx
 
     Returns:
       A transformation.
-
-    Example:
-      Half of the way to the minimum:
-
-      >>> import jax.numpy as jnp, optaxaccel
-      >>> tx = optaxaccel.toy(0.5)
-      >>> updates, state = tx.update(jnp.array(2.0), tx.init(jnp.array(2.0)), jnp.array(2.0))
-      >>> float(updates)
-      -1.0
 
     References:
       Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847.
