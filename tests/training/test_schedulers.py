@@ -47,8 +47,12 @@ def test_the_jobset_is_yaml_and_its_parts_agree():
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
 
 
-def test_the_sweeps_command_is_ours():
-    words = re.search(r'command = f"optaxaccel (.*)"', block("python"))[1].format(seed=3, out="/you/sweep").split()
-    command = cli.from_run.parse([*words, "--method-args", "measuring_step_size=0.01"])
-    assert command.resume
-    assert command.run.seed == 3
+def test_the_commands_of_sweeps_are_ours():
+    sweeps = PAGE[PAGE.index("## Sweeps over many machines") :]
+    script = re.search(r"```console\n(.*?)```", sweeps, re.DOTALL)[1].replace("\\\n", " ")
+    commands = re.findall(r"optaxaccel (train .*)", script)
+    assert len(commands) == 2
+    for command, executor in zip(commands, ("ray", "slurm"), strict=True):
+        options = cli.from_run.parse(command.split())
+        assert (options.executor, options.workers) == (executor, 6)
+        assert options.executor_args
