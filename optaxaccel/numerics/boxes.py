@@ -1,9 +1,9 @@
 """Parameters in boxes that say how they lie over devices: Flax's `nn.Partitioned` and the variables of NNX.
 
+Used by methods that keep a ring of their parameters.
+
 A box names the axes of its array. Stacked histories have one axis more, in front, so a box around them would split the
 wrong ones: they are kept without.
-
-Used by methods that keep a ring of their parameters.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """The matrix R of a history: its columns are trees, read one block of entries at a time.
 
+Used by `least_squares`, `extrapolation_weights` and `sequences`.
+
 A column is a tree of the history, or the difference of two successive ones; the difference is taken before anything
 else, because sums of products of the trees themselves would lose it. No matrix as large as R is ever formed.
-
-Used by `least_squares`, `extrapolation_weights` and `sequences`.
 """
 
 import itertools

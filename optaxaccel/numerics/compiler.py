@@ -1,5 +1,7 @@
 """What the compiler has to be told by the way a formula is written: one function a note, called by its name.
 
+Used by methods and by `trees`, `columns` and `packing`.
+
 Each returns what its plain formula would, and is written otherwise for the reason that it gives. All were seen with
 jaxlib 0.10.2 on CPU. `tests/numerics/test_compiler.py` looks at the compiled program with and without each of them, and
 fails as soon as one is not needed any more.
@@ -7,8 +9,6 @@ fails as soon as one is not needed any more.
 The first three end a chain of scalars. XLA copies cheap operations on scalars (sums, products, comparisons, maxima)
 into every loop that uses their result, as many times as there are leaves: of a maximum over 62 leaves that makes 62 x
 62 operations to compile, 20 s instead of 7. A root is dear, so it computes one once, and whatever comes before it.
-
-Used by methods and by `trees`, `columns` and `packing`.
 """
 
 from typing import TypeVar

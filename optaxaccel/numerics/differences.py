@@ -1,10 +1,10 @@
 r"""Least squares over a ring of differences: min_gamma |r - sum_j gamma_j d_j|.
 
+Used by the fixed-point solver.
+
 The differences d_j are as large as the unknowns; their products are taken once, when one enters the ring, and kept in
 a small Gram matrix. Unlike products of residuals, products of differences lose no digits where the residuals are nearly
 equal, so float32 sums serve in float32.
-
-Used by the fixed-point solver.
 """
 
 import jax

@@ -1,10 +1,10 @@
 """An approximate eigenpair, unit vectors to start a search from, and power iteration, the simplest search.
 
+Used by the search for negative curvature, by `lanczos` and by what measures sharpness.
+
 The eigenvalue is the Rayleigh quotient of the vector, and the residual says how far it may be off. Sums over parameters
 are sums of products, so leaves may be sharded. `repeat` is the loop of all searches: compiled, or in Python over
 compiled parts.
-
-Used by the search for negative curvature, by `lanczos` and by what measures sharpness.
 """
 
 import itertools

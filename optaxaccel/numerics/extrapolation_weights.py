@@ -1,5 +1,7 @@
 r"""The weights c of a history with their derivative: min_c |R c|^2 + lambda s |c|^2 subject to sum c = 1.
 
+Used by extrapolation, of a given history and while training.
+
 `least_squares` finds them by loops that no derivative goes through. But c is an implicit function of R and lambda: with
 A = R'R + lambda s I it is A c = mu 1, so a change of A, of which b = (dA) c, changes it by
 
@@ -8,8 +10,6 @@ A = R'R + lambda s I it is A c = mu 1, so a change of A, of which b = (dA) c, ch
 which is one more solution of the small system. s = |R'R| changes by 2 (R v).(dR v) with v its eigenvector; or s is 1.
 Everything of RNA that can hold its history in memory gets its weights here; files that it cannot hold go to
 `least_squares` themselves, from products that are summed block by block.
-
-Used by extrapolation, of a given history and while training.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
 r"""Weights c of sum one that make a mixture of vectors short: min_c |sum_i c_i r_i|^2 + rho |c|^2.
 
+Used by methods that mix their last iterates.
+
 The vectors are as large as a model and known by their `squares`: |r_i - r_j|^2 off the diagonal of a small matrix and
 |r_i|^2 on it. Inner products G would do in exact arithmetic. But the weights depend on differences, which a Gram matrix
 in float32 loses where the vectors are nearly equal: the relative error of the weights is then eps |r|^2 / |d|^2, and
 from squares of differences it is eps |r| / |d|, no more than rounding the vectors themselves does.
 
 The ridge is relative: rho = `ridge` times the spectral norm of G, so that it means the same at every scale.
-
-Used by methods that mix their last iterates.
 """
 
 import functools

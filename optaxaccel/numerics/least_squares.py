@@ -1,13 +1,13 @@
 r"""Least squares over the columns of a history: min_c |R c|^2 + lambda |c|^2 subject to sum c = 1.
 
+Used by `extrapolation_weights`, and by the extrapolation of files that memory cannot hold.
+
 The columns are as large as the model, so only sums of products of them are taken. Their Gram matrix alone is not enough
 in float32: its rounding, 1e-7 |R'R|, hides a lambda of 1e-8. So the columns are whitened by a matrix W, roughly
 (R'R)^(-1/2) and taken from a sample of their entries, and the Gram matrix G of R W, which has moderate eigenvalues,
 gives the small matrix T = G^(1/2) W^(-1) with |T c| = |R c|. (This is Cholesky QR in two passes, Yamamoto et al. 2015,
 shifted as in Fukaya et al. 2020, with eigenvectors in place of triangles.) The singular values of T serve every
 lambda at once.
-
-Used by `extrapolation_weights`, and by the extrapolation of files that memory cannot hold.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
 """Loops and branches whose results may lie otherwise over devices than what they start from.
 
+Used by the solvers and the line searches.
+
 Inside `jax.shard_map` a type says over which mesh axes a value varies, and `lax.while_loop` wants the start of a carry
 to vary as what a turn returns: a counter that starts at the same 0 everywhere ends at a number of its own on each
 device. On an explicit mesh `jax.vmap` of a loop fails where members share the start of some leaf. Elsewhere these are
 the functions of `jax.lax`.
-
-Used by the solvers and the line searches.
 """
 
 from collections.abc import Callable

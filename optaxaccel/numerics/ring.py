@@ -1,5 +1,7 @@
 """A ring of trees: the last k trees, every leaf with a leading axis of k slots, as optax's L-BFGS keeps its memory.
 
+Used by methods and solvers that remember trees, by `lanczos` and by `sequences`.
+
 Step `count` writes slot `count % length` and the tree of `age` steps ago lies in `slot_of(count, age, length)`. Methods
 keep stacks in their states; `History` is the same for a user's own parameters. Two rules keep a donated ring in place,
 because XLA copies a buffer whose old value has two readers:
@@ -10,8 +12,6 @@ because XLA copies a buffer whose old value has two readers:
   but no slices and no selections, which it would write out first.
 
 A stack's sharding is the leaf's own behind a leading None.
-
-Used by methods and solvers that remember trees, by `lanczos` and by `sequences`.
 """
 
 import functools

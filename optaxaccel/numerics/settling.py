@@ -1,10 +1,10 @@
 """A step whose state is settled only after it was made: held where it may not count, or begun anew.
 
+Used by methods around a base that sometimes take another step than it.
+
 What is held is chosen between the new state and the old one. Whatever else was computed from the new state is computed
 by the compiler from the old one again, in the loop that needs it; so the old state has two readers, and a donated
 buffer with two readers is copied, each time. Computed from the settled state instead, it needs no old one.
-
-Used by methods around a base that sometimes take another step than it.
 """
 
 from collections.abc import Callable

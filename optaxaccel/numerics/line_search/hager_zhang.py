@@ -1,9 +1,9 @@
 """The search of Hager and Zhang, whose test works where losses no longer differ in floating point.
 
+Used by the Wolfe search of full-batch methods.
+
 Hager and Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search", 2005, section
 4, and "Algorithm 851: CG_DESCENT", 2006, section 4.
-
-Used by the Wolfe search of full-batch methods.
 """
 
 from typing import NamedTuple

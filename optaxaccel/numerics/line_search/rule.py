@@ -1,11 +1,11 @@
 """The loop that every line search shares, and what a rule must offer to it.
 
+Used by all searches here, and by the methods that search.
+
 A rule is a pair of functions of scalars. `start(value, slope, first)` sees the loss and its slope at the step 0 and the
 first trial; `advance(state, value, slope)` sees them at the trial `state.step`. Both return a state, a NamedTuple with
 the fields `step` (the next trial) and `verdict`. One evaluation a turn, whatever the rule does with it, so that the
 program holds the loss once and a batch of searches runs under `jax.vmap`.
-
-Used by all searches here, and by the methods that search.
 """
 
 import enum
