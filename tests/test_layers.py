@@ -165,5 +165,5 @@ def test_a_variable_or_a_function_is_named_by_what_it_holds_or_does(folder):
     kinds = {ast.Name: "id", ast.arg: "arg", ast.FunctionDef: "name", ast.ClassDef: "name", ast.alias: "asname"}
     for path in (ROOT / folder).rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        loose = [n.lineno for n in nodes if type(n) in kinds and getattr(n, kinds[type(n)]) in LOOSE]
+        loose = [n.lineno for n in nodes if type(n) in kinds and str(getattr(n, kinds[type(n)])).lower() in LOOSE]
         assert not loose, f"{path}, lines {loose}: say what was found, held or told, or what begins"

@@ -13,7 +13,7 @@ from optaxaccel import Card, eval_params
 from .problem import BATCH, build, compile_step, loss, run, shared_step, start, to_numpy, whole_step
 
 STEPS = 400
-BEGIN = {"x": -1.0, "y": 1.0}
+START = {"x": -1.0, "y": 1.0}
 
 
 def valley(params):
@@ -47,7 +47,7 @@ def _descend(make, names, numbers) -> Descent:
         (params, state), values = jax.lax.scan(one, (params, tx.init(params)), length=STEPS)
         return eval_params(state, params), values
 
-    end, values = to_numpy(all_steps(jax.tree.map(jnp.float32, BEGIN)))
+    end, values = to_numpy(all_steps(jax.tree.map(jnp.float32, START)))
     jax.effects_barrier()
     return Descent(values, end, calls)
 
@@ -106,7 +106,7 @@ def test_descends_a_quadratic_at_its_defaults(card: Card):
 @functools.cache
 def gradient_descent(rate: float) -> float:
     """The valley's loss after as many steps of gradient descent."""
-    x, y = BEGIN["x"], BEGIN["y"]
+    x, y = START["x"], START["y"]
     for _ in range(STEPS):
         gap = y - x**2
         x, y = x - rate * (-2 * (1 - x) - 20 * x * gap) / 50, y - rate * 10 * gap / 50
@@ -116,7 +116,7 @@ def gradient_descent(rate: float) -> float:
 def test_descends_a_curved_valley(card: Card):
     values, end, _ = descend(card)
     assert np.all(np.isfinite(values))
-    assert np.max(values) < 10 * valley(BEGIN)
+    assert np.max(values) < 10 * valley(START)
     assert valley(end) <= gradient_descent(0.25), "slower than gradient descent with steps of 0.25"
 
 

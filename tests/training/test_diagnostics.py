@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_tells_what_one_that_was_never_stopped_does(tmp_path)
 def test_checkpoints_of_before_are_gone_on_with():
     sums = {"jumps": jnp.zeros((), jnp.int32), "step_size": jnp.zeros(())}
     recalled = jax.device_get(diagnosing.recalled(sums, {}))
-    totals = {"steps": np.int32(2), **{diagnosing.TOLD + name: value for name, value in recalled.items()}}
+    totals = {"steps": np.int32(2), **{diagnosing.PREFIX + name: value for name, value in recalled.items()}}
     assert diagnosing.row_of_totals(totals) == {"jumps": 0}, "a mean that is not known is left out"
     old = [1.0, 0.5, 2.0, 0.0]  # from before searches and lines were counted
     completed = np.array([metrics.completed(old, ("step_size",))])

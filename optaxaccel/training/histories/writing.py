@@ -16,7 +16,7 @@ from optaxaccel.training.histories.order import CheckpointFiles
 from optaxaccel.training.histories.streamed import NotFiniteError, Streamed, in_a_file
 
 IN_MEMORY = 1 << 26  # bytes of files up to which all checkpoints are read at once
-TOLD = 500  # times that progress is told of
+REPORTS = 500  # times that progress is told of
 Progress = Callable[[int, int], None]  # bytes read, of how many
 Shard = tuple[int, int]
 
@@ -218,7 +218,7 @@ def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
     def tick(count: int) -> None:
         nonlocal done, reported
         done += count
-        if progress is not None and (done - reported) * TOLD >= total:
+        if progress is not None and (done - reported) * REPORTS >= total:
             reported = done
             progress(min(done, total), total)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from optaxaccel.methods import contract
 
-TOLD = "told "  # before the names, among the totals of a member
+PREFIX = "told "  # before the names, among the totals of a member
 Kinds = Mapping[str, bool]  # of every name whether it counts from the start
 
 
@@ -87,7 +87,7 @@ def row_of_totals(totals: Mapping[str, np.ndarray]) -> dict[str, float]:
       >>> row_of_totals({"steps": np.int32(2), "told jumps": np.int32(3), "told step_size": np.float32(2.0)})
       {'jumps': 3, 'step_size': 1.0}
     """
-    steps, sums = int(totals["steps"]), {n.removeprefix(TOLD): v for n, v in totals.items() if n.startswith(TOLD)}
+    steps, sums = int(totals["steps"]), {n.removeprefix(PREFIX): v for n, v in totals.items() if n.startswith(PREFIX)}
     if not steps:
         return {}
     counted = {name: bool(np.issubdtype(np.asarray(value).dtype, np.integer)) for name, value in sums.items()}

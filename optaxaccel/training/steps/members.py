@@ -269,6 +269,6 @@ def look(members: Any) -> tuple[dict[str, np.ndarray], Any]:
     totals = {name: getattr(members, name) for name in names}
     attempts = contract.search_attempts(members.state.opt_state)
     totals |= {"done": members.state.step, "attempts": jnp.broadcast_to(attempts, members.state.step.shape)}
-    totals |= {diagnosing.TOLD + name: value for name, value in members.diagnostics.items()}
+    totals |= {diagnosing.PREFIX + name: value for name, value in members.diagnostics.items()}
     anew = {name: jnp.zeros_like(getattr(members, name)) for name in ("loss_sum", "steps")}
     return jax.device_get(totals), members.replace(**anew, diagnostics=diagnosing.begun_anew(members.diagnostics))
