@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-Told = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
+Listener = Callable[[str, float], None]  # takes what is trained, and the share of all that is done
 _TOLD = {*("epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"), "loss", "accuracy", "images_per_second"}
 PLAIN_INTERVAL = 10.0  # seconds between plain lines, evaluations apart
 SELDOM = 1.0  # seconds between any two of them, so that no log is flooded
@@ -148,7 +148,7 @@ def _plain(console: Console) -> Callable[..., None]:
 class telling:  # noqa: N801
     """A context that yields `tell(what, share of it, runs that ended)`: a bar in a terminal, or a function is told."""
 
-    def __init__(self, progress: Told | bool, title: str, total: int):
+    def __init__(self, progress: Listener | bool, title: str, total: int):
         self.progress, self.title, self.total, self.done = progress, title, total, 0
         self.bar: Any = None
 

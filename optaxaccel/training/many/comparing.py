@@ -11,7 +11,7 @@ import numpy as np
 from optaxaccel.tasks import batches, refusals
 from optaxaccel.tasks.task import Task, from_loss
 from optaxaccel.training.keeping import interrupt, records
-from optaxaccel.training.keeping.progress import Told, telling
+from optaxaccel.training.keeping.progress import Listener, telling
 from optaxaccel.training.many import fingerprint
 from optaxaccel.training.many.compared import Comparison, mean_score
 from optaxaccel.training.many.contenders import Contender, Setting, contenders
@@ -37,7 +37,7 @@ def compare(
     data: Any = None,
     batch_size: int | None = None,
     folder: str | Path | None = None,
-    progress: Told | bool = True,
+    progress: Listener | bool = True,
 ) -> Comparison:
     """Compare methods on a problem of your own, or on a task that ships: which one helps?
 
