@@ -77,7 +77,8 @@ def fixed_point(
       *args: trees of arrays that F depends on.
       method: "anderson"; "acx" does no linear algebra and keeps 6 copies of x where the default keeps 2 `history` + 8;
         "plain" iterates F, which is right for noisy maps.
-      history: differences kept, >= 1. 5 takes 6 % more evaluations and half the memory (measured on 29 maps).
+      history: differences kept, >= 1, and no more of them than x0 has real numbers (but for `axis_name`), since more
+        depend on each other. 5 takes 6 % more evaluations and half the memory (measured on 29 maps).
       rtol: converged is `|F(x) - x| <= atol + rtol |F(x)|`, over all leaves, >= 0. Below 1e-7 float32 has no digits.
       atol: the part of the tolerance (see `rtol`) in units of x, >= 0.
       max_maps: evaluations of F at most, >= 1, beside the last one.
