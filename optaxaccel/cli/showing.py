@@ -44,7 +44,7 @@ def show(name: str) -> None:
         from optaxaccel.training.run import optimizer
 
         known = [other for names, _ in kinds for other in names]
-        other = optimizer.called_otherwise(name)
+        other = optimizer.called_otherwise(name, known)
         hint = f" Did you mean {other!r}?" if other else registry.suggestion(name, known)
         raise ValueError(f"{name!r} is no method, model, data set or task.{hint} optaxaccel list shows all.")
 
