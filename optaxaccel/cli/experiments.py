@@ -184,18 +184,19 @@ def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
         comparison = Comparison(task, members[0].start["score"], runs_of_task, [name for name, _ in final])
         drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
         say(f"{comparison.table()}\nfigure:  {comparison.plot(drawn)}")
-        _show_diagnostics(members, drawn, task)
+        _show_more(members, drawn, task)
     say(f"records: {path}")
     return DONE
 
 
-def _show_diagnostics(runs: Sequence[Any], figure: Path, title: str) -> None:
-    """Draw what the methods told of themselves beside a figure, where they told anything."""
-    from optaxaccel.report import diagnostics
+def _show_more(runs: Sequence[Any], figure: Path, title: str) -> None:
+    """Draw beside a figure what the methods told of themselves and what probes of curvature found, where they did."""
+    from optaxaccel.report import curvature, diagnostics
 
-    path = figure.with_stem(f"{figure.stem}-diagnostics")
-    if diagnostics.draw(runs, path, title) is not None:
-        say(f"         {path}")
+    for name, draw in (("diagnostics", diagnostics.draw), ("curvature", curvature.draw)):
+        path = figure.with_stem(f"{figure.stem}-{name}")
+        if draw(runs, path, title) is not None:
+            say(f"         {path}")
 
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
@@ -226,6 +227,6 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
             print_table(tables.contenders(members, by))
             figures.draw(members, drawn, about, by)
         say(f"figure:  {drawn}")
-        _show_diagnostics(members, drawn, about)
+        _show_more(members, drawn, about)
     say(f"records: {path}" + (f"\n{left}" if left else ""))
     return DONE
