@@ -6,7 +6,7 @@ from typing import Any
 
 from optaxaccel.cli.commands import Compare
 from optaxaccel.cli.terminal import DIVERGED, DONE, console, say, start_jax
-from optaxaccel.training.run.arguments import parse_arguments
+from optaxaccel.training.run.argument_text import parse_arguments
 
 
 def compare(command: Compare) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Report, RunFile
-from optaxaccel.cli.tables import print_table
 from optaxaccel.cli.terminal import DONE, FAILED, console, say, start_jax
+from optaxaccel.cli.terminal_tables import print_table
 
 
 def run_file(command: RunFile) -> int:
@@ -171,7 +171,7 @@ def _called(record: Any, name: str) -> Any:
 
 def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
     """Print a table and draw a figure of every task among the records."""
-    from optaxaccel.report import groups
+    from optaxaccel.report import grouping
     from optaxaccel.training.many.compared import Comparison
 
     by_task: dict[str, list[Any]] = {}
@@ -179,7 +179,7 @@ def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
         if record.start["spec"].get("task"):
             by_task.setdefault(record.start["spec"]["task"], []).append(record)
     for place, (task, members) in enumerate(by_task.items()):
-        final = [(g.name, [_called(r, g.name) for r in g.members]) for g in groups.groups(members)]
+        final = [(g.name, [_called(r, g.name) for r in g.members]) for g in grouping.groups(members)]
         runs_of_task = [record for _, own in final for record in own]
         comparison = Comparison(task, members[0].start["score"], runs_of_task, [name for name, _ in final])
         drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
@@ -201,10 +201,10 @@ def _show_more(runs: Sequence[Any], figure: Path, title: str) -> None:
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     """Print a table and draw a figure of every problem among the records."""
-    from optaxaccel.report import figures, grids, groups, tables
+    from optaxaccel.report import figures, grids, grouping, tables
     from optaxaccel.training.keeping import records
 
-    runs, left = groups.once(records.read_all(path))
+    runs, left = grouping.once(records.read_all(path))
     of_tasks = [record for record in runs if plan is None and record.start["spec"].get("task")]
     if of_tasks and len(of_tasks) == len(runs):
         return _show_tasks(runs, figure, path)
@@ -216,7 +216,7 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
 
         runs = jobs.planned(plan, runs)
     by = "accuracy" if plan is None else plan.by
-    sections = groups.problems(runs)
+    sections = grouping.problems(runs)
     for place, (problem, members) in enumerate(sections.items()):
         about = f"{title}: {problem}" if len(sections) > 1 else title
         drawn = figure if len(sections) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")

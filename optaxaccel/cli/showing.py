@@ -9,8 +9,8 @@ from typing import Any
 
 from optaxaccel import registry
 from optaxaccel.cli.formulas import plain
-from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import console, say
+from optaxaccel.cli.terminal_tables import table
 
 
 def show(name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from optaxaccel.report.figures import COLOURS, figure_of, log_if_wide, look
-from optaxaccel.report.groups import groups
+from optaxaccel.report.grouping import groups
 from optaxaccel.training.keeping.records import Record, Row, diagnosed
 
 ABOUT = frozenset({"kind", "step", "epoch", "value_calls", "grad_calls", "hvp_calls", "seconds"})

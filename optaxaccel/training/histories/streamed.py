@@ -18,7 +18,7 @@ from optaxaccel.numerics import least_squares
 from optaxaccel.training.histories import blocked, layout
 from optaxaccel.training.histories.deferred import Deferred
 from optaxaccel.training.histories.in_memory import Point
-from optaxaccel.training.histories.reading import Read
+from optaxaccel.training.histories.newest_checkpoints import Read
 
 Tree = Any
 Names = layout.Names

@@ -18,7 +18,7 @@ from optaxaccel import methods, registry
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
 from optaxaccel.solvers._minimize import MINIMIZE_METHODS
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run
 
