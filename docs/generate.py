@@ -131,6 +131,8 @@ def sensitivity(name: str) -> str:
         columns = [f"`{varied}`", *(f"{_plain(row['value'])}" for row in chosen)]
         line = ["accuracy %", *(_accuracy(row["accuracy"]) for row in chosen)]
         parts.append(tables.markdown(columns, "l" + "r" * len(chosen), [line]))
+    if own := measured.get("later", {}).get(name):
+        parts.append(f"Measured later than other methods: commit {own['commit'][:9]}, {own['time'][:10]}.")
     return "\n\n".join(parts)
 
 
