@@ -1,7 +1,7 @@
 """Do a new user's first hour with a stopwatch, and write its times into CONTRIBUTING: `make first-hour`.
 
 Everything happens in a fresh folder with a fresh home, from a clone of the last commit. A step that does not do what it
-should ends the walk with its output: what makes a new user stop is a bug, of code or of text.
+should is told with its output, and then nothing is written: what makes a new user stop is a bug, of code or of text.
 """
 
 import datetime
@@ -112,17 +112,20 @@ def walk(python: str, data: str) -> str:
     environment = {**os.environ, "HOME": os.getcwd(), "XDG_CACHE_HOME": f"{os.getcwd()}/cache"}
     for name in ("PYTHONPATH", "VENV", "TFDS_DATA_DIR", "VIRTUAL_ENV"):
         environment.pop(name, None)
-    loads = [os.getloadavg()[0]]
+    loads, stumbles = [os.getloadavg()[0]], []
     for step in steps(python, data):
         began = time.perf_counter()
         done = subprocess.run(step.command, shell=True, capture_output=True, text=True, env=environment)
         seconds = time.perf_counter() - began
         output = done.stdout + done.stderr
-        if done.returncode != step.status or step.word not in output:
-            sys.exit(f"{output}\n{step.what}: status {done.returncode}, {step.word!r} expected in the output above.")
         print(f"{seconds:6.0f} s  {step.what}", flush=True)
+        if done.returncode != step.status or step.word not in output:
+            stumbles.append(step.what)
+            print(f"{output}\nstumble: status {done.returncode}, {step.word!r} expected above", flush=True)
         rows.append(f"| {step.what} | {step.should} | {max(1, round(seconds))} |")
         loads.append(os.getloadavg()[0])
+    if stumbles:
+        sys.exit(f"Nothing is written, for {len(stumbles)} steps did not do what they should: {'; '.join(stumbles)}.")
     version = subprocess.run([python, "--version"], capture_output=True, text=True).stdout.split()[1]
     machine = f"{os.cpu_count()} cores of {platform.machine()}, load {min(loads):.0f} to {max(loads):.0f}"
     head = f"Seconds by the clock on {datetime.date.today()}: Python {version}, {machine}, packages from the network."
