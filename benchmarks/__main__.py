@@ -33,6 +33,7 @@ GROUPS = (
     "scaling",
     "startup",
     "reading",
+    "half",
 )
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
