@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-optimised check docs notebooks pages figures sensitivity bench bench-gpu clean constraints
+.PHONY: help demo test test-optimised check docs notebooks pages figures sensitivity first-hour bench bench-gpu clean constraints
 
 help:            ## list the verbs
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,8 +40,11 @@ notebooks:       ## write the guides as Jupyter notebooks into docs/_build/noteb
 pages: $(VENV)/train.stamp  ## write what follows from cards and experiments: tables, pages that are missing
 	@$(BIN)/python docs/follow.py
 
-figures: $(VENV)/train.stamp  ## draw the documentation's figures anew
-	@for name in trajectories parabola weights sensitivity; do $(BIN)/python docs/figures/$$name.py || exit 1; done
+figures: $(VENV)/dev.stamp  ## draw the documentation's figures anew
+	@for name in trajectories parabola weights sensitivity guides; do $(BIN)/python docs/figures/$$name.py || exit 1; done
+
+first-hour:      ## do a new user's first hour in an empty folder, and write its times into CONTRIBUTING.md
+	@$(PYTHON) docs/first_hour.py $(PYTHON)
 
 sensitivity: $(VENV)/train.stamp  ## measure how much each method minds its hyperparameters (about ten minutes)
 	@$(BIN)/python docs/sensitivity.py

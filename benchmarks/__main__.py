@@ -1,7 +1,8 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--against PATH] [--out FOLDER]`: measure, print and write tables.
 
 Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
-`epochs` trains whole epochs, `targets` until an accuracy is reached; both run only when named. With `--against` the
+`epochs` trains whole epochs, `targets` until an accuracy is reached, `deep` compiles deep networks; these run only when
+named. With `--against` the
 package of another checkout is measured as well, in turns; what became slower is told, and is the exit status.
 """
 
@@ -32,10 +33,11 @@ GROUPS = (
     "scaling",
     "startup",
     "reading",
+    "half",
 )
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
-SLOW = ("epochs", "targets")
+SLOW = ("epochs", "targets", "deep")
 COLUMNS = (
     "ms",
     "ratio",

@@ -12,7 +12,7 @@ import generate  # noqa: E402
 import optaxaccel  # noqa: E402
 
 project = "optaxaccel"
-author = "The optaxaccel authors"
+author = copyright = "The optaxaccel authors"
 version = release = optaxaccel.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
 html_math_renderer = "mathml"

@@ -55,7 +55,7 @@ def write(path: Path, text: str) -> None:
 def readme() -> str:
     """Return the README without its title, with its links to files of the repository turned to this site's pages."""
     text = (ROOT / "README.md").read_text().split("\n", 1)[1]
-    text = re.sub(r"\]\(docs/([\w/]+\.md)\)", r"](/\1)", text)
+    text = re.sub(r"\]\(docs/([\w/]+\.md(#[\w-]+)?)\)", r"](/\1)", text)
     text = re.sub(r"\]\(experiments/(\w+)/README\.md\)", r"](/generated/experiments/\1.md)", text)
     text = text.replace("](experiments/README.md)", "](/generated/experiments.md)")
     return re.sub(r"\]\((CONTRIBUTING|SECURITY|CHANGELOG)\.md\)", lambda m: f"](/{m[1].lower()}.md)", text)
@@ -111,7 +111,7 @@ def card(name: str) -> str:
     ]
     call = f"optaxaccel.{method.make.__name__}({example})"
     table = tables.markdown(["", ""], "ll", rows)
-    return f"{table}\n\nA first try, in code and from a shell:\n\n```python\n{call}\n```\n\n```console\n{command}\n```"
+    return f"A first try, in code and from a shell:\n\n```python\n{call}\n```\n\n```console\n{command}\n```\n\n{table}"
 
 
 def _measured() -> dict[str, Any]:
@@ -131,6 +131,8 @@ def sensitivity(name: str) -> str:
         columns = [f"`{varied}`", *(f"{_plain(row['value'])}" for row in chosen)]
         line = ["accuracy %", *(_accuracy(row["accuracy"]) for row in chosen)]
         parts.append(tables.markdown(columns, "l" + "r" * len(chosen), [line]))
+    if own := measured.get("later", {}).get(name):
+        parts.append(f"Measured later than other methods: commit {own['commit'][:9]}, {own['time'][:10]}.")
     return "\n\n".join(parts)
 
 

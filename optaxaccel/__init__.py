@@ -6,6 +6,7 @@ the command line can answer `--help` without starting JAX. From then on it is an
 
 import importlib
 import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
@@ -25,6 +26,8 @@ else:  # a type checker that saw this function would take every misspelt name fo
         homes = [importlib.import_module(f"optaxaccel.{home}") for home in _HOMES]
         public = {name: home for home in homes for name in home.__all__}
         if name != "__all__" and name not in public:
+            if sys._getframe(1).f_code.co_name == "_handle_fromlist":  # Python's own message says "cannot import name"
+                raise ImportError(f"cannot import name {name!r} from 'optaxaccel'.{_hint(name, public)}", name=name)
             raise AttributeError(f"module 'optaxaccel' has no attribute {name!r}.{_hint(name, public)}")
         value = list(public) if name == "__all__" else getattr(public[name], name)
         globals()[name] = value  # the next access does not come here

@@ -7,10 +7,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return the known name that is most like a misspelt one, or "" where none is."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)), "")
+
+
 def suggestion(name: str, known: Collection[str]) -> str:
     """Return " Did you mean ...?" for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    return f" Did you mean {near!r}?" if near else ""
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> ValueError:

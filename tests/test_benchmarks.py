@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import against, goals, group, measure, reading
+from benchmarks import against, deep, goals, group, measure, reading
 
 TITLE = "extrapolation, K=10, 11.2 M parameters, against one copy of the history"
 
@@ -36,7 +36,9 @@ def test_every_goal_names_a_group_of_rows_once():
     assert len({(goal.benchmark, goal.variant) for goal in goals.GOALS}) == len(goals.GOALS)
     published = json.loads((Path(bench.__file__).parent / "results" / "cpu-2-cores.json").read_text())["rows"]
     known = {goal.what for goal in goals.GOALS if goals._row(published, goal)}
-    newer = {g.what for g in goals.GOALS if g.benchmark.startswith((goals.PLAIN, goals.SEARCH, "report on"))}
+    newer = {
+        g.what for g in goals.GOALS if g.benchmark.startswith((goals.PLAIN, goals.SEARCH, goals.DEEP, "report on"))
+    }
     assert known | newer == {goal.what for goal in goals.GOALS}
 
 
@@ -109,3 +111,10 @@ def test_a_report_is_measured_as_a_process(monkeypatch):
     seconds, memory = reading.run(1, rows=200)
     assert 0 < seconds["seconds"] < 100
     assert memory["MB"] > 20
+
+
+def test_compiling_has_a_row_a_network_and_a_goal_each():
+    (only,) = deep.run(1, {"ResNet-20": "resnet20_cifar"})
+    assert only["seconds"] > 0
+    assert deep.TITLE.startswith(goals.DEEP)
+    assert {goal.variant for goal in goals.GOALS if goal.benchmark == goals.DEEP} == set(deep.NETWORKS)

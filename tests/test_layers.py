@@ -150,6 +150,19 @@ def test_the_header_of_a_numerics_module_says_in_five_lines_who_uses_it():
         assert path.name == "__init__.py" or re.search(r"Used by|uses it|ask here", "\n".join(header)), path
 
 
+SEVERAL = {"__init__": "Python's own name of a folder's face"}  # names that several modules have, and why they may
+
+
+def test_a_name_is_that_of_one_module():
+    """So that a name in a traceback, in an editor's list of files or in a comment says which file is meant."""
+    places: dict[str, list[str]] = {}
+    for path in (ROOT / "optaxaccel").rglob("*.py"):
+        name = path.stem if path.stem.startswith("__") else path.stem.lstrip("_")
+        places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    shared = {name: sorted(paths) for name, paths in places.items() if len(paths) > 1}
+    assert set(shared) == set(SEVERAL), shared
+
+
 def test_no_file_is_longer_than_300_lines():
     folders = ("optaxaccel", "experiments", "benchmarks", "docs", "tests")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]

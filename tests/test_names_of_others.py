@@ -1,6 +1,7 @@
 """Names that somebody looks for in the wrong place: the error says where they are, or the nearest, or nothing."""
 
 import inspect
+import re
 
 import pytest
 
@@ -27,8 +28,19 @@ def test_an_attribute_that_is_none_says_where_to_look(name):
     assert f"has no attribute {name!r}" in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_an_import_of_what_is_none_says_where_to_look(name):
+    with pytest.raises(ImportError, match=re.escape(ATTRIBUTES[name])) as raised:
+        exec(f"from optaxaccel import {name}")
+    assert f"cannot import name {name!r}" in str(raised.value)
+    assert not hasattr(optaxaccel, name)
+
+
 OTHERS = {
     "adam": "optax.adam",
+    "adm": "optax.adam",
+    "adamw": "optax.adamw",
+    "rmspop": "optax.rmsprop",
     "muon": "optax.contrib.muon",
     "ponos": "baseline.ponos",
     "scale_by_hindsight": "hindsight",

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from optaxaccel import METHODS, cli
-from optaxaccel.cli import commands, from_run, showing, tables
+from optaxaccel.cli import commands, from_run, showing, terminal_tables
 from optaxaccel.data import DATASETS
 from optaxaccel.models import MODELS
 from optaxaccel.tasks import TASKS
@@ -144,10 +144,10 @@ def test_tables_fit_and_break_no_word(width, capsys, monkeypatch):
 def test_a_mean_and_its_error_stay_together_and_the_first_columns_stay():
     columns, rows = ["name", "accuracy", "paper"], [["a_long_name_of_a_method", "93.4\u00a0±\u00a00.2", "word " * 9]]
     for width in range(24, 120):
-        widths = tables.fitted(columns, rows, width)
+        widths = terminal_tables.fitted(columns, rows, width)
         assert widths[0] >= 23
         assert len(widths) < 2 or (widths[1] >= 10 and sum(widths) + 3 * len(widths) + 1 <= width)
-    assert len(tables.fitted(columns, rows, 120)) == 3
+    assert len(terminal_tables.fitted(columns, rows, 120)) == 3
 
 
 # --- Logs -------------------------------------------------------------------------------------------------------------

@@ -49,9 +49,14 @@ def save(figure: Any, name: str, colours: int = 128, methods: Sequence[str] = ()
     """Store a figure as a PNG with few colours and the names of its methods; refuse one that would be heavy in git."""
     path = STATIC / name
     figure.savefig(path, dpi=110)
+    return shrink(path, path, colours, methods)
+
+
+def shrink(source: Path, path: Path, colours: int, methods: Sequence[str] = ()) -> Path:
+    """Store a picture with few colours and the names of its methods; refuse one that would be heavy in git."""
     metadata = PngInfo()
     metadata.add_text("methods", " ".join(methods))
-    with Image.open(path) as image:
+    with Image.open(source) as image:
         image.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             path, optimize=True, pnginfo=metadata
         )

@@ -5,7 +5,7 @@ import json
 import matplotlib.pyplot as plt
 from canvas import STATIC, save
 
-STEP = {"pal": "measuring_step_size", "negative_curvature_descent": "step_size"}
+STEP = {"pal": "measuring_step_size", "negative_curvature_descent": "step_size", "cdat": "sigma"}
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     rows = json.loads((STATIC / "sensitivity.json").read_text())["rows"]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     behind = curve(rows, "optax.sgd")
-    figure, panels = plt.subplots(3, 5, figsize=(11, 6.6), sharex=True, sharey=True, layout="constrained")
+    figure, panels = plt.subplots(4, 5, figsize=(11, 8.6), sharex=True, sharey=True, layout="constrained")
     for panel, method in zip(panels.flat, methods, strict=False):
         panel.plot(*behind[:2], color="0.75", linewidth=1.2)
         x, y, spread = curve(rows, method)

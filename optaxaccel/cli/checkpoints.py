@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Extrapolate, Merge
-from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import DONE, console, say, start_jax
+from optaxaccel.cli.terminal_tables import table
 from optaxaccel.neighbours import neighbours
 
 

@@ -57,7 +57,7 @@ class Train:
     profile: str | None = None
     """N:M profiles the steps from N up to M; the trace lies beside the record"""
     probe: tuple[Literal["sharpness", "smallest_eigenvalue"], ...] = ()
-    """eigenvalues of the Hessian on one training batch, measured whenever the run is evaluated"""
+    """eigenvalues of the Hessian on one training batch, measured whenever the run is evaluated; report draws them"""
     devices: int | None = None
     """devices to use; by default all of them (a CPU counts a device a core, and one for small batches)"""
     distributed: bool = False
@@ -96,6 +96,8 @@ class Compare:
     """of a task that ships: smoke (seconds) or small (two cores)"""
     task_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """arguments of the task's maker"""
+    probe: tuple[Literal["sharpness", "smallest_eigenvalue"], ...] = ()
+    """eigenvalues of the Hessian on one training batch, measured with every evaluation and drawn"""
     out: Path | None = None
     """folder of records, table and figure; by default runs/compare-TASK"""
     resume: bool = False

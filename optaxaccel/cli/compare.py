@@ -6,7 +6,7 @@ from typing import Any
 
 from optaxaccel.cli.commands import Compare
 from optaxaccel.cli.terminal import DIVERGED, DONE, console, say, start_jax
-from optaxaccel.training.run.arguments import parse_arguments
+from optaxaccel.training.run.argument_text import parse_arguments
 
 
 def compare(command: Compare) -> int:
@@ -39,11 +39,16 @@ def compare(command: Compare) -> int:
         tune_seeds=command.tune_seeds,
         evaluations=command.evaluations,
         folder=out,
+        probe=command.probe,
         progress=True if screen.is_terminal else _Lines(task.name),
     )
     table = comparison.table()
     say(f"\n{table}\n")
     (out / "table.txt").write_text(f"{table}\n", encoding="utf-8")
+    if command.probe:
+        from optaxaccel.report import curvature
+
+        curvature.draw(comparison.records, out / "figure-curvature.png", task.name)
     say(f"records, table and figure: {comparison.plot(out / 'figure.png').parent}")
     return DONE if any(line.done for line in table.lines) else DIVERGED
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Report, RunFile
-from optaxaccel.cli.tables import print_table
 from optaxaccel.cli.terminal import DONE, FAILED, console, say, start_jax
+from optaxaccel.cli.terminal_tables import print_table
 
 
 def run_file(command: RunFile) -> int:
@@ -171,7 +171,7 @@ def _called(record: Any, name: str) -> Any:
 
 def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
     """Print a table and draw a figure of every task among the records."""
-    from optaxaccel.report import groups
+    from optaxaccel.report import grouping
     from optaxaccel.training.many.compared import Comparison
 
     by_task: dict[str, list[Any]] = {}
@@ -179,31 +179,32 @@ def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
         if record.start["spec"].get("task"):
             by_task.setdefault(record.start["spec"]["task"], []).append(record)
     for place, (task, members) in enumerate(by_task.items()):
-        final = [(g.name, [_called(r, g.name) for r in g.members]) for g in groups.groups(members)]
+        final = [(g.name, [_called(r, g.name) for r in g.members]) for g in grouping.groups(members)]
         runs_of_task = [record for _, own in final for record in own]
         comparison = Comparison(task, members[0].start["score"], runs_of_task, [name for name, _ in final])
         drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
         say(f"{comparison.table()}\nfigure:  {comparison.plot(drawn)}")
-        _show_diagnostics(members, drawn, task)
+        _show_more(members, drawn, task)
     say(f"records: {path}")
     return DONE
 
 
-def _show_diagnostics(runs: Sequence[Any], figure: Path, title: str) -> None:
-    """Draw what the methods told of themselves beside a figure, where they told anything."""
-    from optaxaccel.report import diagnostics
+def _show_more(runs: Sequence[Any], figure: Path, title: str) -> None:
+    """Draw beside a figure what the methods told of themselves and what probes of curvature found, where they did."""
+    from optaxaccel.report import curvature, diagnostics
 
-    path = figure.with_stem(f"{figure.stem}-diagnostics")
-    if diagnostics.draw(runs, path, title) is not None:
-        say(f"         {path}")
+    for name, draw in (("diagnostics", diagnostics.draw), ("curvature", curvature.draw)):
+        path = figure.with_stem(f"{figure.stem}-{name}")
+        if draw(runs, path, title) is not None:
+            say(f"         {path}")
 
 
 def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
     """Print a table and draw a figure of every problem among the records."""
-    from optaxaccel.report import figures, grids, groups, tables
+    from optaxaccel.report import figures, grids, grouping, tables
     from optaxaccel.training.keeping import records
 
-    runs, left = groups.once(records.read_all(path))
+    runs, left = grouping.once(records.read_all(path))
     of_tasks = [record for record in runs if plan is None and record.start["spec"].get("task")]
     if of_tasks and len(of_tasks) == len(runs):
         return _show_tasks(runs, figure, path)
@@ -215,7 +216,7 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
 
         runs = jobs.planned(plan, runs)
     by = "accuracy" if plan is None else plan.by
-    sections = groups.problems(runs)
+    sections = grouping.problems(runs)
     for place, (problem, members) in enumerate(sections.items()):
         about = f"{title}: {problem}" if len(sections) > 1 else title
         drawn = figure if len(sections) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
@@ -226,6 +227,6 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
             print_table(tables.contenders(members, by))
             figures.draw(members, drawn, about, by)
         say(f"figure:  {drawn}")
-        _show_diagnostics(members, drawn, about)
+        _show_more(members, drawn, about)
     say(f"records: {path}" + (f"\n{left}" if left else ""))
     return DONE

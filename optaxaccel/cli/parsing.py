@@ -24,7 +24,7 @@ from tyro.constructors import (
 from optaxaccel import registry
 from optaxaccel.cli.commands import EXAMPLES, HIDDEN, NAMES, Command
 from optaxaccel.cli.terminal import BAD_INPUT, say
-from optaxaccel.training.run.arguments import parse_arguments
+from optaxaccel.training.run.argument_text import parse_arguments
 
 _EMPTY = (None, "", (), {}, False)  # defaults that say nothing
 

@@ -4,8 +4,8 @@ import inspect
 
 from optaxaccel.cli import showing
 from optaxaccel.cli.commands import Data, List
-from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import BAD_INPUT, DONE, say
+from optaxaccel.cli.terminal_tables import table
 
 
 def list_(command: List) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 from optaxaccel import registry
 from optaxaccel.cli.formulas import plain
-from optaxaccel.cli.tables import table
 from optaxaccel.cli.terminal import console, say
+from optaxaccel.cli.terminal_tables import table
 
 
 def show(name: str) -> None:
@@ -44,7 +44,7 @@ def show(name: str) -> None:
         from optaxaccel.training.run import optimizer
 
         known = [other for names, _ in kinds for other in names]
-        other = optimizer.called_otherwise(name)
+        other = optimizer.called_otherwise(name, known)
         hint = f" Did you mean {other!r}?" if other else registry.suggestion(name, known)
         raise ValueError(f"{name!r} is no method, model, data set or task.{hint} optaxaccel list shows all.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from optaxaccel.cli.commands import Train
 from optaxaccel.cli.terminal import DIVERGED, DONE, FAILED, console, say, start_jax
 from optaxaccel.training.run import longer
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.spec import Run, differences
 
 

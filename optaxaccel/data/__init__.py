@@ -3,12 +3,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from optaxaccel.data.images import Dataset, Images, card_of, check, contents_key, load, normalisation
+from optaxaccel.data.image_sets import Dataset, Images, card_of, check, contents_key, load, normalisation
 from optaxaccel.data.sets import DATASETS, DataCard
 
 if TYPE_CHECKING:
     from optaxaccel.data.augment import prepare
-    from optaxaccel.data.order import epoch_order
+    from optaxaccel.data.order_of_epochs import epoch_order
 
 __all__ = [
     "DATASETS",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # These two need jax, which the command line must not load in order to name the data sets.
-_LATE = {"epoch_order": "optaxaccel.data.order", "prepare": "optaxaccel.data.augment"}
+_LATE = {"epoch_order": "optaxaccel.data.order_of_epochs", "prepare": "optaxaccel.data.augment"}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.data import floating
-from optaxaccel.data.images import Dataset, Images
+from optaxaccel.data.image_sets import Dataset, Images
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 

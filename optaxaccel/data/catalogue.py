@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optaxaccel.data import array_records, cache, images, prepared
+from optaxaccel.data import array_records, cache, image_sets, prepared
 from optaxaccel.data.sets import DATASETS, DataCard
 from optaxaccel.registry import suggestion
 
@@ -150,18 +150,18 @@ def verify(
       ValueError: a file, image or label is damaged; says which.
       FileNotFoundError: the set or a file of it is missing.
     """
-    card = images.card_of(name, data_dir)
+    card = image_sets.card_of(name, data_dir)
     known = DATASETS.get(name.partition(":")[0])
     findings = _compare(card, known)
     for split in card.splits:
-        show = progress or images.progress_line(f"{name} {split}")
+        show = progress or image_sets.progress_line(f"{name} {split}")
         if card.name == "imagenet2012" and split == "test":
             findings.append(Finding(True, "test: not read, its labels are not public"))
         elif card.streamed:
             label = _survey(prepared.find(name, directory=data_dir), split, show)
             findings += [Finding(True, f"{split}: all {len(label):,} images decode"), _balance(card, split, label)]
         else:
-            image, label, stored = images.read(name, split, data_dir=data_dir, progress=show)
+            image, label, stored = image_sets.read(name, split, data_dir=data_dir, progress=show)
             findings += [_pixels(card, split, image, label, stored), _balance(card, split, label)]
     return findings
 
@@ -183,7 +183,7 @@ def digest(image: np.ndarray, label: np.ndarray) -> str:
 def _card_and_state(name: str, data_dir: Directory) -> tuple[DataCard, str]:
     """Return what is known of a set, and whether it can be loaded."""
     try:
-        card = images.card_of(name, data_dir)
+        card = image_sets.card_of(name, data_dir)
     except (FileNotFoundError, ValueError) as error:
         if name not in DATASETS:
             raise
@@ -236,7 +236,7 @@ def _pixels(card: DataCard, split: str, image: np.ndarray, label: np.ndarray, st
         return Finding(
             checksum == known, f"{split}: pixels and labels are {'' if checksum == known else 'NOT '}the original"
         )
-    lossy = images.copy_note(card, stored)
+    lossy = image_sets.copy_note(card, stored)
     return Finding(not lossy, f"{split}: {lossy or 'no checksum is known'}; checksum {checksum[:16]}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.data.arrays import from_arrays
-from optaxaccel.data.images import Dataset
+from optaxaccel.data.image_sets import Dataset
 
 IMAGES = ("image", "img", "pixel_values")
 LABELS = ("label", "labels", "fine_label")

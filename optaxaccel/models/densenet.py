@@ -11,6 +11,12 @@ from optaxaccel.models import layers
 from optaxaccel.models.convolution import avg_pool, max_pool
 from optaxaccel.models.linen import from_linen
 from optaxaccel.models.model import Model
+from optaxaccel.numerics.compiler import written_out
+
+
+@written_out
+def _appended(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.concatenate([x, y], -1)
 
 
 class Layer(nn.Module):
@@ -30,7 +36,7 @@ class Layer(nn.Module):
             y = nn.relu(layers.batch_norm(self.style, train=self.train)(y))
             y = layers.Conv(features, size, self.style, use_bias=False)(y)
             y = nn.Dropout(self.dropout, deterministic=not self.train)(y)
-        return jnp.concatenate([x, y], -1)
+        return _appended(x, y)
 
 
 class DenseNet(nn.Module):

@@ -11,6 +11,12 @@ from optaxaccel.models import layers
 from optaxaccel.models.convolution import max_pool
 from optaxaccel.models.linen import from_linen
 from optaxaccel.models.model import Model
+from optaxaccel.numerics.compiler import written_out
+
+
+@written_out
+def _relu_of_sum(y: jax.Array, shortcut: jax.Array) -> jax.Array:
+    return nn.relu(y + shortcut)
 
 
 class Shape(nn.Module):
@@ -68,7 +74,7 @@ class Block1(Shape):
         *inner, last = self.plan()
         for convolution in inner:
             x = nn.relu(self.norm(self.conv(x, *convolution)))
-        return nn.relu(self.norm(self.conv(x, *last)) + shortcut)
+        return _relu_of_sum(self.norm(self.conv(x, *last)), shortcut)
 
 
 class Block2(Shape):

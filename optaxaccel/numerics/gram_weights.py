@@ -57,6 +57,8 @@ def affine_weights(squares: jax.Array, mask: jax.Array, ridge: jax.typing.ArrayL
     places = jnp.arange(squares.shape[0])
     if squares.shape[0] == 1:
         return jnp.ones_like(squares, shape=(1,))
+    if squares.shape[0] == 2:
+        return _weights_of_two(squares, mask[1], ridge)
     squares, eps = _of_the_counted(squares, mask), jnp.finfo(squares.dtype).eps
     rho, length = ridge * _norm(squares), jnp.diag(squares)
     shortest = jnp.argmin(jnp.where(mask, length, jnp.inf))
@@ -116,6 +118,22 @@ def simplex_weights(squares: jax.Array, mask: jax.Array, ridge: jax.typing.Array
     equal = allowed & (upper <= upper[best] + 2.0 * known[best])
     weights = weights[jnp.argmax(equal)]
     return jnp.where(jnp.any(equal), weights, (places == 0).astype(squares.dtype))  # none where squares are not finite
+
+
+def _weights_of_two(squares: jax.Array, both: jax.Array, ridge: jax.typing.ArrayLike) -> jax.Array:
+    """Return the affine weights of two vectors: with one unknown the rules of `affine_weights` are a quotient."""
+    first, second, apart = squares[0, 0], squares[1, 1], squares[0, 1]
+    shorter = both & (second < first)  # whether the second is
+    short, long = jnp.where(shorter, second, first), jnp.where(shorter, first, second)
+    product = 0.5 * (first + second - apart)
+    rho = ridge * (0.5 * first + 0.5 * second + jnp.hypot(0.5 * first - 0.5 * second, product))
+    eps = jnp.finfo(squares.dtype).eps
+    counts = both & ((long * (64.0 * eps) ** 2 <= short) | (rho > eps * long))
+    unknown = (rho + 0.5 * (apart + short - long)) / (apart + 2.0 * rho)
+    spike = (first > 1000.0 * second) & (second > 0.0)
+    vertex = jnp.where(shorter & ~spike, 1.0, 0.0)
+    of_long = jnp.where(counts, jnp.where(jnp.isfinite(unknown), unknown, vertex), 0.0)
+    return jnp.where(jnp.stack([shorter, ~shorter]), of_long, 1.0 - of_long)
 
 
 def _system(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from optaxaccel.report import tables
-from optaxaccel.report.groups import by_label, groups
+from optaxaccel.report.grouping import by_label, groups
 from optaxaccel.report.published import calls_to
 from optaxaccel.report.tables import Estimate, Table, estimate
 from optaxaccel.training.keeping.records import Record

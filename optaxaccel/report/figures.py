@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.report import grids, tables
-from optaxaccel.report.groups import by_label, groups
+from optaxaccel.report.grouping import by_label, groups
 from optaxaccel.report.tables import calls
 from optaxaccel.training.keeping.records import Record, Row
 

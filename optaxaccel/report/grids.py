@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from optaxaccel.report.groups import Group, groups, marked
+from optaxaccel.report.grouping import Group, groups, marked
 from optaxaccel.report.published import mean_log_loss
 from optaxaccel.report.tables import WORDS, Estimate, Table, estimate, note_on, outcome, rank_key, ranked_by
 from optaxaccel.training.keeping.records import Record

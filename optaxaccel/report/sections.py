@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optaxaccel.report import figures, grids, groups, published, studies, tables
+from optaxaccel.report import figures, grids, grouping, published, studies, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training.many import experiment
@@ -33,7 +33,7 @@ def tables_of(definition: Definition, plan: AnyPlan, results: Published) -> list
     heading = f"paper: {reported.what}"
     if isinstance(plan, Grid):
         return [tables.beside(grids.grid(results.records, plan.by), heading, reported.outcome)]
-    finals = groups.groups(results.records)
+    finals = grouping.groups(results.records)
     alone = all(record.start.get("members", 1) == 1 for group in finals for record in group.members)
     result = [tables.beside(tables.contenders(results.records, plan.by), heading, reported.outcome)]
     if len(finals) > 1 and alone:

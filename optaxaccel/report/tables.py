@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from optaxaccel.report.groups import Group, beside_what_differs, by_label, groups, marked, once, problems
+from optaxaccel.report.grouping import Group, beside_what_differs, by_label, groups, marked, once, problems
 from optaxaccel.training.keeping.records import Record
 
 

@@ -11,12 +11,12 @@ from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.numerics import loops
-from optaxaccel.solvers import anderson_steps, implicit, keywords, loop, refusals
+from optaxaccel.solvers import anderson_steps, implicit, keywords, minimize_refusals, turns
 from optaxaccel.solvers.anderson_steps import AndersonSteps
+from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
-from optaxaccel.solvers.reading import Reading
 
 
 @keywords.translated(keywords.OF_FIXED_POINT)
@@ -112,12 +112,12 @@ def fixed_point(
       * Anderson extrapolates every second step, never against the plain step, and halves what overshoots.
       * Where the search did not converge `value` belongs to the point of least residual.
     """
-    refusals.check_order("fixed_point", fun, x0)
+    minimize_refusals.check_order("fixed_point", fun, x0)
     x0 = as_unknowns("fixed_point", x0)
     rule = _rule(method, history, callback, project, valid, bounds, axis_name)
     _check_tolerances(rtol, atol)
-    max_maps = refusals.whole("max_maps", max_maps, "it is the number of evaluations of the map", at_least=1)
-    limits = loop.Limits(rtol, atol, max_maps, None if bounds is None else as_box(bounds, x0))
+    max_maps = minimize_refusals.whole("max_maps", max_maps, "it is the number of evaluations of the map", at_least=1)
+    limits = turns.Limits(rtol, atol, max_maps, None if bounds is None else as_box(bounds, x0))
     if phantom is not None:
         contract.check_count("phantom", phantom, "it is the number of last steps that are differentiated")
     how = (rule, bool(has_aux), phantom)
@@ -128,7 +128,7 @@ def fixed_point(
     return _compiled(Reading(fun), how, x0, args, limits)
 
 
-def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.Limits) -> FixedPoint:
+def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.Limits) -> FixedPoint:
     rule, has_aux, phantom = how
 
     def both(x):
@@ -148,7 +148,7 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: loop.L
         point, outcome = implicit.fixed(traced, constants, x0, rule, limits)
     else:
         still = lax.stop_gradient(constants)
-        point, outcome = loop.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)
+        point, outcome = turns.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)
         for _ in range(phantom - 1):
             point = traced(constants, point)[0]
     value, aux = traced(constants, point)
@@ -246,26 +246,26 @@ def anderson_update(
     image = as_image("anderson_update", image, x)
     rule = _rule("anderson", state.gram.shape[0], None, project, valid, bounds, axis_name)
     _check_tolerances(rtol, atol)
-    limits = loop.Limits(rtol, atol, 1, None if bounds is None else as_box(bounds, x))
+    limits = turns.Limits(rtol, atol, 1, None if bounds is None else as_box(bounds, x))
     return _turn(rule.domain, axis_name, image, x, state, limits)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _turn(domain: Domain, axis_name: Any, image: Any, x: Any, state: AndersonSteps, limits: loop.Limits) -> Any:
+def _turn(domain: Domain, axis_name: Any, image: Any, x: Any, state: AndersonSteps, limits: turns.Limits) -> Any:
     products = Products(axis_name)
     evaluation = evaluate(image, x, products, limits.rtol, limits.atol)
     return anderson_steps.step(evaluation, state, domain._replace(box=limits.box), products)
 
 
-def _rule(method, history, callback, project, valid, bounds, axis_name) -> loop.Rule:
-    contract.check_choice("method", method, loop.METHODS)
+def _rule(method, history, callback, project, valid, bounds, axis_name) -> turns.Rule:
+    contract.check_choice("method", method, turns.METHODS)
     _check_history(history)
     if bounds is not None and project is not None:
         raise ValueError(
             "bounds and project are both given, and which comes first is not clear. Pass one: "
             "project=lambda x: jnp.clip(..., lower, upper)."
         )
-    return loop.Rule(method, history, Domain(project, valid), axis_name, callback)
+    return turns.Rule(method, history, Domain(project, valid), axis_name, callback)
 
 
 def _check_history(history: Any) -> None:

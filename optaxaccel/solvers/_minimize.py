@@ -14,10 +14,10 @@ from optaxaccel.methods import SearchStatus, WolfeSearchState
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, loops, trees
-from optaxaccel.solvers import batches, keywords, refusals
+from optaxaccel.solvers import batched_loops, keywords, minimize_refusals
+from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
-from optaxaccel.solvers.reading import Reading
 from optaxaccel.solvers.underived import without_reverse
 
 MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
@@ -110,17 +110,17 @@ def minimize(
     Deviations:
       From SciPy: parameters are trees; `tol` is always that of the gradient; `callback` gets the result so far.
     """
-    refusals.check_order("minimize", fun, params)
+    minimize_refusals.check_order("minimize", fun, params)
     tx = _method(method) if bounds is None else _bounded(method)
     if state is not None:
-        refusals.check_state(state, tx)
+        minimize_refusals.check_state(state, tx)
         params = state.params
     refuse_integers(params)
-    refusals.check_tolerance(tol)
-    max_steps = refusals.whole("max_steps", max_steps, "it is a number of steps")
-    refusals.check_data("minimize", fun, data)
+    minimize_refusals.check_tolerance(tol)
+    max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
+    minimize_refusals.check_data("minimize", fun, data)
     if callback is not None:
-        refusals.check_untraced(params, data)
+        minimize_refusals.check_untraced(params, data)
     problem, data = Problem(Reading(fun), tx, has_aux), dict(data or {})
     at = state
     if at is None:
@@ -137,7 +137,7 @@ def minimize(
 
 def _method(method: str | optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     if isinstance(method, str):
-        refusals.check_method(method, tuple(MINIMIZE_METHODS))
+        minimize_refusals.check_method(method, tuple(MINIMIZE_METHODS))
         return _named(method)
     if not isinstance(method, optax.GradientTransformation):
         raise TypeError(
@@ -261,10 +261,10 @@ def _loop(problem: Problem, state: MinimizeState, data, tol: jax.Array, limit: j
 
     def turn_of_batch(state: MinimizeState) -> MinimizeState:
         goes_on = unfinished(state)
-        return batches.frozen(goes_on, turn(batches.halted(goes_on, state)), state)
+        return batched_loops.frozen(goes_on, turn(batched_loops.halted(goes_on, state)), state)
 
-    if batches.has_dense(state.opt_state) and _search_state(state.opt_state) is not None:
-        state = loops.while_loop(lambda state: batches.anybody(unfinished(state)), turn_of_batch, state)
+    if batched_loops.has_dense(state.opt_state) and _search_state(state.opt_state) is not None:
+        state = loops.while_loop(lambda state: batched_loops.anybody(unfinished(state)), turn_of_batch, state)
     else:
         state = loops.while_loop(unfinished, turn, state)
     return _at_limit(state)

@@ -11,10 +11,10 @@ import optax
 from optaxaccel.methods import SearchStatus
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import loops, trees
-from optaxaccel.solvers import keywords, refusals
+from optaxaccel.solvers import keywords, minimize_refusals
+from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
-from optaxaccel.solvers.reading import Reading
 from optaxaccel.solvers.underived import without_reverse
 
 __all__ = ["ProximalGradientState", "proximal_gradient"]
@@ -120,12 +120,12 @@ def proximal_gradient(
       The step may grow again, which the proof does not cover; the model is allowed the rounding of f, or the last steps
       would all be halved.
     """
-    refusals.check_order("proximal_gradient", fun, params)
+    minimize_refusals.check_order("proximal_gradient", fun, params)
     if state is None:
         refuse_integers(params)
-    refusals.check_tolerance(tol, "it is the size of a proximal step at which to stop")
-    max_steps = refusals.whole("max_steps", max_steps, "it is a number of steps")
-    refusals.check_data("proximal_gradient", fun, data)
+    minimize_refusals.check_tolerance(tol, "it is the size of a proximal step at which to stop")
+    max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
+    minimize_refusals.check_data("proximal_gradient", fun, data)
     problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
     state = _init(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
     limit = state.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), jnp.iinfo(jnp.int32).max - state.steps)

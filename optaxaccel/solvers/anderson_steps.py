@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.numerics import differences, loops, ring, sums, trees
-from optaxaccel.solvers.batches import anybody
+from optaxaccel.solvers.batched_loops import anybody
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
 from optaxaccel.solvers.evaluation import Evaluation, Products
 from optaxaccel.solvers.outcome import FixedPointStatus

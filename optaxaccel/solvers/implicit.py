@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from optaxaccel.numerics import trees
 from optaxaccel.solvers.domain import Domain
-from optaxaccel.solvers.loop import Limits, Rule, Solved, search
+from optaxaccel.solvers.turns import Limits, Rule, Solved, search
 
 
 class Traced(NamedTuple):

@@ -89,7 +89,7 @@ CARDS: tuple[TaskCard, ...] = (
     _card("autoencoder:autoencoder", "digits through a narrow code", "loss", 0.003),
     TaskCard(
         "table",
-        "optaxaccel.tasks.tables:table",
+        "optaxaccel.tasks.tabular:table",
         "rows of a .csv or .parquet file, or of scikit-learn's sets",
         "accuracy or r2",
         _SHORT,

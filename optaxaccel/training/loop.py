@@ -62,16 +62,14 @@ def train(
       trace: which steps to profile.
       also: further takers of rows, see `optaxaccel.training.keeping.sinks`.
       probe: names of probes of curvature, "sharpness" and "smallest_eigenvalue", measured on one batch of the training
-        images whenever the run is evaluated; see `optaxaccel.training.keeping.probes`.
+        images or examples whenever the run is evaluated; see `optaxaccel.training.keeping.probes`.
 
     Raises:
       ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
     """
     probes.check(probe)
     if run.task:
-        if probe:
-            raise ValueError(f"probe={tuple(probe)!r} is for images; of a task call probes.sharpness(loss, params).")
-        more = {"progress": progress, "keep": keep, "also": also}
+        more: dict[str, Any] = {"progress": progress, "keep": keep, "also": also, "probe": probe}
         return loop_of_tasks.train(run, path, label=label, phase=phase, **more)
     check(run)
     images, layout = feed.feed(run, devices)  # refuses what cannot run before the folder is made

@@ -17,7 +17,7 @@ from optaxaccel.tasks.task import Task
 from optaxaccel.training import starting
 from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
-from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping import probes, records
 from optaxaccel.training.keeping.journal import Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper
 from optaxaccel.training.run import optimizer
@@ -29,19 +29,9 @@ from optaxaccel.training.steps.state import TrainState, counts
 EVALUATIONS = 20  # of a run whose task has no epochs
 PATIENCE = 0.5  # seconds of one call at most, so that a signal is heard and a checkpoint written in time
 _OF_IMAGES = (  # fields that say nothing of a task; what they would is the task's own business
-    *(
-        "model",
-        "model_args",
-        "data",
-        "train_split",
-        "test_split",
-        "validation",
-        "batch_size",
-        "normalise",
-        "image_size",
-    ),
-    *("crop", "flip", "augment", "precision", "micro_batches", "remat", "parallel", "on_fault", "max_skips"),
-    *("extrapolate", "data_dir"),
+    *("model", "model_args", "data", "train_split", "test_split", "validation", "batch_size", "normalise"),
+    *("image_size", "crop", "flip", "augment", "precision", "micro_batches", "remat", "parallel", "on_fault"),
+    *("max_skips", "extrapolate", "data_dir"),
 )
 
 
@@ -76,6 +66,7 @@ def train(
     progress: Progress | None = None,
     keep: Keep | None = None,
     also: Sequence[records.Sink] = (),
+    probe: Sequence[str] = (),
 ) -> Outcome:
     """Train a run of a task and write its record; see `optaxaccel.training.loop.train`, which calls this."""
     task = check(run)
@@ -94,6 +85,7 @@ def train(
         offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             running.open(writer, keeper, progress)
+            running.probing = probes.Probing(probe, running.task) if probe else None
             if checkpoint:
                 running.recall(checkpoint)
             else:
@@ -124,6 +116,7 @@ class Running:
         jax.block_until_ready(self.program.measure(self.data, self.member))
         self.compile_seconds = time.perf_counter() - began
         self.step, self.seconds, self.each, self.best, self.last = 0, 0.0, 0.0, math.inf, {}
+        self.probing: probes.Probing | None = None
 
     def open(self, writer: records.Writer, keeper: Keeper, progress: Progress | None) -> None:
         """Take where rows and checkpoints go."""
@@ -238,6 +231,9 @@ class Running:
             return step, "loss or score of the evaluation"
         self.last = {**at, "split": "test", **metrics}
         self.write("eval", self.last)
+        if self.probing is not None:
+            numbers = {name: value[0] for name, value in self.numbers.items()}
+            self.write("probe", {**at, **self.probing(step, numbers, self.state)})
         worth = -metrics[self.task.score] if self.task.higher_is_better else metrics[self.task.score]
         if worth < self.best and step:
             self.keeper.save_best(step, {"state": self.state}, self.last)

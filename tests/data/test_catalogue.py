@@ -88,7 +88,7 @@ def test_other_pixels_are_found(prepared_set, monkeypatch):
     sums = {"train": catalogue.digest(*images.train), "test": "0" * 64}
     card = DATASETS["digits"]._replace(name="tiny", kind="tfds", version="1.0.0", checksums=sums, classes=3)
     card = card._replace(shape=(6, 5, 3), splits={"train": 30, "test": 12})
-    monkeypatch.setattr("optaxaccel.data.images.DATASETS", {"tiny": card})
+    monkeypatch.setattr("optaxaccel.data.image_sets.DATASETS", {"tiny": card})
     monkeypatch.setattr("optaxaccel.data.catalogue.DATASETS", {"tiny": card})
     assert bad(catalogue.verify("tiny")) == ["test: pixels and labels are NOT the original"]
 

@@ -1,50 +1,59 @@
-"""Every line of the guides is run, in the order of the page, and prints what the page says."""
+"""Every line of the guides is run, in the order of the page, prints what the page says, and draws what it shows."""
 
-import contextlib
-import io
 import re
-import shlex
 import time
 from pathlib import Path
 
+import executed
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
-
-from optaxaccel import cli
+from PIL import Image
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
 LISTED = (GUIDES[0].parent / "index.md").read_text()
 ROWS = re.findall(r"^\| \[.*\]\((\w+)\.md\) .* (\d+) \|$", LISTED, re.MULTILINE)
 SECONDS = {page: int(seconds) for page, seconds in ROWS}
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TUTORIALS = (
+    "compare transformer pinn equilibrium_layer merge_checkpoints untuned sharding batch_norm_dropout flax_nnx equinox"
+)
+
+
+def looks(path):
+    """Return a picture as a few grey cells, which a digit, a font or one dot more hardly change."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize((36, 12), Image.Resampling.BOX), float)
 
 
 @pytest.mark.parametrize("path", [path for path in GUIDES if path.stem != "index"], ids=lambda path: path.stem)
 def test_the_code_of_a_guide_runs_and_prints_what_stands_there(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    printed = ""
+    matplotlib.use("Agg")
+    assert {"python", "text"} <= {language for language, _ in executed.BLOCK.findall(path.read_text())}
     began = time.process_time()
-    blocks = BLOCK.findall(path.read_text())
-    assert {"python", "text"} <= {language for language, _ in blocks}
-    for language, text in blocks:
-        if language == "python":
-            with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(text, path.name, "exec"), names)
-            printed = out.getvalue()
-        elif language == "console":
-            for line in text.splitlines():
-                assert line.startswith("optaxaccel ")
-                assert cli.run(shlex.split(line)[1:]) == 0
-        else:
-            assert language == "text"
-            assert printed == text
-    assert time.process_time() - began < SECONDS[path.stem]
+    executed.run(path)
+    assert time.process_time() - began < executed.seconds(path)
+    plt.close("all")
+    for name in executed.figures(path):
+        stored = path.parents[1] / "_static" / "guides" / name
+        with Image.open(name) as drawn, Image.open(stored) as shown:
+            assert drawn.size == shown.size
+        assert np.abs(looks(name) - looks(stored)).mean() < 2, f"run python docs/figures/guides.py {path.stem}"
 
 
-def test_every_guide_is_in_the_list():
+@pytest.mark.parametrize("name", TUTORIALS.split())
+def test_a_tutorial_goes_from_what_to_install_to_a_figure(name):
+    page = GUIDES[0].parent / f"{name}.md"
+    assert 'It needs `pip install ".[command]"' in page.read_text()
+    assert executed.figures(page) == [f"{name}.png"]
+    assert f'"{name}.png")\n' in page.read_text()
+
+
+def test_every_guide_is_in_the_list_with_its_time():
     pages = {path.stem for path in GUIDES} - {"index"}
     assert pages <= set(LISTED.split("```{toctree}")[1].split())
-    assert pages == set(SECONDS)
+    assert {page: executed.seconds(GUIDES[0].parent / f"{page}.md") for page in pages} == SECONDS
 
 
 def test_every_everyday_task_has_a_guide_that_is_run():

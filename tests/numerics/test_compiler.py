@@ -127,3 +127,44 @@ def test_what_is_stored_saves_memory(monkeypatch):
     with_it = memory()
     monkeypatch.setattr(compiler, "stored", lambda tree: tree)
     assert with_it < memory(), "the note can go on CPU"
+
+
+# --- Chains of arrays -------------------------------------------------------------------------------------------------
+
+
+def residual_sums(link, depth):
+    """Return how many sums the compiled residual network has, which takes `depth`."""
+
+    def network(x, kernels):
+        for kernel in kernels:
+            x = link(x @ kernel, x)
+        return x
+
+    program = compiled(network, jnp.ones((4, 8)), [jnp.ones((8, 8))] * depth).as_text()
+    return len(re.findall(r" add\(", program))
+
+
+def relu_of_sum(y, shortcut):
+    return jnp.maximum(y + shortcut, 0)
+
+
+def test_a_residual_chain_is_summed_once():
+    """Each link would else sum all links before it once more: 1 + 2 + ... + 12."""
+    assert residual_sums(compiler.written_out(relu_of_sum), 12) == 12
+    assert residual_sums(relu_of_sum, 12) == 12 * 13 // 2
+    assert residual_sums(lambda y, x: jax.lax.optimization_barrier(relu_of_sum(y, x)), 12) == 12 * 13 // 2
+
+
+def test_what_is_written_out_is_what_it_was():
+    """With its derivative, and for a batch."""
+    y, x = jnp.array([1.0, -3.0]), jnp.array([0.5, 1.0])
+    link = compiler.written_out(relu_of_sum)
+    assert link(y, x).tolist() == [1.5, 0.0]
+    gradients = jax.grad(lambda y, x: jnp.sum(link(y, x) ** 2), argnums=(0, 1))(y, x)
+    assert [g.tolist() for g in gradients] == [[3.0, 0.0]] * 2
+    assert jax.vmap(link)(jnp.stack([y, x]), jnp.stack([x, x])).tolist() == [[1.5, 0.0], [1.0, 2.0]]
+
+
+def test_elsewhere_nothing_is_written_out(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert residual_sums(compiler.written_out(relu_of_sum), 3) == 6

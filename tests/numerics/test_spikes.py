@@ -81,6 +81,36 @@ def test_the_first_still_stands_for_many_minimisers_without_a_spike(dtype):
         np.testing.assert_array_equal(got, [0.0, 1.0, 0.0])
 
 
+PAIRS = {
+    "equal": [[1.0, -2.0], [1.0, -2.0]],
+    "zero": [[0.0, 0.0], [0.0, 0.0]],
+    "first zero": [[0.0, 0.0], [1.0, 2.0]],
+    "second zero": [[1.0, 2.0], [0.0, 0.0]],
+    "spike": [[1e7, 0.0], [0.0, 1.0]],
+    "older spike": [[0.0, 1.0], [1e7, 0.0]],
+    "parallel spike": [[100.0, 0.0], [1.0, 0.0]],
+    "opposite": [[1.0, 0.0], [-3.0, 0.0]],
+    "huge": [[1e18, 0.0], [0.0, 2e18]],
+    "overflow": [[1e25, 0.0], [0.0, 1.0]],
+    "not a number": [[np.nan, 0.0], [0.0, 1.0]],
+    "tiny": [[1e-18, 0.0], [0.0, 2e-18]],
+    "spike at an angle": [[1e7, 3e6], [20.0, 1.0]],
+    "spike whose difference overflows": [[1.8e19, 0.0], [-5e17, 0.0]],
+}
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-6, 0.1])
+def test_two_vectors_get_the_weights_that_they_get_beside_one_that_does_not_count(ridge):
+    """Two have a closed form, more are solved for."""
+    for name, pair in PAIRS.items():
+        with np.errstate(over="ignore"):
+            squares = jnp.asarray(squares_of(np.array([*pair, [3.0, 4.0]], np.float32)))
+        for both in (True, False):
+            want = np.asarray(AFFINE(squares, jnp.array([True, both, False]), ridge))
+            got = np.asarray(AFFINE(squares[:2, :2], jnp.array([True, both]), ridge))
+            np.testing.assert_allclose(got, want[:2], rtol=2e-6, atol=1e-12, err_msg=f"{name} {both}")
+
+
 # --- Derivatives ------------------------------------------------------------------------------------------------------
 
 

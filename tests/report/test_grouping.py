@@ -4,7 +4,7 @@ import pytest
 from made import record
 
 from optaxaccel import cli
-from optaxaccel.report import figures, grids, groups, tables
+from optaxaccel.report import figures, grids, grouping, tables
 from optaxaccel.training.keeping import records
 
 
@@ -22,7 +22,7 @@ def mixed(tmp_path):
 
 def test_settings_are_rows_and_problems_are_sections(mixed):
     everything = records.read_all(mixed)
-    sections = groups.problems(everything)
+    sections = grouping.problems(everything)
     assert list(sections) == ["cnn on x", "mlp on digits"]
     table = tables.contenders(sections["mlp on digits"])
     rows = [(row[1], row[2], row[7]) for row in table.rows]
@@ -52,7 +52,7 @@ def test_what_is_measured_on_other_images_has_a_section_of_its_own(tmp_path):
     for share in (0.0, 0.2):
         record(tmp_path / f"{share}.jsonl", "a", [1.0], accuracy=1 - share, validation=share)
     record(tmp_path / "tune.jsonl", "a", [1.0], phase="tune", validation=0.3)
-    sections = groups.problems(records.read_all(tmp_path))
+    sections = grouping.problems(records.read_all(tmp_path))
     titles = ["mlp on digits, measured on test", "mlp on digits, measured on 0.2 of train"]
     assert list(sections) == titles
     assert [len(members) for members in sections.values()] == [2, 2]
@@ -73,9 +73,9 @@ def test_what_differs_is_not_averaged(mixed):
     everything = records.read_all(mixed)
     fast, slow = (next(r for r in everything if r.path.name == name) for name in ("fast1.jsonl", "slow1.jsonl"))
     with pytest.raises(ValueError, match="differ in method_args are not averaged"):
-        groups.one_setting([fast, slow])
+        grouping.one_setting([fast, slow])
     with pytest.raises(ValueError, match="Two records of one run"):
-        groups.one_setting([fast, fast])
+        grouping.one_setting([fast, fast])
 
 
 def test_a_grid_over_any_field_has_its_settings(tmp_path):
@@ -91,7 +91,7 @@ def test_a_grid_over_any_field_has_its_settings(tmp_path):
 def test_of_two_records_of_a_run_the_finished_one_stands(tmp_path):
     record(tmp_path / "1.jsonl", "a", [1.0], status="unfinished")
     record(tmp_path / "2.jsonl", "a", [2.0])
-    kept, said = groups.once(records.read_all(tmp_path))
+    kept, said = grouping.once(records.read_all(tmp_path))
     assert [r.path.name for r in kept] == ["2.jsonl"]
     assert "1.jsonl" in said
 

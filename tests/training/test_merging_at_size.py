@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from optaxaccel.training.histories import safetensors_files
+from optaxaccel.training.histories import blocked, safetensors_files
+from optaxaccel.training.histories.merging import merge_folder
 
 COUNT = 5
 WATCHED = """
@@ -85,3 +86,45 @@ def test_interrupted_nothing_half_written_is_left(number, tmp_path):
         os.kill(running.pid, number)
         assert running.wait(200) == 128 + number
     assert sorted(path.name for path in folder.iterdir()) == [f"{k}.safetensors" for k in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "dtype"),
+    [(11, 9000, np.float32), (2, 700, np.float32), (3, 40_001, np.float16), (4, 513, np.complex64), (35, 300, float)],
+)
+def test_inner_products_of_blocks_are_those_of_the_whole(count, size, dtype, monkeypatch):
+    """Of blocks that are full and of what is left over, with sections of several; the twin is the definition."""
+    monkeypatch.setattr(blocked, "SECTION", 4000)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(count, size)).astype(np.float32).astype(dtype)
+    if dtype == np.complex64:
+        rows = rows + 1j * rng.normal(size=(count, size)).astype(np.float32)
+    work = {np.float16: np.float32, np.complex64: np.complex64}.get(dtype, dtype)
+    differences = np.diff(rows.astype(work), axis=0).astype(np.complex128)
+    want = np.real(differences @ differences.conj().T)
+    seen = []
+    got = blocked.gram(list(rows), seen.append)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12 * np.trace(want))
+    assert np.array_equal(got, got.T)
+    assert sum(seen) == rows.nbytes
+
+
+def test_an_infinity_that_never_changes_is_kept_wherever_it_stands(tmp_path, monkeypatch):
+    """Pieces before it are written when it is met; another infinity there is refused, and nothing is left."""
+    monkeypatch.setattr(blocked, "SECTION", 1000)
+    mask = np.where(np.arange(5000) > 4200, -np.inf, 0.25).astype(np.float32)
+    for k in range(3):
+        arrays = {"kernel": np.full(3000, 2.0**k, np.float32), "mask": mask}
+        safetensors_files.write(tmp_path / f"{k}.safetensors", arrays)
+    done = merge_folder(tmp_path, "mean", in_memory=0)
+    written = safetensors_files.read(done.path)
+    np.testing.assert_array_equal(written["mask"], mask)
+    np.testing.assert_allclose(written["kernel"], 7 / 3, rtol=1e-6)
+    assert done.kept == ["mask"]
+    done.path.unlink()
+    done.path.with_name(done.path.name + ".json").unlink()
+    other = {"kernel": np.ones(3000, np.float32), "mask": np.where(np.arange(5000) == 4500, np.inf, mask)}
+    safetensors_files.write(tmp_path / "3.safetensors", other)
+    with pytest.raises(ValueError, match=r"3\.safetensors: mask holds an infinity"):
+        merge_folder(tmp_path, "mean", in_memory=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{k}.safetensors" for k in range(4)]

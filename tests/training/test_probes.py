@@ -5,10 +5,14 @@ import io
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rich.console import Console
 
 import optaxaccel
+from optaxaccel import cli, training
+from optaxaccel.report import curvature
+from optaxaccel.report import diagnostics as drawing
 from optaxaccel.training import loop
 from optaxaccel.training.keeping import probes, progress, records
 from optaxaccel.training.run.spec import Run
@@ -70,3 +74,71 @@ def test_a_misspelt_probe_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="sharpness"):
         loop.train(RUN, tmp_path / "a.jsonl", probe=("sharpnes",))
     assert not (tmp_path / "a.jsonl").exists()
+
+
+BOWL = """
+import jax.numpy as jnp
+from optaxaccel import tasks
+
+def make(size="small"):
+    def loss(params, batch):
+        return 0.5 * jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2) - 0.05 * params["w"][1] ** 2
+
+    data = {"x": 2.0 * jnp.eye(3)[jnp.arange(12) % 3], "y": jnp.ones(12)}  # the Hessian is 4/3 I less what is concave
+    return tasks.from_loss(loss, {"w": jnp.ones(3)}, train=data, batch_size=4, name="bowl")
+"""
+
+
+def test_a_run_of_a_task_has_them_and_the_report_draws_them(tmp_path, capsys):
+    """Of a run and of a comparison, from the command line: eigenvalues in closed form, whatever the batches are."""
+    (tmp_path / "bowl.py").write_text(BOWL)
+    task, out = f"{tmp_path / 'bowl.py'}:make", tmp_path / "out"
+    arguments = ["--method", "optax.sgd", "--method-args", "learning_rate=0.3", "--steps", "4", "--out", str(out)]
+    assert cli.run(["train", "--task", task, *arguments, "--probe", "sharpness", "smallest_eigenvalue"]) == 0
+    rows = records.probed(out / "record.jsonl")
+    assert [row["step"] for row in rows] == [r["step"] for r in records.read(out / "record.jsonl").rows if "split" in r]
+    for row in rows:
+        np.testing.assert_allclose(row["sharpness"], 4 / 3, rtol=1e-5)
+        np.testing.assert_allclose(row["smallest_eigenvalue"], 4 / 3 - 0.1, rtol=1e-5)
+        np.testing.assert_allclose(row["rate_times_sharpness"], 0.4, rtol=1e-5)
+    assert cli.run(["report", str(out)]) == 0
+    assert (out / "figure-curvature.png").stat().st_size > 1000
+    assert "figure-curvature.png" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_comparison_probes_every_member_where_gradients_are_taken(tmp_path, monkeypatch):
+    def quartic(w):
+        return jnp.sum(jnp.array([1.0, 2.0]) * w**4) / 12  # the Hessian is diag(w^2, 2 w^2)
+
+    tx = optaxaccel.cdat(sigma=1.0, momentum=0.0, ema_decay=0.0)
+    methods = {"sgd": (optax.sgd, {"learning_rate": (0.1, 0.2)}), "cdat": tx}
+    more = {"params": jnp.array([1.0, 1.0]), "steps": 2, "evaluations": 2, "folder": tmp_path, "progress": False}
+    result = training.compare(quartic, methods, probe=("sharpness",), seeds=1, **more)
+    for record in result.records:
+        rows = records.probed(record.path)
+        if record.start["phase"] == "tune":
+            assert rows == []
+            continue
+        w, last, rate = np.array([1.0, 1.0]), None, record.start["spec"]["method_args"].get("learning_rate")
+        for row in rows:
+            top = max(w[0] ** 2, 2 * w[1] ** 2)
+            np.testing.assert_allclose(row["sharpness"], top, rtol=1e-5)
+            slope = np.array([w[0] ** 3, 2 * w[1] ** 3]) / 3
+            best = slope @ slope / (slope @ (np.array([w[0] ** 2, 2 * w[1] ** 2]) * slope))
+            if rate or last:
+                np.testing.assert_allclose(row["rate_times_sharpness"], (rate or last) * top, rtol=1e-5)
+            else:
+                assert "rate_times_sharpness" not in row  # nothing was measured before the first step
+            last = rate or best
+            w = w - last * slope
+        assert [row["step"] for row in rows] == [0, 1, 2]
+    levels = []
+    kept = drawing.panels
+    monkeypatch.setattr(curvature, "panels", lambda *given: levels.append((given[1], given[4])) or kept(*given))
+    assert curvature.draw(result.records, tmp_path / "a.png") == tmp_path / "a.png"
+    assert levels[0][0] == ["sharpness", "rate_times_sharpness"]
+    assert levels[0][1]["rate_times_sharpness"] == 2.0
+    plain = training.compare(quartic, {"sgd": optax.sgd(0.1)}, seeds=1, **{**more, "folder": tmp_path / "plain"})
+    assert curvature.draw(plain.records, tmp_path / "b.png") is None
+    with pytest.raises(ValueError, match="folder=PATH"):
+        training.compare(quartic, {"sgd": optax.sgd(0.1)}, probe=("sharpness",), **{**more, "folder": None})

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 
 from optaxaccel.models.model import Model
-from optaxaccel.training.steps.evaluate import evaluate_batch
+from optaxaccel.training.steps.evaluated_state import evaluate_batch
 from optaxaccel.training.steps.loss import Batch
 from optaxaccel.training.steps.state import TrainState
 

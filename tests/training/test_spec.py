@@ -1,6 +1,6 @@
 import pytest
 
-from optaxaccel.training.run.arguments import parse_arguments, steps_from
+from optaxaccel.training.run.argument_text import parse_arguments, steps_from
 from optaxaccel.training.run.spec import Run, differences
 
 

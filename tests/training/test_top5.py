@@ -8,7 +8,7 @@ from optaxaccel.report import published, tables
 from optaxaccel.training import loop
 from optaxaccel.training.keeping import records
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps.evaluate import evaluate_batch
+from optaxaccel.training.steps.evaluated_state import evaluate_batch
 from optaxaccel.training.steps.loss import Batch
 from optaxaccel.training.steps.state import TrainState
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from optaxaccel import methods
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.spec import EXTRAPOLATE, Run
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.program import Program

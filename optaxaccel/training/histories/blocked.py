@@ -16,9 +16,11 @@ from optaxaccel.methods import given_history
 from optaxaccel.training import cores
 
 ENTRIES = 10 << 13  # of all rows of a block; OpenBLAS begins threads of its own for more, which makes it much slower
+PRODUCTS = 1 << 18  # multiplications of one matrix product up to which OpenBLAS begins none, either
 SECTION = 1 << 17  # entries of a row that a thread takes at once
 THREADS = 8  # at most
 _LOOK = 1 << 18  # entries looked at together where only one row counts
+_LINE = 64  # bytes of a line of a cache
 
 Rows = Sequence[np.ndarray]
 
@@ -31,11 +33,15 @@ def gram(rows: Rows, tick: Callable[[int], None] = lambda count: None) -> np.nda
     """
     rows = [_real(row) for row in rows]
     number, dtype = len(rows) - 1, _work(rows[-1].dtype)
+    part = max(64, PRODUCTS // max(1, number * number) // 64 * 64)
+    block = part * max(1, _length(len(rows)) // part)
 
     def section(start: int, stop: int) -> np.ndarray:
-        block = _length(len(rows))
-        differences, products = np.empty((number, block), dtype), np.zeros((number, number))
-        factors = differences if dtype == np.float64 else np.empty((number, block))
+        differences = _apart((number, block), dtype)
+        factors = differences if dtype == np.float64 else _apart((number, block), np.dtype(np.float64))
+        parts = factors.reshape(number, -1, part).transpose(1, 0, 2)
+        others = parts[:, 1:].transpose(0, 2, 1)  # of a matrix times itself BLAS makes half, in twice the time
+        products = np.zeros((number, number))
         with np.errstate(all="ignore"):
             for first in range(start, stop, block):
                 size = min(block, stop - first)
@@ -44,28 +50,30 @@ def gram(rows: Rows, tick: Callable[[int], None] = lambda count: None) -> np.nda
                     np.subtract(blocks[k + 1], blocks[k], out=differences[k, :size])
                 if factors is not differences:
                     factors[:, :size] = differences[:, :size]
-                for k in range(number):  # the lower half
-                    products[k:, k] += factors[k:, :size] @ factors[k, :size]
+                factors[:, size:] = 0.0
+                products[:, 1:] += (parts @ others).sum(0)
+                products[0, 0] += factors[0] @ factors[0]
         return products
 
     total = np.zeros((number, number))
     for start, products in _spread(section, rows[-1].size):
         total += products
         tick(rows[-1][start : start + SECTION].nbytes * len(rows))
-    return total + np.tril(total, -1).T
+    total[1:, 0] = total[0, 1:]
+    return (total + total.T) / 2
 
 
-def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[np.ndarray]:
+def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield successive pieces of x_K + sum_k weights[k] (x_k - x_K), in the dtype of the rows, x_K being the last.
 
-    `bounded`, no entry leaves the range that it has in the rows.
+    Beside each stands whether it is finite. `bounded`, no entry leaves the range that it has in the rows.
     """
     dtype_of_rows, rows = rows[-1].dtype, [_real(row) for row in rows]
     dtype = _work(rows[-1].dtype)
     used = [k for k in range(len(rows) - 1) if weights[k] != 0]
     factors = weights[used].astype(dtype)
 
-    def section(start: int, stop: int) -> np.ndarray:
+    def section(start: int, stop: int) -> tuple[np.ndarray, bool]:
         block, pieces = _length(len(rows)), np.empty(stop - start, rows[-1].dtype)
         differences = np.empty((len(used), block), dtype)
         with np.errstate(all="ignore"):
@@ -80,7 +88,7 @@ def combine(rows: Rows, weights: np.ndarray, bounded: bool = False) -> Iterator[
                     others = np.stack([row[place].astype(dtype, copy=False) for row in rows])
                     merged = np.clip(merged, others.min(0), others.max(0))
                 pieces[first - start : first - start + newest.size] = merged
-        return pieces.view(dtype_of_rows)
+        return pieces.view(dtype_of_rows), bool(np.isfinite(pieces).all())
 
     for _, piece in _spread(section, rows[-1].size):
         yield piece
@@ -117,6 +125,11 @@ def _spread(section: Callable[[int, int], Any], size: int) -> Iterator[tuple[int
                 yield offset, future.result()
         for offset, future in ahead:
             yield offset, future.result()
+
+
+def _apart(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return an empty matrix whose rows do not begin at the same place of a page: a cache would hold few of them."""
+    return np.empty((shape[0], shape[1] + _LINE // dtype.itemsize), dtype)[:, : shape[1]]
 
 
 def _length(rows: int) -> int:

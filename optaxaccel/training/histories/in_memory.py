@@ -9,7 +9,7 @@ import numpy as np
 from optaxaccel import methods
 from optaxaccel.methods import leaf_kinds
 from optaxaccel.training.histories import formats, layout
-from optaxaccel.training.histories.reading import Read
+from optaxaccel.training.histories.newest_checkpoints import Read
 
 Tree = Any
 

@@ -11,9 +11,9 @@ from optaxaccel import methods, registry
 from optaxaccel.methods import _merge_by_loss as by_loss
 from optaxaccel.methods import _merge_weights as by_order
 from optaxaccel.training.histories import writing
+from optaxaccel.training.histories.checkpoint_order import find
 from optaxaccel.training.histories.in_memory import InMemory, Point, of_trees
-from optaxaccel.training.histories.order import find
-from optaxaccel.training.histories.reading import Read
+from optaxaccel.training.histories.newest_checkpoints import Read
 from optaxaccel.training.histories.streamed import Streamed
 
 __all__ = ["Merged", "merge_folder"]

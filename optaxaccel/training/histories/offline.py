@@ -14,9 +14,9 @@ import numpy as np
 import optaxaccel
 from optaxaccel.methods._merge_by_loss import number_of
 from optaxaccel.training.histories import writing
+from optaxaccel.training.histories.checkpoint_order import CheckpointFiles, find
 from optaxaccel.training.histories.in_memory import InMemory, Point, of_trees
-from optaxaccel.training.histories.order import CheckpointFiles, find
-from optaxaccel.training.histories.reading import Read
+from optaxaccel.training.histories.newest_checkpoints import Read
 
 __all__ = ["Candidate", "CheckpointFiles", "Extrapolated", "extrapolate_folder", "find"]
 

@@ -113,7 +113,8 @@ def stream(
         file.write(len(text).to_bytes(8, "little") + text)
 
         def put(name: str, piece: np.ndarray) -> None:
-            file.write(piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes("C"))  # whatever its strides
+            little = piece.astype(piece.dtype.newbyteorder("<"), copy=False)
+            file.write(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)  # whatever its strides
 
         yield order, put
 

@@ -18,7 +18,7 @@ from optaxaccel.numerics import least_squares
 from optaxaccel.training.histories import blocked, layout
 from optaxaccel.training.histories.deferred import Deferred
 from optaxaccel.training.histories.in_memory import Point
-from optaxaccel.training.histories.reading import Read
+from optaxaccel.training.histories.newest_checkpoints import Read
 
 Tree = Any
 Names = layout.Names
@@ -73,25 +73,19 @@ class Streamed:
     def blocks(self, names: Names, weights: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the merged entries of one array, block by block."""
         rows = list(self._rows(names, 1))
-        if self._is_kept(names, rows[-1]):
+        if self.kinds[names] == leaf_kinds.NEWEST or names in self.read.kept:
             self.tick(rows[-1].nbytes)
             yield from blocked.pieces(rows[-1])
             return
-        rows = [*self._rows(names, None), *rows]
+        rows, done = [*self._rows(names, None), *rows], 0
         bounded = self.kinds[names] == leaf_kinds.VARIANCE and rows[-1].dtype.kind != "c"
-        for block in blocked.combine(rows, weights, bounded):
-            if not np.all(np.isfinite(block)):
-                self._refuse(names, rows)
+        for block, finite in blocked.combine(rows, weights, bounded):
+            if not finite:
+                self._look_at(names, rows, sure=True)
+            kept = names in self.read.kept  # it never changes, so the pieces before were the newest's, too
             self.tick(block.nbytes * len(rows))
-            yield block
-
-    def _is_kept(self, names: Names, newest: np.ndarray) -> bool:
-        if self.kinds[names] == leaf_kinds.NEWEST or names in self.read.kept:
-            return True
-        if all(np.all(np.isfinite(piece)) for piece in blocked.pieces(newest)):
-            return False
-        self._look_at(names, [*self._rows(names, None), newest])
-        return names in self.read.kept
+            yield rows[-1][done : done + block.size] if kept else block
+            done += block.size
 
     def _products(self) -> np.ndarray:
         """Return the inner products of the differences of all weights."""
@@ -107,15 +101,15 @@ class Streamed:
                 self._look_at(names, rows)
         return total
 
-    def _look_at(self, names: Names, rows: list[np.ndarray]) -> None:
-        """Keep an array whose infinities never change; raise NotFiniteError for any other trouble."""
+    def _look_at(self, names: Names, rows: list[np.ndarray], sure: bool = False) -> None:
+        """Keep an array whose infinities never change; raise an error for other trouble, and if `sure` for none."""
         trouble = blocked.not_finite(rows[-1])
         if trouble and "NaN" not in trouble and all(blocked.equal(rows[-1], row) for row in rows[:-1]):
             self.read.kept.add(names)
         else:
-            self._refuse(names, rows, sure=False)
+            self._refuse(names, rows, sure)
 
-    def _refuse(self, names: Names, rows: list[np.ndarray], sure: bool = True) -> None:
+    def _refuse(self, names: Names, rows: list[np.ndarray], sure: bool) -> None:
         """Raise NotFiniteError for the newest of the checkpoints that is not finite; if `sure`, one of them is not."""
         for number in reversed(range(len(rows))):
             trouble = blocked.not_finite(rows[number])

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optaxaccel.methods import leaf_kinds
-from optaxaccel.training.histories import formats, layout, npz_files, order, reading
+from optaxaccel.training.histories import checkpoint_order, formats, layout, newest_checkpoints, npz_files
+from optaxaccel.training.histories.checkpoint_order import CheckpointFiles
 from optaxaccel.training.histories.in_memory import InMemory, Point
-from optaxaccel.training.histories.order import CheckpointFiles
 from optaxaccel.training.histories.streamed import NotFiniteError, Streamed, in_a_file
 
 IN_MEMORY = 1 << 26  # bytes of files up to which all checkpoints are read at once
@@ -55,7 +55,7 @@ def output(out: Path | None, files: CheckpointFiles, folder: Path, name: str, sh
     if path.exists() or (index is not None and index.exists()):
         path = path if path.exists() else index
         raise FileExistsError(f"{path} exists already, and nothing is written over. Remove it, or pass another --out.")
-    if path.parent.resolve() == folder.resolve() and not path.name.startswith(order.RESULTS):
+    if path.parent.resolve() == folder.resolve() and not path.name.startswith(checkpoint_order.RESULTS):
         raise ValueError(
             f"{path} would lie among the checkpoints and be taken for one of them. Begin its name with "
             f"{name!r}, or write it elsewhere."
@@ -78,7 +78,7 @@ class Work(NamedTuple):
       place: a folder beside the result; it is gone afterwards.
     """
 
-    read: reading.Read
+    read: newest_checkpoints.Read
     source: InMemory | Streamed
     place: Path
 
@@ -100,11 +100,11 @@ def work(
     skipped: dict[str, str] = {}
     while True:
         to.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{order.RESULTS[0]}-", dir=to.path.parent) as place:
+        with tempfile.TemporaryDirectory(prefix=f".{checkpoint_order.RESULTS[0]}-", dir=to.path.parent) as place:
             if not streamed:
-                read = reading.read(files, last, params, skip)
+                read = newest_checkpoints.read(files, last, params, skip)
                 return use(Work(read, InMemory(read), Path(place)))
-            read = reading.mapped(files, last, params, skipped)
+            read = newest_checkpoints.mapped(files, last, params, skipped)
             source = Streamed(read, Path(place), lambda count: None)
             source.tick = _counted(progress, passes * source.size)
             try:
@@ -112,7 +112,7 @@ def work(
             except NotFiniteError as error:
                 number, trouble = error.args
                 if not skip:
-                    raise reading.refused(read.paths[number], trouble) from None
+                    raise newest_checkpoints.refused(read.paths[number], trouble) from None
                 skipped[read.paths[number].name] = trouble
 
 
@@ -225,7 +225,7 @@ def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
     return tick
 
 
-def about(read: reading.Read) -> dict[str, Any]:
+def about(read: newest_checkpoints.Read) -> dict[str, Any]:
     """Return what a result tells of the checkpoints that it was made of."""
     kinds = layout.kinds(read.history[-1])
     inside = [n for n, kind in kinds.items() if kind in (leaf_kinds.STATISTIC, leaf_kinds.VARIANCE)]

@@ -1,7 +1,7 @@
 """What stays of a run. Read `journal` first: it turns measurements into rows.
 
 records     JSON lines: written, cut off where a run was stopped, read again
-lines       whole lines of a file;  columns  measurements by columns, for records of long runs
+lines       whole lines of a file;  measurements  kept by columns, for records of long runs
 soundness   what a record's rows must hold
 journal     what is measured, when it is fetched, how it is written and told;  metrics  on their way from the device
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored

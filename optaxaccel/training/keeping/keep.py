@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from optaxaccel.training.keeping import interrupt
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import parallel
 

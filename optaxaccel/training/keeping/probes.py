@@ -10,22 +10,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optaxaccel import registry
 from optaxaccel.numerics import eigenpairs, hessians, trees
 from optaxaccel.numerics.lanczos import lanczos
+from optaxaccel.tasks import batches
+from optaxaccel.tasks.task import Task
 
 Loss = Callable[[Any], jax.Array]
+_DRAW = 20_000_531  # seed of the batch that probes of a task look at, the same for all runs
 
 
-@functools.partial(jax.jit, static_argnames=("loss", "num_steps", "seed"))
-def _extremes(loss: Callable[..., jax.Array], params: Any, data: Any, num_steps: int, seed: int) -> jax.Array:
-    """Return the largest and the smallest eigenvalue that Lanczos sees in as many products each."""
+@functools.partial(jax.jit, static_argnames=("loss", "num_steps", "seed", "sign"))
+def _lowest(
+    loss: Callable[..., jax.Array], params: Any, data: Any, num_steps: int, seed: int, sign: float
+) -> jax.Array:
+    """Return the smallest eigenvalue of `sign` times the Hessian that Lanczos sees in as many products."""
     product = hessians.hessian_product(lambda p: loss(p, **data), params, {})
     start = eigenpairs.random_unit(jax.random.key(seed), params)
-    highest = lanczos(lambda vector: trees.scale(-1.0, product(vector)), start, num_steps)
-    lowest = lanczos(product, start, num_steps)
-    return jnp.stack([-highest.eigenvalue, lowest.eigenvalue])
+    return lanczos(lambda vector: trees.scale(sign, product(vector)), start, num_steps).eigenvalue
 
 
 def sharpness(
@@ -47,7 +51,7 @@ def sharpness(
       >>> round(float(sharpness(lambda w: jnp.sum(jnp.array([1.0, 3.0]) * w**2), jnp.ones(2))), 4)
       6.0
     """
-    return _extremes(loss, params, data, num_steps, seed)[0]
+    return -_lowest(loss, params, data, num_steps, seed, -1.0)
 
 
 def smallest_eigenvalue(
@@ -67,7 +71,7 @@ def smallest_eigenvalue(
       >>> round(float(smallest_eigenvalue(lambda w: w[0] ** 2 - 3 * w[1] ** 2, jnp.ones(2))), 4)
       -6.0
     """
-    return _extremes(loss, params, data, num_steps, seed)[1]
+    return _lowest(loss, params, data, num_steps, seed, 1.0)
 
 
 PROBES = {"sharpness": sharpness, "smallest_eigenvalue": smallest_eigenvalue}
@@ -87,6 +91,35 @@ def measure(names: Sequence[str], loss: Callable[..., jax.Array], params: Any, r
     return measurements
 
 
+class Probing:
+    """Probes of a task's run, called with (step, numbers, state): what they find on one batch of training examples."""
+
+    def __init__(self, names: Sequence[str], task: Task):
+        """Draw the batch: all that is trained on, or as many examples as an evaluation takes at once.
+
+        Raises:
+          ValueError: there is no such probe.
+        """
+        check(names)
+        self.names = tuple(names)
+        key = jax.random.key(_DRAW)
+        data: Any = task.train(key) if callable(task.train) else task.train
+        if task.batch_size is not None and not callable(task.train):
+            order = np.asarray(jax.random.permutation(key, batches.examples(data)))[: task.eval_batch_size]
+            data = jax.tree.map(lambda leaf: leaf[order], data)
+        self.data = jax.tree.map(jnp.asarray, data)
+
+        def loss(params: Any, *, net_state: Any, batch: Any) -> jax.Array:
+            return task.loss(params, net_state, batch, key=key, train=True)[0]
+
+        self.loss = loss
+
+    def __call__(self, step: int, numbers: Mapping[str, Any], state: Any) -> dict[str, float]:
+        """Return the numbers of a row, at the point where gradients are taken."""
+        rate = rate_at(step, numbers, state.opt_state)
+        return measure(self.names, self.loss, state.params, rate, net_state=state.net_state, batch=self.data)
+
+
 def rate_at(step: int, numbers: Mapping[str, Any], opt_state: Any) -> float | None:
     """Return the rate at a step: of the method's state where it tells one, or its learning rate, or None."""
     rates = [
@@ -95,7 +128,7 @@ def rate_at(step: int, numbers: Mapping[str, Any], opt_state: Any) -> float | No
         if "rate" in getattr(type(node), "_fields", ())
     ]
     if rates:
-        return float(rates[0])
+        return float(rates[0]) if step else None  # before the first step none was measured
     rate = numbers.get("learning_rate")
     if rate is None:
         return None

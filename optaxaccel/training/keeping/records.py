@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optaxaccel.training import cores
-from optaxaccel.training.keeping import columns, lines, soundness
+from optaxaccel.training.keeping import lines, measurements, soundness
 from optaxaccel.training.run.spec import Run
 
 Row = dict[str, Any]
@@ -59,17 +59,17 @@ class Record(NamedTuple):
 
     def last(self, kind: str) -> Row:
         """Return the last row of a kind, or an empty dictionary."""
-        if isinstance(self.rows, columns.Rows):
+        if isinstance(self.rows, measurements.Rows):
             its = self.rows.of(kind)
             return its[-1] if len(its) else {}
         return next((row for row in reversed(self.rows) if row["kind"] == kind), {})
 
-    def of(self, kind: str | None) -> columns.Rows:
+    def of(self, kind: str | None) -> measurements.Rows:
         """Return the measurements of a kind, or all, by columns."""
-        if isinstance(self.rows, columns.Rows):
+        if isinstance(self.rows, measurements.Rows):
             return self.rows.of(kind)
-        rows = columns.Rows()
-        rows.extend(columns.alike([row for row in self.rows if kind in (row["kind"], None)]))
+        rows = measurements.Rows()
+        rows.extend(measurements.alike([row for row in self.rows if kind in (row["kind"], None)]))
         return rows
 
 
@@ -211,13 +211,13 @@ def _sound(path: Path) -> Record:
       ValueError: see `read`, or a row is not what tables and figures rely on; says which.
     """
     start: Row = {}
-    measured, kinds, last, number = columns.Rows(), set(), {}, 1
+    measured, kinds, last, number = measurements.Rows(), set(), {}, 1
     for rows in lines.chunks(path):
         if number == 1:
             start = _first(path, rows)
         soundness.refuse_other_than_rows(path, rows, number)
         rest = rows[number == 1 :]
-        by_kind = columns.alike(rest)
+        by_kind = measurements.alike(rest)
         sure = (soundness.surely_sound(kind, its.columns, start, MEASURED) for (kind, _), its in by_kind.items())
         if number == 1 or not all(sure):
             soundness.refuse_unsound_rows(path, rows, number, start, MEASURED)

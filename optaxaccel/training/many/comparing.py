@@ -10,7 +10,7 @@ import numpy as np
 
 from optaxaccel.tasks import batches, refusals
 from optaxaccel.tasks.task import Task, from_loss
-from optaxaccel.training.keeping import interrupt, records
+from optaxaccel.training.keeping import interrupt, probes, records
 from optaxaccel.training.keeping.progress import Listener, telling
 from optaxaccel.training.many import fingerprint
 from optaxaccel.training.many.compared import Comparison, mean_score
@@ -37,6 +37,7 @@ def compare(
     data: Any = None,
     batch_size: int | None = None,
     folder: str | Path | None = None,
+    probe: Sequence[str] = (),
     progress: Listener | bool = True,
 ) -> Comparison:
     """Compare methods on a problem of your own, or on a task that ships: which one helps?
@@ -64,6 +65,9 @@ def compare(
       batch_size: of a plain loss, examples a step, drawn anew each epoch from arrays that share their first axis. None
         is all of the data at every step; the table's first lines say which.
       folder: where records are written, a file a run; called again with the same, it goes on where it was stopped.
+      probe: with a folder, eigenvalues of the Hessian that are measured with every evaluation of the final runs on one
+        batch of the training examples: "sharpness", "smallest_eigenvalue". `records.probed` of
+        `optaxaccel.training.keeping` reads them, `optaxaccel report FOLDER` draws them.
       progress: whether to show a bar in a terminal, or a function that is told (what, share).
 
     Returns:
@@ -86,7 +90,11 @@ def compare(
     _check_count("evaluations", evaluations)
     everyone = contenders(methods, tune)
     refusals.check(the_task)
+    probes.check(probe)
+    if probe and folder is None:
+        raise ValueError(f"probe={tuple(probe)!r} writes rows of records, and there are none. Pass folder=PATH, too.")
     planned = _Comparing(the_task, budget, evaluations, None if folder is None else Path(folder))
+    planned.probe = tuple(probe)
     if planned.alike and seconds is None:
         final_seeds, tune_seeds = final_seeds[:1], 1
     final = len(everyone) * len(final_seeds)
@@ -110,6 +118,7 @@ class _Comparing:
         self.fingerprint = fingerprint.of_task(task, budget, evaluations) if folder else ""
         self.alike = fingerprint.seeds_are_alike(task)
         self.tell: Any = None
+        self.probe: tuple[str, ...] = ()
 
     def owning(self) -> Any:
         """Return a context in which the folder is this process's."""
@@ -137,7 +146,8 @@ class _Comparing:
                 groups.setdefault(_program_of(job.setting), []).append(place)
         for places in groups.values():
             own = self._marks(jobs[places[0]].setting)
-            group = MemberGroup(task, [jobs[place] for place in places], self.budget, self.evaluations)
+            probe = self.probe if phase == "final" else ()
+            group = MemberGroup(task, [jobs[place] for place in places], self.budget, self.evaluations, probe)
             label, count = jobs[places[0]].setting.label, len(places)
             trained = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
             self.tell(label, 1.0, count)

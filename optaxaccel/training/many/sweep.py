@@ -16,7 +16,7 @@ from optaxaccel.training import loop
 from optaxaccel.training.many.recorded import finished, record_failure
 from optaxaccel.training.many.together import Group, Job
 from optaxaccel.training.run import optimizer
-from optaxaccel.training.run.arguments import parse_arguments, text_of
+from optaxaccel.training.run.argument_text import parse_arguments, text_of
 from optaxaccel.training.run.spec import SEED, Run, setting_of
 from optaxaccel.training.steps import program
 

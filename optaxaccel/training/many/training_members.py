@@ -13,7 +13,7 @@ import numpy as np
 from optaxaccel.methods import Cost
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.task import Task
-from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping import probes, records
 from optaxaccel.training.many.contenders import Setting
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import diagnosing, members
@@ -49,14 +49,17 @@ class MemberJob(NamedTuple):
 class MemberGroup:
     """Jobs that share a program."""
 
-    def __init__(self, task: Task, jobs: Sequence[MemberJob], budget: Budget, evaluations: int):
-        """Take the jobs; nothing is compiled yet."""
-        self.task, self.jobs, self.budget, self.evaluations = task, jobs, budget, evaluations
+    def __init__(
+        self, task: Task, jobs: Sequence[MemberJob], budget: Budget, evaluations: int, probe: Sequence[str] = ()
+    ):
+        """Take the jobs, and which probes of curvature are measured with every evaluation; nothing is compiled yet."""
+        self.task, self.jobs, self.budget, self.evaluations, self.probe = task, jobs, budget, evaluations, probe
         self.epoch, self.seconds = batches.steps_per_epoch(task), 0.0
 
     def train(self, facts: Mapping[str, Any], tell: Callable[[float], None]) -> list[records.Record]:
         """Train all and return their records; `facts` go into the first rows, `tell` hears the share that is done."""
         with jax.enable_x64(self.task.precision == "float64"), ExitStack() as closing:
+            self.probing = probes.Probing(self.probe, self.task) if self.probe else None
             compiled = self._compile()
             facts_of_group = {**facts, "compile_seconds": round(compiled, 3), "members": len(self.jobs)}
             books = [
@@ -144,6 +147,14 @@ class MemberGroup:
             if not book.end:
                 own = {name: value[place] for name, value in totals.items()}
                 book.write(own, {name: float(value[place]) for name, value in measured.items()})
+                if self.probing is not None and not book.end:
+                    book.probe(own, self._probed(self.probing, place, int(own["done"])))
+
+    def _probed(self, probing: probes.Probing, place: int, step: int) -> Mapping[str, float]:
+        numbers = {name: value[place] for name, value in self.numbers.items()}
+        every: Any = self.members
+        member = every[place] if isinstance(every, list) else jax.tree.map(lambda leaf: leaf[place], every)
+        return probing(step, numbers, member.state)
 
     def _counts(self, place: int) -> dict[str, int]:
         if isinstance(self.members, list):
@@ -180,6 +191,10 @@ class _Book:
             return
         split = "validation" if self.job.phase == "tune" else "test"
         self.rows.append(self._row("eval", **at, split=split, **metrics))
+
+    def probe(self, totals: Mapping[str, Any], numbers: Mapping[str, float]) -> None:
+        """Write what probes of curvature found."""
+        self._row("probe", **self._position(int(totals["done"]), totals), **numbers)
 
     def _position(self, step: int, totals: Mapping[str, Any]) -> Row:
         line = (int(totals["values"]), int(totals["grads"])) if self.group.program.searches else None

@@ -5,7 +5,7 @@ steps. The compiled step takes them as an argument, so that a grid over numbers 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from optaxaccel import methods, registry
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
 from optaxaccel.solvers._minimize import MINIMIZE_METHODS
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run
 
@@ -62,7 +62,7 @@ def find(name: str) -> Method:
                 f"optaxaccel.minimize(loss, params, method={name!r}) on the whole data, or train with one of "
                 f"{', '.join(methods.METHODS)}."
             )
-        if name not in methods.METHODS and (other := called_otherwise(name)):
+        if name not in methods.METHODS and (other := called_otherwise(name, [*methods.METHODS, *MINIMIZE_METHODS])):
             raise ValueError(f"Unknown method {name!r}. Did you mean {other!r}? optaxaccel list shows all.")
         card = registry.lookup("method", name, methods.METHODS)
         return Method(card.name, card.make, card.cost, card.static_args, card.paper, card.counts_attempts)
@@ -85,14 +85,23 @@ def find(name: str) -> Method:
     return Method(name, factory, _BASELINE_COSTS.get(name, methods.Cost()), (), "optax")
 
 
-def called_otherwise(name: str) -> str:
-    """Return what to write for a method of optax, a baseline, or the function of a method; "" where there is none."""
-    for place, library in (("optax", optax), ("optax.contrib", optax.contrib)):
-        if "learning_rate" in getattr(inspect.unwrap(getattr(library, name, str)), "__annotations__", {}):
-            return f"{place}.{name}"
-    if name in BASELINES:
-        return f"baseline.{name}"
-    return next((card.name for card in methods.METHODS.values() if card.make.__name__ == name), "")
+def called_otherwise(name: str, known: Collection[str]) -> str:
+    """Return what to write for a method of optax, a baseline, or the function of a method.
+
+    Args:
+      name: what somebody wrote, as "adam"; it may be misspelt.
+      known: the names that would have been right; "" is returned where one of them is at least as near.
+    """
+    others = {card.make.__name__: card.name for card in methods.METHODS.values()}
+    others |= {baseline: f"baseline.{baseline}" for baseline in BASELINES}
+    for place, library in (("optax.contrib", optax.contrib), ("optax", optax)):
+        for other in dir(library):
+            if "learning_rate" in getattr(inspect.unwrap(getattr(library, other)), "__annotations__", {}):
+                others[other] = f"{place}.{other}"
+    if name in others:
+        return others[name]
+    near = registry.nearest(name, [*others, *known])
+    return "" if near in known else others.get(near, "")
 
 
 class Recipe(NamedTuple):

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from optaxaccel import registry
-from optaxaccel.training.run.arguments import steps_from
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.fields import check as _check
 from optaxaccel.training.run.fields import check_kinds, literals
 

@@ -12,7 +12,7 @@ from optaxaccel import data, models
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import diagnosing
-from optaxaccel.training.steps.evaluate import evaluate_batch
+from optaxaccel.training.steps.evaluated_state import evaluate_batch
 from optaxaccel.training.steps.feed import Feed, Select, Source
 from optaxaccel.training.steps.loss import Batch, Options, objective
 from optaxaccel.training.steps.parallel import AXIS, Layout

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optaxaccel.training.keeping.records import Record
-from optaxaccel.training.run.arguments import text_of
+from optaxaccel.training.run.argument_text import text_of
 from optaxaccel.training.run.spec import SEED, setting_of
 
 _CHOOSING = ("tune", "score", "default")  # phases of runs that are not results themselves

@@ -8,7 +8,7 @@ import numpy as np
 
 from optaxaccel.methods import given_history, leaf_kinds
 from optaxaccel.training.histories import layout
-from optaxaccel.training.histories.order import CheckpointFiles
+from optaxaccel.training.histories.checkpoint_order import CheckpointFiles
 
 Tree = Any
 Names = layout.Names

@@ -9,7 +9,7 @@ import optax
 
 from optaxaccel.numerics import loops, trees
 from optaxaccel.solvers import acx, anderson_steps, plain
-from optaxaccel.solvers.batches import anybody, awake
+from optaxaccel.solvers.batched_loops import anybody, awake
 from optaxaccel.solvers.domain import Domain
 from optaxaccel.solvers.evaluation import Products, evaluate
 from optaxaccel.solvers.outcome import FixedPointStatus
