@@ -83,7 +83,8 @@ def steps(python: str, data: str) -> Iterator[Step]:
     yield Step("`pip install` of the wheel with `[command]`", "no TFDS, no grain", command, "")
     train = f"{run} train --method pal --data digits --model mlp --epochs 20 --out one && {run} report one"
     yield Step("train and report", "an accuracy above 90 %, a table, a figure", train, "figure")
-    compare = f"{run} compare --task poisson_1d --size smoke --methods optax.adam nesterov --out two"
+    tried = "--methods optax.adam agd --tune learning_rate=1e-4,1e-3"
+    compare = f"{run} compare --task poisson_1d --size smoke {tried} --out two"
     yield Step("compare", "a table and a figure", compare, "figure")
     yield Step("an own Flax script with optax's SGD", "its loss", flax("optax.sgd(0.1)"), "True")
     yield Step("there, `interpolatron(0.1)`", "runs unchanged", flax("optaxaccel.interpolatron(0.1)"), "True")
