@@ -68,7 +68,7 @@ def steps(python: str, data: str) -> Iterator[Step]:
     run = "command/bin/optaxaccel"
     demo = f"make -C clone demo PYTHON={python}"
     yield Step(
-        "clone; `make demo`", "installs; a ranked table and a figure", f"git clone -q {ROOT} clone && {demo}", "1"
+        "clone; `make demo`", "installs; a ranked table and a figure", f"git clone -q {ROOT} clone && {demo}", "figure"
     )
     yield Step("`make demo` again", "the same without the installation", demo, "figure")
     wheel = f"{python} -m venv builder && builder/bin/pip -q install build && builder/bin/python -m build -o dist clone"
