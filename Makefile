@@ -16,7 +16,7 @@ demo: $(VENV)/train.stamp  ## compare five methods on handwritten digits: a tabl
 	@$(BIN)/python experiments/self_tuning/demo.py
 	@echo "next:    optaxaccel list                     (all methods, models, data sets; it lives in $(BIN))"
 	@echo "         optaxaccel train --method indian --method-args learning_rate=0.1 --data digits --epochs 20"
-	@echo "         README.md shows the use in your own optax loop and training on MNIST"
+	@echo "         README.md shows the use in your own optax loop, docs/data.md training on MNIST"
 
 test: $(VENV)/dev.stamp  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)

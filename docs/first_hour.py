@@ -68,7 +68,7 @@ def steps(python: str, data: str) -> Iterator[Step]:
     run = "command/bin/optaxaccel"
     demo = f"make -C clone demo PYTHON={python}"
     yield Step(
-        "clone; `make demo`", "installs; a ranked table and a figure", f"git clone -q {ROOT} clone && {demo}", "1"
+        "clone; `make demo`", "installs; a ranked table and a figure", f"git clone -q {ROOT} clone && {demo}", "figure"
     )
     yield Step("`make demo` again", "the same without the installation", demo, "figure")
     wheel = f"{python} -m venv builder && builder/bin/pip -q install build && builder/bin/python -m build -o dist clone"
@@ -83,7 +83,8 @@ def steps(python: str, data: str) -> Iterator[Step]:
     yield Step("`pip install` of the wheel with `[command]`", "no TFDS, no grain", command, "")
     train = f"{run} train --method pal --data digits --model mlp --epochs 20 --out one && {run} report one"
     yield Step("train and report", "an accuracy above 90 %, a table, a figure", train, "figure")
-    compare = f"{run} compare --task poisson_1d --size smoke --methods optax.adam nesterov --out two"
+    tried = "--methods optax.adam agd --tune learning_rate=1e-4,1e-3"
+    compare = f"{run} compare --task poisson_1d --size smoke {tried} --out two"
     yield Step("compare", "a table and a figure", compare, "figure")
     yield Step("an own Flax script with optax's SGD", "its loss", flax("optax.sgd(0.1)"), "True")
     yield Step("there, `interpolatron(0.1)`", "runs unchanged", flax("optaxaccel.interpolatron(0.1)"), "True")

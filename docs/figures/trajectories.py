@@ -49,6 +49,7 @@ ROSENBROCK = Landscape(
         "ancm": {"learning_rate": 1e-3, "momentum": 0.9, "period": 50},
         "rna_sgd": {"learning_rate": 1e-3, "history": 5, "period": 20, "regularization": 1e-2},
         "negative_curvature_descent": {"step_size": 0.1},
+        "averaged_sgd": {"learning_rate": 1e-3, "momentum": 0.9},
     },
 )
 KINKED = Landscape(
@@ -72,6 +73,7 @@ KINKED = Landscape(
         "ancm": {"learning_rate": 1e-3, "momentum": 0.9, "period": 50},
         "rna_sgd": {"learning_rate": 2e-3, "history": 5, "period": 20, "regularization": 1e-2},
         "negative_curvature_descent": {"step_size": 0.1},
+        "averaged_sgd": {"learning_rate": 1e-3, "momentum": 0.9},
     },
 )
 SADDLE = Landscape(

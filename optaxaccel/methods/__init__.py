@@ -38,6 +38,7 @@ from optaxaccel.methods._primal_averaging import *
 from optaxaccel.methods._quasi_newton import *
 from optaxaccel.methods._quasi_newton_update import *
 from optaxaccel.methods._rna import *
+from optaxaccel.methods._salsa import *
 from optaxaccel.methods._schedule_free import *
 from optaxaccel.methods._tuning_free import *
 from optaxaccel.methods._wolfe_search import *

@@ -71,6 +71,15 @@ class SearchesLine(Protocol):
         ...
 
 
+class TriesLosses(Protocol):
+    """The method searches along a line by losses alone, with as many trials as it takes."""
+
+    @property
+    def trial_losses(self) -> jax.Array:
+        """How many losses the searches took so far, int32."""
+        ...
+
+
 class Diagnoses(Protocol):
     """The method tells what it did: how long a step was, which of its cases applied, how often it jumped."""
 
@@ -136,6 +145,10 @@ def line_calls(opt_state: optax.OptState, before: optax.OptState) -> tuple[jax.A
     counts = [
         (none, after.evaluations - start.evaluations)
         for after, start in zip(find(opt_state, SearchesLine), find(before, SearchesLine), strict=True)
+    ]
+    counts += [
+        (after.trial_losses - start.trial_losses, none)
+        for after, start in zip(find(opt_state, TriesLosses), find(before, TriesLosses), strict=True)
     ]
     for node in jax.tree.leaves(opt_state, is_leaf=_optax_search):
         if _optax_search(node):

@@ -74,7 +74,7 @@ def estimate(values: Iterable[float]) -> Estimate:
     mean = math.fsum(values) / n
     if n == 1:
         return Estimate(mean, None, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)  # statistics.stdev fails at an infinite one
     return Estimate(mean, math.sqrt(variance / n), n)
 
 

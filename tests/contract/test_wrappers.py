@@ -97,10 +97,11 @@ def test_accumulation_waits_in_exact_zeros(card: Card):
 
 
 def test_descends_in_low_precision(card: Card):
-    """In leaves of bfloat16 and float32, and while the gradient is accumulated."""
-    params = start(MIXED)
-    first = float(loss(params, BATCH))
-    assert float(loss(run(shared_step(card, accumulate), 200, params).params, BATCH)) < 0.7 * first
+    """In leaves of bfloat16 and float32, and while the gradient of four is accumulated: as fast as in float32 alone."""
+    params, steps = start(MIXED), 50
+    first, last = float(loss(params, BATCH)), run(shared_step(card, accumulate), 4 * steps, params).params
+    rate = (float(loss(last, BATCH)) / first) ** (0.5 / steps)
+    assert rate <= 1 - 0.3 * 0.1, f"the distance falls by {rate:.4f} a step"
 
 
 @pytest.mark.parametrize("wrapper", ["masked", "partition"])

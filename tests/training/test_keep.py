@@ -9,6 +9,8 @@ import sys
 import time
 
 import jax
+import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from training import kept
 from training.kept import RUN, Stopping, rows, train
@@ -129,6 +131,21 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, capl
     assert "passed over" in caplog.text
     kept.assert_equal_states(whole.state, resumed.state)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+def test_orbax_alone_would_not_see_a_flipped_bit(tmp_path):
+    """What our sum over all bits is for: where this fails, it may go."""
+    array = jax.numpy.arange(4096.0)
+    with ocp.CheckpointManager(tmp_path) as manager:
+        manager.save(0, args=ocp.args.StandardSave({"w": array}))
+    largest = max((p for p in tmp_path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    largest.write_bytes(data)
+    with ocp.CheckpointManager(tmp_path) as manager:
+        read = manager.restore(0, args=ocp.args.StandardRestore({"w": array}))
+    assert read["w"].shape == array.shape
+    assert not np.array_equal(read["w"], array)
 
 
 def test_without_a_whole_checkpoint_the_run_is_refused(tmp_path):

@@ -31,7 +31,7 @@ def test_training_learns_and_leaves_a_whole_record(tmp_path):
     assert outcome.status == "done"
     record = records.read(tmp_path / "a.jsonl")
     first, last = (next(rows)["loss"] for rows in (iter(record.rows), reversed(record.rows)))
-    assert last < first / 2
+    assert (last / first) ** (1 / RUN.steps) < 0.975  # a step
     assert outcome.last["accuracy"] > 0.5
     assert record.status == "done"
     assert record.start["digest"] == RUN.digest()

@@ -2,7 +2,8 @@
 
 Orbax writes them in the background. Each holds all that training depends on, so that a run that goes on from one gives
 the parameters and the records of a run that was never stopped, bit by bit. A sum over the bits of every array is kept
-beside them; a checkpoint that does not read back to it is passed over.
+beside them, since orbax (0.12.8) reads a file in which a bit was flipped without a word; a checkpoint that does not
+read back to it is passed over.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Baselines that choose their own rate and that optax lacks: NGN, PoNoS and SaLSA, written from their formulas.
+"""Baselines that choose their own rate and that optax lacks: NGN and PoNoS, written from their formulas.
 
 They are what methods without tuning are compared with, not methods of the package; a run names them like
 `baseline.ngn`. All need `value` and `value_fn`, as the training loop passes them.
@@ -13,6 +13,7 @@ import optax
 from jax import lax
 
 from optaxaccel.methods import contract
+from optaxaccel.methods._salsa import salsa
 from optaxaccel.numerics import trees
 
 MOST_TRIALS = 100
@@ -108,84 +109,6 @@ def ponos(
         good = jnp.isfinite(here)
         means = [jnp.where(good, new, old) for new, old in ((reference, state.reference), (weight, state.weight))]
         return _scaled(-rate, updates), PonosState(means[0], means[1], cuts, SearchInfo(trials))
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-class SalsaState(NamedTuple):
-    """State of `salsa`: Adam's moments, the two running means of Armijo's rule, the rate, and the last search."""
-
-    count: jax.Array
-    mean: Any
-    square: Any
-    decrease: jax.Array
-    slope: jax.Array
-    rate: jax.Array
-    info: SearchInfo
-
-
-def salsa(
-    init_learning_rate: float = 1.0,
-    *,
-    c: float = 0.5,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    b3: float = 0.9,
-    decrease_factor: float = 0.8,
-    increase_factor: float = 1.1,
-) -> optax.GradientTransformationExtraArgs:
-    r"""Run Adam with a line search whose rule compares running means of decrease and slope (SaLSA).
-
-    Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing SALSA - Stable Armijo Line Search
-    Adaptation", 2024. Defaults and the index of Adam's bias, which is one step ahead, are those of the authors' code.
-
-    Args:
-      init_learning_rate: the rate before the first step.
-      c: share of the decrease that is asked for.
-      b1: decay of Adam's mean gradient.
-      b2: decay of Adam's mean square.
-      b3: decay of the means in the rule.
-      decrease_factor: by what a trial that is refused is multiplied.
-      increase_factor: by what the last rate is multiplied for the first trial.
-    """
-
-    def init(params):
-        real = [jnp.full((), start, trees.accumulation_dtype()) for start in (0.0, 0.0, init_learning_rate)]
-        count, trials = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-        return SalsaState(count, trees.zeros_like(params), trees.zeros_like(params), *real, SearchInfo(trials))  # pyright: ignore
-
-    def update(updates, state, params=None, *, value=None, value_fn=None, **extra):
-        contract.require_extra("salsa", "value", value)
-        loss = contract.bind_value_fn("salsa", value_fn, extra)
-        here = jnp.asarray(value, trees.accumulation_dtype())
-        good = jnp.isfinite(here) & jnp.isfinite(trees.norm(updates))
-        mean = jax.tree.map(lambda m, g: (b1 * m + (1 - b1) * g).astype(m.dtype), state.mean, updates)
-        square = jax.tree.map(lambda v, g: (b2 * v + (1 - b2) * g * g).astype(v.dtype), state.square, updates)
-        bias = [1.0 - jnp.asarray(b, here.dtype) ** (state.count + 2.0) for b in (b1, b2)]
-        direction = jax.tree.map(lambda m, v: m / bias[0] / (jnp.sqrt(v / bias[1]) + 1e-8), mean, square)
-        slope = b3 * state.slope + (1 - b3) * trees.vdot(updates, direction)
-
-        def measured(rate):
-            return here - loss(_moved(params, direction, -rate)).astype(here.dtype)
-
-        def accepted(rate, fell):
-            return (b3 * state.decrease + (1 - b3) * fell >= rate * c * slope) | (fell == 0)
-
-        searches = good & (here != 0) & (slope >= 1e-8)
-        first = state.rate * increase_factor
-        rate, trials, passed, fell = _backtrack(measured, accepted, first, decrease_factor, searches)
-        keep = passed & (fell != 0)
-        updates = _scaled(-jnp.where(searches, rate, 0.0), direction)
-        new = SalsaState(
-            count=state.count + 1,
-            mean=mean,
-            square=square,
-            decrease=jnp.where(keep, b3 * state.decrease + (1 - b3) * fell, state.decrease),
-            slope=slope,
-            rate=jnp.where(searches, rate, state.rate * increase_factor),
-            info=SearchInfo(trials),
-        )
-        return trees.cast_like(updates, params), optax.tree.where(good, new, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

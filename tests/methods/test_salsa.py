@@ -1,0 +1,125 @@
+"""SaLSA against its formulas in NumPy, and what its search does where losses are not finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optaxaccel
+from optaxaccel.methods.states import line_calls, measurement_failed
+
+SCALE = np.array([1.0, 30.0, 0.2])
+START = np.array([3.0, -1.0, 2.0])
+STEPS = 30
+
+
+def bowl(xp, x, shift):
+    return xp.sum(SCALE * (x - shift) ** 2) + xp.sum(x**4) / 10
+
+
+def slope_of(x, shift):
+    return 2 * SCALE * (x - shift) + 0.4 * x**3
+
+
+SHIFTS = np.random.default_rng(0).normal(size=(STEPS, 3)) * 0.3  # every step has a batch of its own
+
+
+def twin(rate, c, b1, b2, b3, cut, grow):
+    """Return the points and the trials of each step."""
+    x, rows, trials = START, [START], []
+    m = v = fell_mean = slope_mean = 0.0
+    for t, shift in enumerate(SHIFTS):
+        g, f = slope_of(x, shift), bowl(np, x, shift)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        d = m / (1 - b1 ** (t + 2)) / (np.sqrt(v / (1 - b2 ** (t + 2))) + 1e-8)
+        slope_mean = b3 * slope_mean + (1 - b3) * (g @ d)
+        tried = 0
+        if slope_mean >= 1e-8:
+            rate, tried = grow * rate, 1
+            while b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift)) < rate * c * slope_mean:
+                rate, tried = cut * rate, tried + 1
+            fell_mean = b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift))
+            x = x - rate * d
+        else:
+            rate = grow * rate
+        rows.append(x)
+        trials.append(tried)
+    return np.array(rows), trials
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (1.0, 0.5, 0.9, 0.999, 0.9, 0.8, 1.1),
+        (0.05, 0.2, 0.8, 0.99, 0.0, 0.5, 1.5),
+        (30.0, 0.9, 0.0, 0.9, 0.5, 0.9, 1.0),
+    ],
+    ids=["defaults", "each batch alone", "far too long"],
+)
+def test_thirty_steps_are_those_of_the_formulas(numbers):
+    names = ("init_learning_rate", "c", "b1", "b2", "b3", "decrease_factor", "increase_factor")
+    wanted, trials = twin(*numbers)
+    tx = optaxaccel.salsa(**dict(zip(names, numbers, strict=True)))
+    with jax.enable_x64(True):
+
+        def step(carry, shift):
+            x, state = carry
+
+            def loss(x):
+                return bowl(jnp, x, shift)
+
+            value, grad = jax.value_and_grad(loss)(x)
+            updates, new = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss)
+            x = optax.apply_updates(x, updates)
+            return (x, new), (x, line_calls(new, state)[0])
+
+        start = jnp.asarray(START)
+        (_, state), (rows, calls) = jax.jit(lambda c, s: jax.lax.scan(step, c, s))((start, tx.init(start)), SHIFTS)
+    np.testing.assert_allclose(rows, wanted[1:], rtol=1e-9)
+    assert calls.tolist() == trials
+    assert max(trials) > 1
+    assert int(state.trial_losses) == sum(trials)
+
+
+def updated(loss, x, tx=None):
+    tx = optaxaccel.salsa() if tx is None else tx
+    value, grad = jax.value_and_grad(loss)(x)
+    return tx.update(grad, tx.init(x), x, value=value, grad=grad, value_fn=loss)
+
+
+def test_a_trial_whose_loss_is_not_finite_is_too_long():
+    """The barrier at 1 / 3: five cuts of 1.1 times 0.7441 stop before it."""
+    updates, state = updated(lambda x: -jnp.log(jnp.where(x < 1 / 3, 1 - 3 * x, jnp.nan)) - 6 * x + 1, jnp.array(0.0))
+    assert jnp.isfinite(updates)
+    assert 0 < float(updates) < 1 / 3
+    assert int(state.trial_losses) > 4
+    assert not measurement_failed(state)
+
+
+def test_where_every_trial_is_not_finite_nothing_moves_and_it_is_told():
+    tx, x = optaxaccel.salsa(), jnp.array(2.0)
+    updates, state = tx.update(x, tx.init(x), x, value=jnp.float32(2.0), value_fn=lambda x: jnp.nan * x)
+    assert float(updates) == 0.0
+    assert measurement_failed(state)
+    assert int(state.count) == 1
+    assert float(state.decrease) == 0.0
+
+
+def test_nothing_is_searched_for_at_a_minimum_or_at_a_loss_of_zero():
+    for loss, x in ((lambda x: x**2 + 1.0, 0.0), (lambda x: x**2 - 1.0, 1.0)):
+        updates, state = updated(loss, jnp.array(x))
+        assert float(updates) == 0.0
+        assert int(state.trial_losses) == 0
+
+
+def test_numbers_out_of_range_are_refused():
+    for wrong in (
+        {"init_learning_rate": 0.0},
+        {"c": 1.0},
+        {"b3": 1.0},
+        {"decrease_factor": 1.0},
+        {"increase_factor": 0.9},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            optaxaccel.salsa(**wrong)
