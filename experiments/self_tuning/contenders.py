@@ -10,6 +10,7 @@ import optax
 from optax import contrib
 
 import optaxaccel
+from optaxaccel.training.run import self_tuned_baselines
 
 HALF_DECADES = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 5))
 
@@ -22,12 +23,14 @@ class Contender(NamedTuple):
       default: the number that its package, or custom, has; the schedule stays at 1.
       numbers: what it may try, with and without the cosine; empty where nothing is tuned.
       shown: what `make` gives is judged at: `shown(state, params)`; None is `optaxaccel.eval_params`.
+      cosine: whether its numbers are tried with a cosine, too.
     """
 
     make: Callable[[Any, Callable], optax.GradientTransformation]
     default: float
     numbers: tuple[float, ...] = ()
     shown: Callable[[Any, Any], Any] | None = None
+    cosine: bool = True
 
 
 def _scaled(decay: Callable, rate: Any) -> Callable:
@@ -50,6 +53,24 @@ CONTENDERS: dict[str, Contender] = {
     "DoWG": Contender(lambda _, decay: contrib.dowg(decay), 0.0),
     "MoMo-Adam": Contender(lambda rate, decay: contrib.momo_adam(rate), 0.01),
     "COCOB": Contender(lambda _, decay: contrib.cocob(), 0.0),
+    # The second set, see README.md.
+    "AdamW": Contender(lambda rate, decay: optax.adamw(rate), 1e-3),
+    "NAdamW": Contender(lambda rate, decay: optax.nadamw(rate), 1e-3),
+    "Adam, averaged": Contender(
+        lambda rate, decay: optaxaccel.polynomial_mean(optax.adam(rate)), 1e-3, HALF_DECADES[:10], cosine=False
+    ),
+    "momentum SGD, averaged": Contender(
+        lambda rate, decay: optaxaccel.polynomial_mean(optax.sgd(rate, momentum=0.9)),
+        0.1,
+        HALF_DECADES[3:],
+        cosine=False,
+    ),
+    "schedule-free SGD": Contender(lambda rate, decay: contrib.schedule_free_sgd(rate), 1.0),
+    "D-Adapt AdamW": Contender(lambda _, decay: contrib.dadapt_adamw(decay), 0.0),
+    "Mechanic around Adam": Contender(lambda rate, decay: contrib.mechanize(optax.adam(rate)), 1e-3),
+    "SaLSA": Contender(lambda rate, decay: self_tuned_baselines.salsa(), 0.0),
+    "INNAprop": Contender(lambda rate, decay: optaxaccel.innaprop(rate), 1e-3),
+    "CDAT": Contender(lambda _, decay: optaxaccel.cdat(), 0.0),
 }
 
 FORMER = ("tuning_free, candidate 1", "tuning_free, every fifth, candidate 1")  # in the records, but no longer made

@@ -10,6 +10,7 @@ from typing import Any
 REFERENCE = ("Adam", "momentum SGD")
 BUDGETS = ("quarter", "whole")
 LOW, HIGH, WITHIN = 1e-6, 10.0, 1.05
+POINTS = 32  # equal parts of a run after which it is measured
 Row = dict[str, Any]
 Setting = tuple[float, bool]
 
@@ -30,6 +31,12 @@ def mean(values: Iterable[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def clipped(values: Iterable[float | None], start: float) -> list[float]:
+    """Return excesses within LOW and HIGH times the initial one; what is not finite has HIGH times it."""
+    low, high = LOW * start, HIGH * start
+    return [min(max(v, low), high) if v is not None and math.isfinite(v) else high for v in values]
+
+
 def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: int = 0) -> dict[Any, float]:
     """Return {(contender, number, cosine): excess} of a task after a budget, clipped, geometric means over seeds.
 
@@ -48,9 +55,7 @@ def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: 
         if row["cosine"] and short != (budget == 0):
             continue  # a cosine ends with its own budget
         at = 1 if row["cosine"] else budget
-        low, high = LOW * row["start"], HIGH * row["start"]
-        values = [each[at][measured] for each in row["found"]]
-        values = [min(max(v, low), high) if v is not None and math.isfinite(v) else high for v in values]
+        values = clipped([each[at][measured] for each in row["ends"]], row["start"])
         by_setting[row["contender"], row["number"], row["cosine"]] = mean(values)
     return by_setting
 

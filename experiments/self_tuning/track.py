@@ -2,13 +2,13 @@
 
     python experiments/self_tuning/track.py trials     # twenty settings of Adam and of momentum on every task
     python experiments/self_tuning/track.py finals     # defaults, calibrated and tuned settings, with five seeds
+    python experiments/self_tuning/track.py times      # processor time of a step of each, in turns
     python experiments/self_tuning/score.py            # the tables, from the records alone
 
-Both append to `records.jsonl` and skip what is there already.
+All append to `records.jsonl` and skip what is there already.
 """
 
 import argparse
-import functools
 import json
 import time
 from pathlib import Path
@@ -16,30 +16,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+import problems
 import score
 from contenders import CONTENDERS
+from problems import TASKS
 
 import optaxaccel
 from optaxaccel import tasks
 from optaxaccel.tasks import batches
 
-TASKS: dict[str, dict[str, Any]] = {  # arguments beside those of the size "smoke"; steps are those of the long budget
-    "softmax_regression": {"examples": 500, "steps": 600},
-    "lasso": {"steps": 600},
-    "matrix_factorisation": {"steps": 600},
-    "phase_retrieval": {"steps": 600},
-    "cp_tensor": {"steps": 600},
-    "rosenbrock": {"dimension": 10, "steps": 800},
-    "poisson_1d": {"steps": 1000},
-    "copy": {"steps": 600},
-    "language": {"steps": 400},
-}
 TRIAL_SEED, SEEDS = 1000, (0, 1, 2, 3, 4)
+ROUNDS = 7
+REFRESH = 20  # batches that move batch statistics to the parameters that are measured
 
 
 def program(task: tasks.Task, contender: Any):
-    """Return the compiled `run(number, cosine, steps, seed)`: excess at the start, after a quarter and at the end."""
+    """Return the compiled `run(number, cosine, steps, seed, measured)`: the excess at each of `score.POINTS` places.
+
+    Row k of the result, (POINTS + 1, 2), is what is measured after k / POINTS of the steps, on the training and on the
+    test data; zeros where nothing is to be measured.
+    """
     data = None if callable(task.train) else jax.tree.map(jnp.asarray, task.train)
     seen = task.train if data is None else data
     held_out = seen if task.test is None else jax.tree.map(jnp.asarray, task.test)
@@ -51,12 +49,8 @@ def program(task: tasks.Task, contender: Any):
 
         return optax.with_extra_args_support(contender.make(number, decay))
 
-    def excess(params, net_state):
-        both = [batches.measure(task, params, net_state, where) for where in (seen, held_out)]
-        return jnp.stack([metrics.get("gap", metrics["loss"]) for metrics in both]).astype(jnp.float32)
-
     @jax.jit
-    def run(number, cosine, steps, seed):
+    def run(number, cosine, steps, seed, measured=True):
         key = jax.random.key(seed)
         tx = made(number, cosine, steps)
         params, net_state = task.init(key)
@@ -75,12 +69,27 @@ def program(task: tasks.Task, contender: Any):
             updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=lambda p: loss(p)[0])
             return optax.apply_updates(params, updates), after, state, order
 
+        def excess(t, carry):
+            params, net_state, state, order = carry
+            params = shown(state, params)
+
+            def refresh(j, carry):
+                net_state, order = carry
+                batch, order = batches.take(task, data, order, key, t + j)
+                return task.loss(params, net_state, batch, key=jax.random.fold_in(key, t + j), train=True)[1][0], order
+
+            if jax.tree.leaves(net_state):
+                net_state, _ = jax.lax.fori_loop(0, REFRESH, refresh, (net_state, order))
+            both = [batches.measure(task, params, net_state, where) for where in (seen, held_out)]
+            return jnp.stack([metrics.get("gap", metrics["loss"]) for metrics in both]).astype(jnp.float32)
+
+        def place(carry, k):
+            low, high = steps * (k - 1) // score.POINTS, steps * k // score.POINTS
+            carry = jax.lax.fori_loop(jnp.maximum(low, 0), high, step, carry)
+            return carry, jax.lax.cond(measured, lambda: excess(high, carry), lambda: jnp.zeros(2))
+
         carry = (params, net_state, tx.init(params), batches.first_order(task))
-        gaps = [excess(params, net_state)]
-        for low, high in ((0, steps // 4), (steps // 4, steps)):
-            carry = jax.lax.fori_loop(low, high, step, carry)
-            gaps.append(excess(shown(carry[2], carry[0]), carry[1]))
-        return jnp.stack(gaps)
+        return jax.lax.scan(place, carry, jnp.arange(score.POINTS + 1))[1]
 
     return run
 
@@ -97,46 +106,82 @@ class Records:
         if score.key(row) in self.done:
             return
         begun, steps = time.process_time(), row["steps"]
-        gaps = [run(row["number"], row["cosine"], steps, seed).tolist() for seed in row["seeds"]]
+        gaps = np.array([run(row["number"], row["cosine"], steps, seed) for seed in row["seeds"]], np.float64)
         cpu = round((time.process_time() - begun) / len(gaps), 3)
-        rounded = [[[float(f"{x:.4g}") for x in pair] for pair in each] for each in gaps]
+        start = gaps[0, 0, 0]
+        ends = gaps[:, [score.POINTS // 4, score.POINTS]]
+        made = {"start": rounded(start), "ends": rounded(ends), "cpu": cpu}
+        if row["phase"] == "final":
+            made["curve"] = rounded([score.mean(score.clipped(values, start)) for values in gaps[:, :, 0].T])
+        self._write({**row, **made})
+
+    def times(self, runs: dict[str, Any], task: str, steps: int) -> None:
+        """Write down the processor time of a step of each, medians of rounds in which everyone has a turn."""
+        rows = {}
+        for label in runs:
+            where = {"task": task, "contender": label, "phase": "time", "number": CONTENDERS[label].default}
+            row = {**where, "cosine": False, "steps": steps}
+            if score.key(row) not in self.done:
+                rows[label] = row
+        taken: dict[str, list[float]] = {label: [] for label in rows}
+        for turn in range(ROUNDS + 1):  # the first one compiles
+            for label, row in rows.items():
+                begun = time.process_time()
+                jax.block_until_ready(runs[label](row["number"], False, steps, turn, measured=False))
+                taken[label].append(time.process_time() - begun)
+        for label, row in rows.items():
+            self._write({**row, "microseconds": rounded(1e6 * np.median(taken[label][1:]) / steps)})
+        print(f"{task:22s} {len(rows)} timed", flush=True)
+
+    def _write(self, row: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(
-                json.dumps({**row, "start": rounded[0][0][0], "found": [e[1:] for e in rounded], "cpu": cpu}) + "\n"
-            )
+            file.write(json.dumps(row) + "\n")
         self.done.add(score.key(row))
+
+
+def rounded(values: Any) -> Any:
+    """Return nested lists of numbers with four digits; what is not finite becomes None."""
+    if np.ndim(values):
+        return [rounded(value) for value in values]
+    return float(f"{values:.4g}") if np.isfinite(values) else None
 
 
 def main() -> None:
     """Run one phase."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("phase", choices=("trials", "finals"))
+    parser.add_argument("phase", choices=("trials", "finals", "times"))
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--contenders", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--records", type=Path, default=Path(__file__).with_name("records.jsonl"))
     options = parser.parse_args()
     records = Records(options.records)
-    rows = score.read(options.records) if options.records.exists() else []
     for name in options.tasks:
-        task = tasks.make(name, size="smoke", **TASKS[name])
-        for label in options.contenders:
-            contender, begun = CONTENDERS[label], time.process_time()
-            run = functools.cache(program)(task, contender)
-            base = {"task": name, "contender": label, "phase": options.phase[:-1]}
-            if options.phase == "trials":
-                for number in contender.numbers:
-                    for cosine, steps in ((False, 1), (True, 1), (True, 4)):
-                        setting = {"number": number, "cosine": cosine, "steps": task.steps // steps}
-                        records.add(run, {**base, **setting, "seeds": [TRIAL_SEED]})
-            else:
-                for number, cosine, steps in settings(rows, name, label, contender, task.steps):
-                    setting = {"number": number, "cosine": cosine, "steps": steps}
-                    records.add(run, {**base, **setting, "seeds": list(SEEDS)})
+        task = problems.make(name)
+        runs = {label: program(task, CONTENDERS[label]) for label in options.contenders}
+        if options.phase == "times":
+            records.times(runs, name, task.steps // 4)
+            continue
+        for label, run in runs.items():
+            begun = time.process_time()
+            rows = score.read(options.records) if options.records.exists() else []
+            for number, cosine, steps in settings(options.phase, rows, name, label, task.steps):
+                setting = {"number": number, "cosine": cosine, "steps": steps}
+                seeds = [TRIAL_SEED] if options.phase == "trials" else list(SEEDS)
+                row = {"task": name, "contender": label, "phase": options.phase[:-1], **setting, "seeds": seeds}
+                records.add(run, row)
             print(f"{name:22s} {label:26s} {time.process_time() - begun:6.1f} s of CPU", flush=True)
 
 
-def settings(rows: Any, task: str, label: str, contender: Any, steps: int) -> list[tuple[float, bool, int]]:
-    """Return what runs with five seeds: the default, and for each budget the calibrated and the tuned setting."""
+def settings(phase: str, rows: Any, task: str, label: str, steps: int) -> list[tuple[float, bool, int]]:
+    """Return (number, cosine, steps) of what runs.
+
+    Trials: every number, constant and with a cosine for each budget. Finals: the default, and for each budget the
+    calibrated and the tuned setting.
+    """
+    contender = CONTENDERS[label]
+    if phase == "trials":
+        ways = [(False, steps)] + [(True, each) for each in (steps, steps // 4) if contender.cosine]
+        return [(number, cosine, each) for number in contender.numbers for cosine, each in ways]
     wanted = {(contender.default, False, steps)}
     for budget, whole in ((0, steps // 4), (1, steps)):
         for choose in (score.tuned, score.calibrated):
