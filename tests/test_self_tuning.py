@@ -1,9 +1,12 @@
 """The self-tuning track: its scorer on made records, its tables from the published ones, and a few steps of it."""
 
 import json
+import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "self_tuning"
@@ -13,21 +16,23 @@ FOLDER = Path(__file__).parents[1] / "experiments" / "self_tuning"
 def modules():
     sys.path.insert(0, str(FOLDER))
     try:
+        import clock
         import contenders
+        import problems
         import score
         import track
 
-        yield contenders, score, track
+        yield SimpleNamespace(clock=clock, contenders=contenders, problems=problems, score=score, track=track)
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("contenders", "score", "track"):
+        for name in ("clock", "contenders", "problems", "score", "track"):
             sys.modules.pop(name, None)
 
 
 def row(task, contender, phase, number, ends, cosine=False, steps=100, start=1.0):
     cells = [[[q, q], [w, w]] for q, w in ends]
     where = {"task": task, "contender": contender, "phase": phase, "number": number, "cosine": cosine, "steps": steps}
-    return {**where, "seeds": list(range(len(ends))), "start": start, "found": cells, "cpu": 0.0}
+    return {**where, "seeds": list(range(len(ends))), "start": start, "ends": cells, "cpu": 0.0}
 
 
 def made():
@@ -44,14 +49,14 @@ def made():
 
 
 def test_settings_are_tuned_on_the_task_and_calibrated_on_the_others(modules):
-    _, score, _ = modules
+    score = modules.score
     assert score.tuned(made(), "a", "Adam", 1) == (1.0, False)
     assert score.calibrated(made(), "a", "Adam", 1) == (2.0, False)
     assert score.tuned(made(), "a", "new", 1) is None
 
 
 def test_ratios_are_those_of_geometric_means_clipped(modules):
-    _, score, _ = modules
+    score = modules.score
     cells = score.cells(made(), {"Adam": 1.0, "new": 0.0})
     new = cells["new", "default"]
     assert new["a", "whole"] == pytest.approx(1.0)
@@ -66,7 +71,7 @@ def test_ratios_are_those_of_geometric_means_clipped(modules):
 
 def test_the_price_of_tuning_is_the_mean_number_of_random_trials(modules):
     """With one good setting of two the first or the second trial finds it, 1.5 on average."""
-    _, score, _ = modules
+    score = modules.score
     assert score.attempts(made(), "Adam", "a", 1, 0.11) == pytest.approx(1.5)
     assert score.attempts(made(), "Adam", "a", 1, 0.45) == pytest.approx(1.0)
     assert score.attempts(made(), "Adam", "a", 1, 0.05) == float("inf")
@@ -75,42 +80,104 @@ def test_the_price_of_tuning_is_the_mean_number_of_random_trials(modules):
 
 
 def test_a_profile_counts_cells_within_factors(modules):
-    _, score, _ = modules
+    score = modules.score
     lines = score.profile(made(), {"new": 0.0}).splitlines()
     assert lines[0] == "| contender | setting | r <= 1.05 | r <= 1.5 | r <= 2 | r <= 4 | cells |"
     assert lines[2] == "| new | default | 75% | 75% | 75% | 75% | 4 |"
 
 
 def test_a_cosine_counts_at_the_end_of_its_own_budget_only(modules):
-    _, score, _ = modules
+    score = modules.score
     rows = [row("a", "Adam", "trial", 1.0, [(0.5, 0.3)])]
     rows += [row("a", "Adam", "trial", 1.0, [(9.0, e)], cosine=True, steps=s) for s, e in ((25, 0.4), (100, 0.2))]
     assert score.trials(rows, "a", "Adam", 0) == pytest.approx({(1.0, False): 0.5, (1.0, True): 0.4})
     assert score.trials(rows, "a", "Adam", 1) == pytest.approx({(1.0, False): 0.3, (1.0, True): 0.2})
 
 
+def halved(times_in_a_run):
+    """A curve that falls by halves, evenly on a logarithmic scale."""
+    return [0.5 ** (times_in_a_run * k / 32) for k in range(33)]
+
+
+def clocked():
+    """Adam halves its excess four times and a step takes 2 us; the new one eight times, and a step takes 6 us."""
+    rows = [row("a", "Adam", "trial", 1.0, [(0.5, 1 / 16)])]
+    for label, number, halves, microseconds in (("Adam", 1.0, 4, 2.0), ("new", 0.0, 8, 6.0), ("slow", 0.0, 0.5, 1.0)):
+        end = row("a", label, "final", number, [(0.5 ** (halves / 4), 0.5**halves)])
+        time = {"phase": "time", "microseconds": microseconds}
+        rows += [{**end, "curve": halved(halves)}, {**end, **time}]
+    return rows
+
+
+def test_at_equal_seconds_a_dearer_step_has_fewer_of_them(modules):
+    """A third of the steps leave the new one at 2^(-8/3) where Adam has 2^-4; a cheap one gains up to its own end."""
+    ratios = modules.clock.equal_seconds(clocked(), {"Adam": 1.0, "new": 0.0, "slow": 0.0})
+    assert ratios["Adam"] == pytest.approx({("a", "quarter"): 1.0, ("a", "whole"): 1.0})
+    assert ratios["new"] == pytest.approx({("a", "quarter"): 2 ** (1 - 8 / 12), ("a", "whole"): 2 ** (4 - 8 / 3)})
+    assert ratios["slow"] == pytest.approx({("a", "quarter"): 2 ** (1 - 1 / 4), ("a", "whole"): 2 ** (4 - 1 / 2)})
+
+
+def test_time_to_target_is_told_in_the_reference_s_own(modules):
+    """1.05 times a half: half of the steps of Adam, 3/2 of its seconds; the slow one never gets there."""
+    clock, defaults = modules.clock, {"Adam": 1.0, "new": 0.0, "slow": 0.0}
+    times = clock.times_to_target(clocked(), defaults)
+    part = -math.log2(1.05 / 2)
+    assert times["Adam"]["a"] == pytest.approx((part, part))
+    assert times["new"]["a"] == pytest.approx((part / 2, 3 * part / 2))
+    assert times["slow"]["a"] == (math.inf, math.inf)
+    assert clock.target_table(clocked(), defaults).splitlines()[2:] == [
+        "| new | 100% | 100% | 100% | 100% | 0% | 0% | 100% | 100% | 1 |",
+        "| Adam | 0% | 100% | 100% | 100% | 0% | 100% | 100% | 100% | 1 |",
+        "| slow | 0% | 0% | 0% | 0% | 0% | 0% | 0% | 0% | 1 |",
+    ]
+    assert clock.over(clocked(), "new") == "3.00 (3.00 to 3.00)"
+
+
 def test_the_page_has_the_tables_of_the_records(modules):
-    contenders, score, _ = modules
+    score, clock, defaults = modules.score, modules.clock, modules.contenders.DEFAULTS
     rows = score.read(FOLDER / "records.jsonl")
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert score.tables(rows, contenders.DEFAULTS) in page
-    assert score.profile(rows, contenders.DEFAULTS) in page
-    assert score.price(rows, "tuning_free", 0.0) in page
-    assert {row["task"] for row in rows} <= set(modules[2].TASKS)
+    for names in (modules.problems.TASKS, modules.problems.FIRST, modules.problems.SECOND):
+        assert score.scores(rows, defaults, names) in page
+    for table in (score.each(rows, defaults), score.profile(rows, defaults), score.price(rows, "tuning_free", 0.0)):
+        assert table in page
+    assert clock.seconds_table(rows, defaults) in page
+    assert clock.target_table(rows, defaults) in page
+    assert {row["task"] for row in rows} <= set(modules.problems.TASKS)
 
 
 def test_a_few_steps_and_none_twice(modules, tmp_path):
-    contenders, _, track = modules
-    task = track.tasks.make("rosenbrock", size="smoke", dimension=2, steps=8)
-    run = track.program(task, contenders.CONTENDERS["tuning_free"])
-    records = track.Records(tmp_path / "records.jsonl")
+    task = modules.track.tasks.make("rosenbrock", size="smoke", dimension=2, steps=64)
+    run = modules.track.program(task, modules.contenders.CONTENDERS["tuning_free"])
+    records = modules.track.Records(tmp_path / "records.jsonl")
     setting = {"task": "rosenbrock", "contender": "tuning_free", "phase": "final", "number": 0.0, "cosine": False}
     for _ in range(2):
-        records.add(run, {**setting, "steps": 8, "seeds": [0, 1]})
-    (only,) = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
-    assert only["start"] == pytest.approx(24.2)
-    assert only["found"][0][1][0] < only["start"]
-    assert only["found"][0] == only["found"][1]  # everybody begins at the same point, and there is no noise
+        records.add(run, {**setting, "steps": 64, "seeds": [0, 1]})
+        records.times({"tuning_free": run}, "rosenbrock", 16)
+    only, timed = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert only["start"] == only["curve"][0] == pytest.approx(24.2)
+    assert only["ends"][0][1][0] < only["start"]
+    assert only["ends"][0] == only["ends"][1]  # everybody begins at the same point, and there is no noise
+    assert only["curve"][8::24] == pytest.approx([pair[0] for pair in only["ends"][0]], rel=1e-3)
+    assert timed["microseconds"] > 0
+
+
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(modules):
+    """Where no schedule knows the length; batches and their order are those of the step."""
+    task = modules.problems.make("images, wrong labels")
+    run = modules.track.program(task, modules.contenders.CONTENDERS["Adam"])
+    long, short = (np.asarray(run(0.01, False, steps, 3)) for steps in (64, 32))
+    np.testing.assert_allclose(long[:17], short[::2], rtol=1e-6)  # step 2 k of 64 stands in row k, of 32 in row 2 k
+    assert (long[0] > 2 * long[-1]).all()
+
+
+def test_wrong_labels_are_a_fifth_of_nine_in_ten_and_the_test_is_right(modules):
+    from optaxaccel import data
+
+    digits, task = data.load("digits"), modules.problems.make("images, wrong labels")
+    wrong = (task.train["label"] != digits.train.label).mean()
+    assert wrong == pytest.approx(0.2 * 0.9, abs=0.03)  # a tenth of those drawn anew are right by chance
+    assert (task.test["label"] == digits.test.label).all()
 
 
 def test_the_line_of_the_demo_has_a_mean_and_its_error():

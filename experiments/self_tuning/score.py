@@ -1,8 +1,7 @@
-"""Score the self-tuning track from its records: `python experiments/self_tuning/score.py [records.jsonl]`."""
+"""Scores of the self-tuning track at equal steps, from its records."""
 
 import json
 import math
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -111,9 +110,9 @@ def summary(ratios: Iterable[float]) -> tuple[float, float, float]:
     return mean(max(1.0, r) for r in ratios), max(ratios), sum(r <= WITHIN for r in ratios) / len(ratios)
 
 
-def tables(rows: list[Row], defaults: dict[str, float]) -> str:
-    """Return both tables in Markdown: scores, and the cells of all defaults."""
-    train, test = cells(rows, defaults), cells(rows, defaults, measured=1)
+def scores(rows: list[Row], defaults: dict[str, float], tasks: Iterable[str]) -> str:
+    """Return the scores over some tasks in Markdown."""
+    train, test = (_on(cells(rows, defaults, measured), tasks) for measured in (0, 1))
     order = sorted(train, key=lambda line: summary(train[line].values())[0])
     lines = ["| contender | setting | training loss | worst | within 5 % | cells | held-out loss |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
@@ -123,13 +122,31 @@ def tables(rows: list[Row], defaults: dict[str, float]) -> str:
         lines += [
             f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(train[line])} | {held_out:.2f} |"
         ]
-    places = list(dict.fromkeys(place for line in order for place in train[line]))
-    lines += ["", "| task | budget | " + " | ".join(label for label, column in order if column == "default") + " |"]
-    lines += ["| --- | --- |" + " ---: |" * sum(column == "default" for _, column in order)]
-    for place in places:
-        row = [train[line].get(place) for line in order if line[1] == "default"]
-        lines += [f"| {place[0]} | {place[1]} | " + " | ".join("-" if r is None else f"{r:.3g}" for r in row) + " |"]
     return "\n".join(lines)
+
+
+def _on(table: dict[Any, dict[tuple[str, str], float]], tasks: Iterable[str]) -> dict[Any, dict[Any, float]]:
+    """Return the cells of some tasks; lines that have none are left out."""
+    tasks = set(tasks)
+    some = {line: {place: r for place, r in row.items() if place[0] in tasks} for line, row in table.items()}
+    return {line: row for line, row in some.items() if row}
+
+
+def each(rows: list[Row], defaults: dict[str, float]) -> str:
+    """Return the cells of all defaults in Markdown, a line a contender."""
+    train = {line[0]: row for line, row in cells(rows, defaults).items() if line[1] == "default"}
+    order = sorted(train, key=lambda label: summary(train[label].values())[0])
+    places = list(dict.fromkeys(place for label in order for place in train[label]))
+    parts = []
+    for start in range(0, len(order), 7):
+        some = order[start : start + 7]
+        lines = ["| task | budget | " + " | ".join(some) + " |", "| --- | --- |" + " ---: |" * len(some)]
+        for place in places:
+            row = [train[label].get(place) for label in some]
+            shown = " | ".join("-" if r is None else f"{r:.3g}" for r in row)
+            lines += [f"| {place[0]} | {place[1]} | {shown} |"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def attempts(rows: list[Row], label: str, task: str, budget: int, target: float) -> float:
@@ -169,11 +186,3 @@ def profile(rows: list[Row], defaults: dict[str, float]) -> str:
         shares = (f"{sum(r <= f for r in ratios) / len(ratios):.0%}" for f in factors)
         lines += [f"| {label} | {column} | " + " | ".join(shares) + f" | {len(ratios)} |"]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    from contenders import DEFAULTS
-
-    where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("records.jsonl")
-    records = read(where)
-    print(tables(records, DEFAULTS), profile(records, DEFAULTS), price(records, "tuning_free", 0.0), sep="\n\n")

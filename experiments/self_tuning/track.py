@@ -3,7 +3,7 @@
     python experiments/self_tuning/track.py trials     # twenty settings of Adam and of momentum on every task
     python experiments/self_tuning/track.py finals     # defaults, calibrated and tuned settings, with five seeds
     python experiments/self_tuning/track.py times      # processor time of a step of each, in turns
-    python experiments/self_tuning/score.py            # the tables, from the records alone
+    python experiments/self_tuning/page.py             # the tables, from the records alone
 
 All append to `records.jsonl` and skip what is there already.
 """
