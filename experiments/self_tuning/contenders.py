@@ -10,7 +10,6 @@ import optax
 from optax import contrib
 
 import optaxaccel
-from optaxaccel.training.run import self_tuned_baselines
 
 HALF_DECADES = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-8, 5))
 
@@ -68,7 +67,7 @@ CONTENDERS: dict[str, Contender] = {
     "schedule-free SGD": Contender(lambda rate, decay: contrib.schedule_free_sgd(rate), 1.0),
     "D-Adapt AdamW": Contender(lambda _, decay: contrib.dadapt_adamw(decay), 0.0),
     "Mechanic around Adam": Contender(lambda rate, decay: contrib.mechanize(optax.adam(rate)), 1e-3),
-    "SaLSA": Contender(lambda rate, decay: self_tuned_baselines.salsa(), 0.0),
+    "SaLSA": Contender(lambda rate, decay: optaxaccel.salsa(), 0.0),
     "INNAprop": Contender(lambda rate, decay: optaxaccel.innaprop(rate), 1e-3),
     "CDAT": Contender(lambda _, decay: optaxaccel.cdat(), 0.0),
 }
