@@ -135,7 +135,7 @@ class Records:
 
     def _write(self, row: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
         self.done.add(score.key(row))
 
 
