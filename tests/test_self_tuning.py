@@ -18,14 +18,14 @@ def modules():
     try:
         import clock
         import contenders
-        import problems
         import score
         import track
+        import track_tasks
 
-        yield SimpleNamespace(clock=clock, contenders=contenders, problems=problems, score=score, track=track)
+        yield SimpleNamespace(clock=clock, contenders=contenders, track_tasks=track_tasks, score=score, track=track)
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("clock", "contenders", "problems", "score", "track"):
+        for name in ("clock", "contenders", "track_tasks", "score", "track"):
             sys.modules.pop(name, None)
 
 
@@ -137,13 +137,13 @@ def test_the_page_has_the_tables_of_the_records(modules):
     score, clock, defaults = modules.score, modules.clock, modules.contenders.DEFAULTS
     rows = score.read(FOLDER / "records.jsonl")
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
-    for names in (modules.problems.TASKS, modules.problems.FIRST, modules.problems.SECOND):
+    for names in (modules.track_tasks.TASKS, modules.track_tasks.FIRST, modules.track_tasks.SECOND):
         assert score.scores(rows, defaults, names) in page
     for table in (score.each(rows, defaults), score.profile(rows, defaults), score.price(rows, "tuning_free", 0.0)):
         assert table in page
     assert clock.seconds_table(rows, defaults) in page
     assert clock.target_table(rows, defaults) in page
-    assert {row["task"] for row in rows} <= set(modules.problems.TASKS)
+    assert {row["task"] for row in rows} <= set(modules.track_tasks.TASKS)
 
 
 def test_a_few_steps_and_none_twice(modules, tmp_path):
@@ -164,7 +164,7 @@ def test_a_few_steps_and_none_twice(modules, tmp_path):
 
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(modules):
     """Where no schedule knows the length; batches and their order are those of the step."""
-    task = modules.problems.make("images, wrong labels")
+    task = modules.track_tasks.make("images, wrong labels")
     run = modules.track.program(task, modules.contenders.CONTENDERS["Adam"])
     long, short = (np.asarray(run(0.01, False, steps, 3)) for steps in (64, 32))
     np.testing.assert_allclose(long[:17], short[::2], rtol=1e-6)  # step 2 k of 64 stands in row k, of 32 in row 2 k
@@ -174,7 +174,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(modules):
 def test_wrong_labels_are_a_fifth_of_nine_in_ten_and_the_test_is_right(modules):
     from optaxaccel import data
 
-    digits, task = data.load("digits"), modules.problems.make("images, wrong labels")
+    digits, task = data.load("digits"), modules.track_tasks.make("images, wrong labels")
     wrong = (task.train["label"] != digits.train.label).mean()
     assert wrong == pytest.approx(0.2 * 0.9, abs=0.03)  # a tenth of those drawn anew are right by chance
     assert (task.test["label"] == digits.test.label).all()

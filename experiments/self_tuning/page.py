@@ -6,7 +6,7 @@ from pathlib import Path
 import clock
 import score
 from contenders import DEFAULTS
-from problems import FIRST, SECOND
+from track_tasks import FIRST, SECOND
 
 if __name__ == "__main__":
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("records.jsonl")

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import problems
 import score
+import track_tasks
 from contenders import CONTENDERS
-from problems import TASKS
+from track_tasks import TASKS
 
 import optaxaccel
 from optaxaccel import tasks
@@ -156,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     records = Records(options.records)
     for name in options.tasks:
-        task = problems.make(name)
+        task = track_tasks.make(name)
         runs = {label: program(task, CONTENDERS[label]) for label in options.contenders}
         if options.phase == "times":
             records.times(runs, name, task.steps // 4)
