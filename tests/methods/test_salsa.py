@@ -123,3 +123,25 @@ def test_numbers_out_of_range_are_refused():
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             optaxaccel.salsa(**wrong)
+
+
+def test_the_card_counts_trials_of_a_long_run():
+    """Raises by a tenth and cuts by a fifth balance: log 1.1 / log 1.25 cuts a step, where noise goes on for ever."""
+    tx = optaxaccel.salsa(0.05)
+
+    def step(carry, shift):
+        x, state = carry
+
+        def loss(x):
+            return bowl(jnp, x, shift) + 1.0
+
+        value, grad = jax.value_and_grad(loss)(x)
+        updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss)
+        return (optax.apply_updates(x, updates), state), state.trial_losses
+
+    shifts = jnp.asarray(np.random.default_rng(1).normal(size=(2500, 3)))
+    start = jnp.asarray(START, jnp.float32)
+    _, trials = jax.jit(lambda c, s: jax.lax.scan(step, c, s))((start, tx.init(start)), shifts)
+    in_the_long_run = float(trials[-1] - trials[499]) / 2000
+    assert in_the_long_run == pytest.approx(optaxaccel.METHODS["salsa"].cost.values, abs=0.02)
+    assert optaxaccel.METHODS["salsa"].cost.values == pytest.approx(1 + np.log(1.1) / np.log(1.25), abs=0.005)
