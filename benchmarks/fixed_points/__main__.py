@@ -2,7 +2,7 @@
 
 Each precision and the costs run in a process of their own; with `--resume` what an earlier command left under `--out`
 stays, where it was measured on the same commit. Peers that are not installed (jaxopt, optimistix, scipy,
-anderson-acceleration) are left out with a word. The whole takes about ten minutes on two quiet cores.
+anderson-acceleration) are left out with a word. The whole takes about eleven minutes on two quiet cores.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def page(measured: dict[str, Any]) -> str:
         "evaluations (plain iteration 20,000). Another point: not the one that plain iteration finds. Evaluations:\n"
         "the geometric mean of a solver's count over the fewest of all solvers, where a failure counts 8; Newton and\n"
         "Chord make Jacobians, which are no evaluations. Seconds: compiled, on maps that both solve, geometric mean\n"
-        "of medians of seven interleaved runs, on cores that other work kept busy.",
+        "of medians of nine runs in turn, each after one that is not timed.",
         table.of_solvers(double),
         "### Evaluations of F, float64",
         "F: failed. o: another fixed point.",
