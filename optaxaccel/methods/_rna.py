@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from optaxaccel.methods import contract
 from optaxaccel.methods.contract import Card
@@ -183,9 +184,22 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
     weights = extrapolation_weights.weights(sequences.columns_of(pairs), pairs.mask, regularization)
     new = sequences.combine(pairs, weights, 0)
     end = ring.read(ends, newest)
-    keeps = trees.all_finite(jax.tree.map(trees.difference, new, end)) & counts
+    keeps = _can_be_reached(new, ends, newest) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)
     return num_pairs, optax.tree.where(keeps, new, end)
+
+
+def _can_be_reached(new, ends, newest) -> jax.Array:
+    """Return whether the difference to the end point is finite; the same infinity in both counts as standing still."""
+    # Almost always the new point alone tells: what lies within a quarter of its dtype's range is reached without
+    # overflow, and the end point is not read once more (a fiftieth of a step that extrapolates every third time).
+    return lax.cond(
+        trees.all_finite(trees.scale(4, new)),
+        lambda *_: jnp.ones((), bool),
+        lambda new, ends: trees.all_finite(jax.tree.map(trees.difference, new, ring.read(ends, newest))),
+        new,
+        ends,
+    )
 
 
 # --- From numbers alone -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import problems
 import pytest
 
 import optaxaccel
+from optaxaccel.methods import _rna
 
 
 def weights(residuals, regularization):
@@ -133,6 +134,31 @@ def test_an_extrapolation_that_is_not_finite_is_not_taken():
         x = optax.apply_updates(x, updates)
     assert np.all(np.isfinite(x))
     assert int(state.num_pairs) == 0
+
+
+@pytest.mark.parametrize(
+    ("new", "end", "dtype"),
+    [
+        (1.0, 2.0, "float32"),
+        (np.inf, np.inf, "float32"),  # stands still
+        (np.inf, 1.0, "float32"),
+        (np.inf, -np.inf, "float32"),
+        (np.nan, 1.0, "float32"),
+        (3e38, 2e38, "float32"),  # far out, but near each other
+        (3e38, -2e38, "float32"),
+        (4e4, -4e4, "float16"),
+        (4e4, 3e4, "float16"),
+        (1e38, -3e38, "float32"),
+    ],
+)
+def test_a_point_is_reached_where_the_difference_is_finite(new, end, dtype):
+    """The quick answer, from the new point alone, is that of the difference."""
+    ends = {"x": jnp.array([[0.0, 0.0], [1.0, end]], dtype)}
+    point = {"x": jnp.array([1.0, new], dtype)}
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.asarray(point["x"]) - np.asarray(ends["x"][1])
+    wanted = np.isfinite(np.where(point["x"] == ends["x"][1], 0, apart)).all()
+    assert bool(jax.jit(_rna._can_be_reached)(point, ends, 1)) == wanted
 
 
 def test_the_base_gets_all_extra_arguments():
