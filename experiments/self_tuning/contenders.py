@@ -68,6 +68,10 @@ CONTENDERS: dict[str, Contender] = {
     "D-Adapt AdamW": Contender(lambda _, decay: contrib.dadapt_adamw(decay), 0.0),
     "Mechanic around Adam": Contender(lambda rate, decay: contrib.mechanize(optax.adam(rate)), 1e-3),
     "SaLSA": Contender(lambda rate, decay: optaxaccel.salsa(), 0.0),
+    "SaLSA, seldom": Contender(lambda rate, decay: optaxaccel.salsa(max_interval=10), 0.0),
+    "SaLSA, its code's defaults": Contender(
+        lambda rate, decay: optaxaccel.salsa(max_interval=10, momentum_in_search=False), 0.0
+    ),
     "INNAprop": Contender(lambda rate, decay: optaxaccel.innaprop(rate), 1e-3),
     "CDAT": Contender(lambda _, decay: optaxaccel.cdat(), 0.0),
 }

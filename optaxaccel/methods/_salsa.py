@@ -4,7 +4,7 @@ Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing
 Adaptation", 2024.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +13,13 @@ import optax
 from jax import lax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import loops, trees
+from optaxaccel.methods.armijo_of_means import Line, search
+from optaxaccel.numerics import trees
 
 __all__ = ["SalsaState", "salsa"]
 
-MOST_TRIALS = 100  # of a search; 0.8^100 is 2e-10
+ALWAYS = 9  # steps at the beginning that all search
+UNKNOWN = 1e-8  # the means of rates before the first search, as in the authors' code
 FLAT = 1e-8  # a mean slope below which nothing is searched for
 EPSILON = 1e-8  # beside the root of Adam's mean square
 
@@ -32,7 +34,10 @@ class SalsaState(NamedTuple):
       square: Adam's mean square, likewise.
       decrease: running mean of what a step took from the loss of its own batch.
       slope: running mean of the slope along the direction.
-      rate: the rate of the last step.
+      rate: the rate of the last search.
+      fast: running mean of the searches' rates with the decay 0.9.
+      slow: the same with the decay 0.99.
+      since: steps since the last search, int32.
       measurement_failed: whether no trial of the last search had a finite loss.
       trial_losses: losses that the searches took so far, int32.
     """
@@ -44,6 +49,9 @@ class SalsaState(NamedTuple):
     decrease: jax.Array
     slope: jax.Array
     rate: jax.Array
+    fast: jax.Array
+    slow: jax.Array
+    since: jax.Array
     measurement_failed: jax.Array
     trial_losses: jax.Array
 
@@ -63,6 +71,8 @@ def salsa(
     b3: float | jax.Array = 0.9,
     decrease_factor: float | jax.Array = 0.8,
     increase_factor: float | jax.Array = 1.1,
+    max_interval: float | jax.Array = 1,
+    momentum_in_search: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Run Adam at the rate that an Armijo search of running means finds on every batch (SaLSA).
 
@@ -92,6 +102,17 @@ def salsa(
     with d Adam's direction, f the loss of the batch of step t, :math:`\delta` = `decrease_factor`, :math:`\gamma` =
     `increase_factor`, :math:`\eta_0` = `init_learning_rate`, h = s = 0 at first. Products run over all leaves.
 
+    With `max_interval` above 1, steps between two searches go :math:`\gamma` times the last search's rate along Adam's
+    direction, and cost no loss. A search is due in the first nine steps, and once as many steps have passed since the
+    last as
+
+    .. math::
+
+        L_t = \min \Big\{ L_{\max},\ \frac{1}{\max(q, 1/q) - 1} \Big\}, \qquad q = \frac{\text{mean of } \eta
+        \text{ over about ten searches}}{\text{mean over about a hundred}}
+
+    so that searches are rare where their rates no longer change.
+
     Args:
       init_learning_rate: the rate before the first step, > 0. The first search mends one that is far too large, in
         steps of `decrease_factor`; one that is too small grows by a tenth a step.
@@ -101,22 +122,29 @@ def salsa(
       b3: decay of the two means of the rule, 0 <= b3 < 1; 0 is Armijo's rule on each batch.
       decrease_factor: by what a trial that is refused is multiplied, 0 < factor < 1.
       increase_factor: by what the last rate is multiplied for the first trial, >= 1.
+      max_interval: most steps from a search to the next, :math:`L_{\max}` >= 1. 10 in the authors' code; 1 searches in
+        every step.
+      momentum_in_search: whether a search goes along Adam's direction. False: along :math:`g / \sqrt v`, which is also
+        what its step takes, and only steps between searches have momentum; the default of the authors' code, whose
+        comment recommends True.
 
     Returns:
       A transformation whose `update` needs `params`, `value` and `value_fn`.
 
     References:
       Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing SALSA - Stable Armijo Line Search
-      Adaptation", IJCNN 2024, arXiv:2407.20650. Defaults and the index of Adam's bias are those of the authors' code.
+      Adaptation", IJCNN 2024, arXiv:2407.20650. The numbers, the rule of :math:`L_t` and the index of Adam's bias are
+      those of the authors' code. Its defaults are `max_interval=10`, `momentum_in_search=False`.
 
     Costs:
-      One loss for each trial, in the long run 1 + log 1.1 / log 1.25 = 1.43 a step: a cut by `decrease_factor` makes up
-      for 2.3 raises by `increase_factor`. Two copies of the parameters as state.
+      One loss for each trial, in the long run 1 + log 1.1 / log 1.25 = 1.43 a search: a cut by `decrease_factor` makes
+      up for 2.3 raises by `increase_factor`. Two copies of the parameters as state.
 
     Deviations:
       * A search ends after 100 trials. A loss or gradient that is not finite moves nothing and stores nothing but
         `notfinite_count` + 1; where no trial has a finite loss nothing moves, but the step counts.
-      * The authors' code searches in every step or seldom, by what earlier searches did; here every step searches.
+      * Where the mean slope is below 1e-8, or the loss is zero, nothing moves, as in the first versions of the authors'
+        code; in later ones the step is taken at a rate that grows by a tenth each time.
       * A trial that changes the loss by nothing is accepted and enters no mean, as in the authors' code.
 
     Notes:
@@ -126,7 +154,8 @@ def salsa(
         which there are as many as the search took; the mean decrease decides only, and has no derivative.
       * With dropout the trials must see the mask of the gradient, as any loss that depends on a key.
     """
-    _check(init_learning_rate, c, b1, b2, b3, decrease_factor, increase_factor)
+    contract.check_static(momentum_in_search=momentum_in_search)
+    _check(init_learning_rate, c, b1, b2, b3, decrease_factor, increase_factor, max_interval)
 
     def init(params: optax.Params) -> SalsaState:
         contract.check_params("salsa", params)
@@ -139,6 +168,9 @@ def salsa(
             decrease=jnp.zeros((), dtype),
             slope=jnp.zeros((), dtype),
             rate=jnp.array(init_learning_rate, dtype),
+            fast=jnp.array(UNKNOWN, dtype),
+            slow=jnp.array(UNKNOWN, dtype),
+            since=jnp.zeros((), jnp.int32),
             measurement_failed=jnp.zeros((), bool),
             trial_losses=jnp.zeros((), jnp.int32),
         )
@@ -150,20 +182,22 @@ def salsa(
         loss = contract.bind_value_fn("salsa", value_fn, extra)
         here = jnp.asarray(value, trees.accumulation_dtype())
         finite = contract.loss_is_finite(value) & jnp.isfinite(trees.norm(updates))
-        mean, square, direction = _adam(state, updates, b1, b2)
-        slope = b3 * state.slope + (1 - b3) * trees.vdot(updates, direction)
+        due = _due(state, max_interval)
+        mean, square, direction = _adam(state, updates, b1, b2, ~due | momentum_in_search)
+        slope = jnp.where(due, b3 * state.slope + (1 - b3) * trees.vdot(updates, direction), state.slope)
         share = contract.at_step(c, state.count)
 
         first, cut = state.rate * increase_factor, jnp.asarray(decrease_factor, here.dtype)
         # To differentiation the number of trials is a constant, as it is nearly everywhere: no loop is gone back.
-        constant = lax.stop_gradient(_Line(params, direction, here, state.decrease, slope, share, first, cut))
-        searches = finite & (here != 0) & (slope >= FLAT)
-        outcome = _search(loss, constant, b3, searches)
+        constant = lax.stop_gradient(Line(params, direction, here, state.decrease, slope, share, first, cut))
+        searches = finite & due & (here != 0) & (slope >= FLAT)
+        outcome = search(loss, constant, b3, searches)
         cuts = (outcome.trials - outcome.passed).astype(here.dtype)
         rate = outcome.rate * (first / constant.first) * (cut / constant.cut) ** cuts
         lost = searches & ~jnp.isfinite(outcome.fell)
-        factor = jnp.where(searches & ~lost, rate, 0.0)
+        factor = jnp.where(due, jnp.where(searches & ~lost, rate, 0.0), first)
         kept = outcome.passed & (outcome.fell != 0)
+        rate = jnp.where(due, jnp.where(searches, rate, first), state.rate).astype(state.rate.dtype)
         decrease = jnp.where(kept, b3 * state.decrease + (1 - b3) * outcome.fell, state.decrease)
         made = SalsaState(
             count=jnp.asarray(optax.safe_increment(state.count)),
@@ -172,7 +206,10 @@ def salsa(
             square=square,
             decrease=decrease,
             slope=slope,
-            rate=jnp.where(searches, rate, first).astype(state.rate.dtype),
+            rate=rate,
+            fast=jnp.where(due, 0.9 * state.fast + 0.1 * rate, state.fast),
+            slow=jnp.where(due, 0.99 * state.slow + 0.01 * rate, state.slow),
+            since=jnp.where(due, 0, state.since + 1).astype(jnp.int32),
             measurement_failed=lost,
             trial_losses=state.trial_losses + outcome.trials,
         )
@@ -183,56 +220,26 @@ def salsa(
     return contract.transformation("salsa", SalsaState, init, update, sees_loss=True)
 
 
-class _Line(NamedTuple):
-    """What a search looks along: from where, which way, what is known there, the first trial, and how it is cut."""
-
-    params: Any
-    direction: Any
-    value: jax.Array
-    decrease: jax.Array
-    slope: jax.Array
-    share: Any
-    first: jax.Array
-    cut: jax.Array
+def _due(state: SalsaState, max_interval: Any) -> jax.Array:
+    """Return whether this step searches: early, or once the rates of the searches so far say so."""
+    change = jnp.maximum(state.fast / state.slow, state.slow / state.fast)
+    interval = jnp.minimum(max_interval, 1 / (change - 1 + 1e-8))
+    return (state.count < ALWAYS) | (state.since + 1 >= interval)
 
 
-class _Outcome(NamedTuple):
-    """Where a search ended: the rate, whether it was accepted, what it took from the loss, and the trials."""
-
-    rate: jax.Array
-    passed: jax.Array
-    fell: jax.Array
-    trials: jax.Array
-
-
-def _adam(state: SalsaState, updates: Any, b1: Any, b2: Any) -> tuple[Any, Any, Any]:
-    """Return Adam's moments and its direction, whose bias is taken one step ahead."""
+def _adam(state: SalsaState, updates: Any, b1: Any, b2: Any, momentum: jax.Array) -> tuple[Any, Any, Any]:
+    """Return Adam's moments and its direction, with or without momentum, whose bias is taken one step ahead."""
     mean = jax.tree.map(lambda m, g: (b1 * m + (1 - b1) * g).astype(m.dtype), state.mean, updates)
     square = jax.tree.map(lambda v, g: (b2 * v + (1 - b2) * (g * jnp.conj(g))).astype(v.dtype), state.square, updates)
     bias = [1.0 - jnp.asarray(b, state.rate.dtype) ** (state.count + 2.0) for b in (b1, b2)]
-    direction = jax.tree.map(lambda m, v: m / bias[0] / (jnp.sqrt(v / bias[1]) + EPSILON), mean, square)
-    return mean, square, direction
+
+    def along(m, v, g):
+        return jnp.where(momentum, m / bias[0], g) / (jnp.sqrt(v / bias[1]) + EPSILON)
+
+    return mean, square, jax.tree.map(along, mean, square, updates)
 
 
-def _search(loss: Callable, line: _Line, b3: Any, searches: jax.Array) -> _Outcome:
-    """Return the first rate that is accepted, of the first one times powers of the cut."""
-
-    def again(search: _Outcome) -> jax.Array:
-        return searches & ~search.passed & (search.trials < MOST_TRIALS)
-
-    def trial(search: _Outcome) -> _Outcome:
-        moved = jax.tree.map(lambda p, d: (p - search.rate * d).astype(p.dtype), line.params, line.direction)
-        fell = line.value - lax.stop_gradient(loss(moved)).astype(line.value.dtype)
-        enough = b3 * line.decrease + (1 - b3) * fell >= search.rate * line.share * line.slope
-        passed = enough | (fell == 0)
-        rate = jnp.where(passed, search.rate, search.rate * line.cut).astype(search.rate.dtype)
-        return _Outcome(rate, passed, fell, search.trials + 1)
-
-    none = jnp.zeros((), jnp.int32)
-    return loops.while_loop(again, trial, _Outcome(line.first, jnp.zeros((), bool), jnp.zeros_like(line.first), none))
-
-
-def _check(init_learning_rate, c, b1, b2, b3, decrease_factor, increase_factor) -> None:
+def _check(init_learning_rate, c, b1, b2, b3, decrease_factor, increase_factor, max_interval) -> None:
     """Raise ValueError for hyperparameters out of range."""
     fixed = "the state is made of it, or its past"
     why = "the first search starts from it"
@@ -245,6 +252,8 @@ def _check(init_learning_rate, c, b1, b2, b3, decrease_factor, increase_factor) 
     contract.check_number("decrease_factor", decrease_factor, why, above=0.0, below=1.0, fixed=fixed)
     why = "the first trial is that much longer than the last step"
     contract.check_number("increase_factor", increase_factor, why, at_least=1.0, below=float("inf"), fixed=fixed)
+    why = "it is the largest number of steps from a search to the next"
+    contract.check_number("max_interval", max_interval, why, at_least=1.0, below=float("inf"), fixed=fixed)
 
 
 CARD = contract.Card(
@@ -252,6 +261,7 @@ CARD = contract.Card(
     make=salsa,
     paper="Kenneweg et al., No learning rates needed: Introducing SALSA, 2024",
     example={"init_learning_rate": 0.1},
+    static_args=("momentum_in_search",),
     cost=contract.Cost(values=1.43),
     state_copies=2.0,
     diagnostics={

@@ -11,7 +11,7 @@ from optaxaccel.methods.states import line_calls, measurement_failed
 
 SCALE = np.array([1.0, 30.0, 0.2])
 START = np.array([3.0, -1.0, 2.0])
-STEPS = 30
+STEPS = 300
 
 
 def bowl(xp, x, shift):
@@ -22,27 +22,36 @@ def slope_of(x, shift):
     return 2 * SCALE * (x - shift) + 0.4 * x**3
 
 
+DEFAULTS = (1.0, 0.5, 0.9, 0.999, 0.9, 0.8, 1.1)
 SHIFTS = np.random.default_rng(0).normal(size=(STEPS, 3)) * 0.3  # every step has a batch of its own
 
 
-def twin(rate, c, b1, b2, b3, cut, grow):
+def twin(rate, c, b1, b2, b3, cut, grow, longest=1, momentum=True, steps=30):
     """Return the points and the trials of each step."""
     x, rows, trials = START, [START], []
     m = v = fell_mean = slope_mean = 0.0
-    for t, shift in enumerate(SHIFTS):
+    fast = slow = 1e-8
+    since = 100
+    for t, shift in enumerate(SHIFTS[:steps]):
         g, f = slope_of(x, shift), bowl(np, x, shift)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        d = m / (1 - b1 ** (t + 2)) / (np.sqrt(v / (1 - b2 ** (t + 2))) + 1e-8)
-        slope_mean = b3 * slope_mean + (1 - b3) * (g @ d)
-        tried = 0
-        if slope_mean >= 1e-8:
-            rate, tried = grow * rate, 1
-            while b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift)) < rate * c * slope_mean:
-                rate, tried = cut * rate, tried + 1
-            fell_mean = b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift))
-            x = x - rate * d
-        else:
+        root = np.sqrt(v / (1 - b2 ** (t + 2))) + 1e-8
+        with_momentum = m / (1 - b1 ** (t + 2)) / root
+        change = max(fast / slow, slow / fast)
+        since, tried = since + 1, 0
+        if t + 1 < 10 or since >= min(longest, 1 / (change - 1 + 1e-8)):
+            since, d = 0, with_momentum if momentum else g / root
+            slope_mean = b3 * slope_mean + (1 - b3) * (g @ d)
             rate = grow * rate
+            if slope_mean >= 1e-8:
+                tried = 1
+                while b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift)) < rate * c * slope_mean:
+                    rate, tried = cut * rate, tried + 1
+                fell_mean = b3 * fell_mean + (1 - b3) * (f - bowl(np, x - rate * d, shift))
+                x = x - rate * d
+            fast, slow = 0.9 * fast + 0.1 * rate, 0.99 * slow + 0.01 * rate
+        else:
+            x = x - grow * rate * with_momentum
         rows.append(x)
         trials.append(tried)
     return np.array(rows), trials
@@ -51,16 +60,28 @@ def twin(rate, c, b1, b2, b3, cut, grow):
 @pytest.mark.parametrize(
     "numbers",
     [
-        (1.0, 0.5, 0.9, 0.999, 0.9, 0.8, 1.1),
+        DEFAULTS,
         (0.05, 0.2, 0.8, 0.99, 0.0, 0.5, 1.5),
         (30.0, 0.9, 0.0, 0.9, 0.5, 0.9, 1.0),
     ],
     ids=["defaults", "each batch alone", "far too long"],
 )
 def test_thirty_steps_are_those_of_the_formulas(numbers):
+    compared(numbers, {}, 30)
+
+
+@pytest.mark.parametrize("momentum", [True, False])
+def test_searches_become_rare_where_their_rates_agree(momentum):
+    trials = compared(DEFAULTS, {"max_interval": 10, "momentum_in_search": momentum}, STEPS)
+    assert 0 not in trials[:50]
+    assert 0.5 < np.mean(np.array(trials[-100:]) == 0) <= 0.9
+
+
+def compared(numbers, more, steps):
+    """Compare a run with its twin, and return the trials of each step."""
     names = ("init_learning_rate", "c", "b1", "b2", "b3", "decrease_factor", "increase_factor")
-    wanted, trials = twin(*numbers)
-    tx = optaxaccel.salsa(**dict(zip(names, numbers, strict=True)))
+    wanted, trials = twin(*numbers, *more.values(), steps=steps)
+    tx = optaxaccel.salsa(**dict(zip(names, numbers, strict=True)), **more)
     with jax.enable_x64(True):
 
         def step(carry, shift):
@@ -75,11 +96,14 @@ def test_thirty_steps_are_those_of_the_formulas(numbers):
             return (x, new), (x, line_calls(new, state)[0])
 
         start = jnp.asarray(START)
-        (_, state), (rows, calls) = jax.jit(lambda c, s: jax.lax.scan(step, c, s))((start, tx.init(start)), SHIFTS)
+        (_, state), (rows, calls) = jax.jit(lambda c, s: jax.lax.scan(step, c, s))(
+            (start, tx.init(start)), SHIFTS[:steps]
+        )
     np.testing.assert_allclose(rows, wanted[1:], rtol=1e-9)
     assert calls.tolist() == trials
     assert max(trials) > 1
     assert int(state.trial_losses) == sum(trials)
+    return trials
 
 
 def updated(loss, x, tx=None):
@@ -120,6 +144,7 @@ def test_numbers_out_of_range_are_refused():
         {"b3": 1.0},
         {"decrease_factor": 1.0},
         {"increase_factor": 0.9},
+        {"max_interval": 0},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             optaxaccel.salsa(**wrong)
