@@ -2,10 +2,12 @@
 
 Claim:    the suite's own: extrapolation and exact parabolas win by orders of magnitude where gradients are exact.
 Protocol: written before running, but for one thing: after a first look at the tensor three starts choose instead of
-          one, since a setting good from one diverged from others. A 30 x 20 matrix of rank 5 with singular values
-          from 1 to 0.05, factors of rank 5, random starts, float64. A first version was so well conditioned that
-          nearly all methods reached rounding. Every contender has 33 settings: eleven values of its main
-          hyperparameter over five decades by three of another one, or 33 of the main one; L-BFGS has three. Three
+          one, since a setting good from one diverged from others. A 30 x 20 matrix of rank 5 with singular values from
+          1 to 0.05, factors of rank 5, random starts, float64. A first version was so well conditioned that nearly all
+          methods reached rounding. Every contender begins with 33 settings: eleven values of its main hyperparameter
+          over five decades by three of another one, or 33 of the main one; L-BFGS with three. Where the best stands at
+          an end, a decade of the main one or the next of the other one is tried as well, until it does not; of equally
+          good settings the middle one is taken. (The grids were fixed at first, and bests stood at their ends.) Three
           starts choose, five others tell: the excess loss over that of the start after 300 oracle calls, geometric
           mean, where a run that ends above its start counts as its start. A call is a loss, with or without its
           gradient; a Hessian product is two. paper: 3,000 calls, ten starts.

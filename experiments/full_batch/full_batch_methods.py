@@ -1,78 +1,37 @@
-"""The contenders on a full-batch problem: the same number of settings for each, then fresh starts with the best.
+"""The contenders on a full-batch problem: equal grids to begin with, wider ones for who stands at an end of his.
 
 What counts is what a method has reached after so many oracle calls: a call is one evaluation of the loss, with or
-without its gradient; a product with the Hessian counts as two.
+without its gradient; a product with the Hessian counts as two. Then fresh starts with the best setting.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from full_batch_contenders import CONTENDERS, Contender, grid_at_first, middle_of_best, widened
 from full_batch_problems import PROBLEMS, Problem
 
-import optaxaccel
 from optaxaccel.methods import contract
 from optaxaccel.training.many.experiment import Expect, Measured, Panel, Study
 from optaxaccel.training.many.trajectory import QUICK
 
-RATES = 11  # of the main hyperparameter, two a decade
-SECONDS = 3  # of the other one
+ROUNDS = 8  # of widening a grid
 TUNING_SEED = 1000  # and those after it
 TARGET = 1e-8
 FLOOR = 1e-16  # of an excess loss over the first one: rounding
 
 
-class Contender(NamedTuple):
-    """A method with its main hyperparameter and another one.
+class Choice(NamedTuple):
+    """The best setting, among how many, and whether its main and its other value stand at an end of what was tried."""
 
-    Attributes:
-      make: (main, second) -> the method.
-      first: the exponent of ten of the smallest main value.
-      seconds: values of the other one: (): a method has none, and gets three times as many of the main one instead.
-      static: whether the other one changes the program.
-      searches: whether a step may search negative curvature: then settings run one after another, since together each
-        would pay for a search at every step.
-    """
-
-    make: Callable[[Any, Any], optax.GradientTransformation]
-    first: int
-    seconds: tuple[float, ...] = ()
-    static: bool = False
-    searches: bool = False
-
-
-MOMENTA = (0.9, 0.95, 0.99)
-CONTENDERS: Mapping[str, Contender] = {
-    "gradient descent": Contender(lambda a, _: optax.sgd(a), -3),
-    "heavy ball": Contender(lambda a, b: optax.sgd(a, momentum=b), -4, MOMENTA),
-    "Nesterov momentum": Contender(lambda a, b: optax.sgd(a, momentum=b, nesterov=True), -4, MOMENTA),
-    "Adam": Contender(lambda a, b: optax.adam(a, b2=b), -4, (0.9, 0.99, 0.999)),
-    "optax L-BFGS": Contender(lambda a, b: optax.lbfgs(memory_size=int(b)), 0, (5, 10, 20), static=True),
-    "L-BFGS": Contender(lambda a, b: optaxaccel.lbfgs(memory_size=int(b)), 0, (5, 10, 20), static=True),
-    "nesterov": Contender(lambda a, _: optaxaccel.nesterov(a), -3),
-    "AGD": Contender(lambda a, _: optaxaccel.agd(a), -4),
-    "Interpolatron": Contender(
-        lambda a, b: optaxaccel.interpolatron(a, coefficients=(b, 1 - b)), -3, (0.05, 0.1, 0.25), static=True
-    ),
-    "Anderson": Contender(lambda a, b: optaxaccel.anderson(a, history=int(b)), -3, (5, 10, 20), static=True),
-    "Anderson, safeguarded": Contender(
-        lambda a, b: optaxaccel.anderson(a, history=int(b), every=2, safeguard=True), -3, (5, 10, 20), static=True
-    ),
-    "INDIAN": Contender(lambda a, b: optaxaccel.indian(a, alpha=b), -4, (0.1, 0.5, 1.0)),
-    "PAL": Contender(
-        lambda a, b: optaxaccel.pal(measuring_step_size=a, momentum=b, loose_approximation=1.0), -4, (0.4, 0.9, 0.95)
-    ),
-    "RNA at every step": Contender(
-        lambda a, b: optaxaccel.rna_sgd(a, history=int(b), period=1), -3, (5, 10, 20), static=True
-    ),
-    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA, searches=True),
-    "ANCM": Contender(lambda a, _: optaxaccel.ancm(a, period=50), -4, searches=True),
-}
-WITHOUT_RATE = ("optax L-BFGS", "L-BFGS")
+    main: float
+    second: float
+    tried: int
+    main_at_end: bool
+    second_at_end: bool
 
 
 class Outcome(NamedTuple):
@@ -91,13 +50,6 @@ class Outcome(NamedTuple):
         """Mean of the calls until the excess is at most `target`, over starts; the budget where it never is."""
         there = np.where((self.excess <= target) & (self.calls <= budget), self.calls, budget)
         return float(there.min(axis=1).mean())
-
-
-def settings_of(contender: Contender, every: int = 1) -> list[tuple[float, float]]:
-    """Thirty-three pairs: eleven values over five decades by three of the other one, or thirty-three over five."""
-    count, seconds = (RATES, contender.seconds) if contender.seconds else (RATES * SECONDS, (0.0,))
-    mains = 10.0 ** (contender.first + np.linspace(0, 5, count))
-    return [(float(a), float(b)) for b in seconds for a in mains[::every]]
 
 
 def run(contender: Contender, problem: Problem, settings: list[tuple[float, float]], starts: np.ndarray, steps: int):
@@ -155,18 +107,20 @@ def measure(
         points: list[dict[str, Any]] = []
         values: dict[str, float] = {}
         for name in contenders:
-            outcome, chosen, at_end = _tuned(name, made, budget, tuning, seeds, every)
+            outcome, choice = _tuned(name, made, budget, tuning, seeds, every)
             reached = outcome.within(budget)
             values[f"excess, {name}"] = float(np.exp(np.log(reached).mean()))
             values[f"worst excess, {name}"] = float(reached.max())
             values[f"calls to an excess of {TARGET:g}, {name}"] = outcome.calls_to(TARGET, budget)
             values[f"starts from which nothing is gained, {name}"] = float((reached >= 1.0).sum())
-            values[f"main value, {name}"] = float("nan") if name in WITHOUT_RATE else chosen[0]
+            values[f"settings tried, {name}"] = float(choice.tried)
+            if CONTENDERS[name].first is not None:
+                values[f"main value, {name}"] = choice.main
+                values[f"main value at an end of its grid, {name}"] = float(choice.main_at_end)
             if CONTENDERS[name].seconds:
-                values[f"other value, {name}"] = chosen[1]
-            values[f"main value at an end of its grid, {name}"] = float(at_end)
+                values[f"other value, {name}"] = choice.second
+                values[f"other value at an end of its grid, {name}"] = float(choice.second_at_end)
             points += _curve(name, outcome, budget)
-        values = {key: value for key, value in values.items() if not math.isnan(value)}
         for name in ("Anderson", "PAL", "RNA at every step"):
             if name in contenders:
                 ratio = values[f"excess, {name}"] / values["excess, heavy ball"]
@@ -174,26 +128,29 @@ def measure(
         return Measured(points, values)
 
 
-def _tuned(
-    name: str, problem: Problem, budget: int, tuning: int, seeds: int, every: int
-) -> tuple[Outcome, tuple[float, float], bool]:
+def _tuned(name: str, problem: Problem, budget: int, tuning: int, seeds: int, every: int) -> tuple[Outcome, Choice]:
     contender, starts = CONTENDERS[name], np.stack([problem.start(seed) for seed in range(seeds)])
-    settings = settings_of(contender, every)
-    if name in WITHOUT_RATE:
-        settings = [(1.0, second) for second in contender.seconds]
-    groups = (
-        [[s for s in settings if s[1] == second] for second in contender.seconds] if contender.static else [settings]
-    )
     first = np.stack([problem.start(TUNING_SEED + k) for k in range(tuning)])
-    scores: dict[tuple[float, float], float] = {}
-    for group in groups:
-        lanes = [setting for setting in group for _ in range(tuning)]
-        reached = run(contender, problem, lanes, np.concatenate([first] * len(group)), budget).within(budget)
-        scores |= dict(zip(group, np.log(reached).reshape(len(group), tuning).mean(axis=1), strict=True))
-    best = min(scores, key=lambda s: (scores[s], s))
-    mains = sorted({main for main, _ in settings})
-    at_end = len(mains) > 1 and best[0] in (mains[0], mains[-1])
-    return run(contender, problem, [best] * seeds, starts, budget), best, at_end
+    tried, scores = grid_at_first(contender, every), {}
+    for more in reversed(range(ROUNDS)):
+        fresh = [setting for setting in tried.settings() if setting not in scores]
+        for group in ([s for s in fresh if s[1] == b] for b in tried.seconds) if contender.static else [fresh]:
+            lanes = [setting for setting in group for _ in range(tuning)]
+            if lanes:
+                reached = run(contender, problem, lanes, np.concatenate([first] * len(group)), budget).within(budget)
+                means = np.log(reached).reshape(len(group), tuning).mean(axis=1)
+                scores |= dict(zip(group, means, strict=True))
+        best = middle_of_best(scores)
+        exponents = {float(10.0**a): a for a in tried.mains}
+        wider = widened(contender, tried, exponents[best[0]], best[1])
+        if wider == tried or every > 1 or not more:
+            break
+        tried = wider
+    ends = [
+        len(grid) > 1 and value in (grid[0], grid[-1])
+        for grid, value in ((sorted(exponents), best[0]), (tried.seconds, best[1]))
+    ]
+    return run(contender, problem, [best] * seeds, starts, budget), Choice(*best, len(scores), *ends)
 
 
 def _curve(name: str, outcome: Outcome, budget: int) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 Claim:    the suite's own: with large batches PAL with momentum is ahead of tuned momentum.
 Protocol: written before running. The first 1,437 digits as one batch, 32 hidden units, tanh, float64; the loss has no
-          minimum above 0, so the loss itself counts. Every contender has 33 settings: eleven values of its main
-          hyperparameter over five decades by three of another one, or 33 of the main one; L-BFGS has three. One start
-          chooses, five others tell: the excess loss over that of the start after 300 oracle calls, geometric mean,
-          where a run that ends above its start counts as its start. A call is a loss, with or without its gradient; a
-          Hessian product is two. paper: 3,000 calls, ten starts.
+          minimum above 0, so the loss itself counts. Every contender begins with 33 settings: eleven values of its main
+          hyperparameter over five decades by three of another one, or 33 of the main one; L-BFGS with three. Where the
+          best stands at an end, a decade of the main one or the next of the other one is tried as well, until it does
+          not; of equally good settings the middle one is taken. (The grids were fixed at first, and bests stood at
+          their ends.) One start chooses, five others tell: the excess loss over that of the start after 300 oracle
+          calls, geometric mean, where a run that ends above its start counts as its start. A call is a loss, with or
+          without its gradient; a Hessian product is two. paper: 3,000 calls, ten starts.
 Command:  optaxaccel run experiments/full_batch/perceptron.py --scale small
 Cost:     some minutes on two shared cores.
 Expected: PAL with momentum and L-BFGS below heavy ball, by an order or more.
