@@ -52,6 +52,16 @@ def test_help_does_not_import_jax():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_a_command_runs_in_a_process_that_has_used_jax_already(tmp_path):
+    """JAX then no longer takes a number of CPU devices: those that are there stay."""
+    arguments = ["train", "--method", "optax.sgd", "--method-args", "learning_rate=0.1", "--steps", "1"]
+    arguments += ["--model-args", "hidden=(8,)", "--out", str(tmp_path / "out")]
+    code = f"import jax; jax.devices(); from optaxaccel import cli; raise SystemExit(cli.run({arguments}))"
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_many_steps_between_two_looks_at_them_do_not_block_two_cpu_devices(tmp_path):
     arguments = ["--method", "optax.sgd", "--method-args", "learning_rate=0.1", "--model-args", "hidden=(8,)"]
     arguments += ["--steps", 1000, "--log-every", 1000, "--eval-every", 1000, "--devices", 2, "--out", "out"]

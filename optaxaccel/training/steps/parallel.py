@@ -5,6 +5,7 @@ sharding; losses, gradients and batch statistics are then those of the whole bat
 on every device with a part of the batch and takes means explicitly; it exists for code that needs the axis.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -126,9 +127,10 @@ def is_main_process() -> bool:
 
 
 def use_cpu_cores(devices: int | None = None) -> None:
-    """Make the CPU appear as one device a core; has to come before JAX starts its backends."""
+    """Make the CPU appear as one device a core, unless JAX has started its backends: then the devices stay."""
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", devices or cores.available_cores())
+        with contextlib.suppress(RuntimeError):  # where more devices are asked for than there are, `layout` says so
+            jax.config.update("jax_num_cpu_devices", devices or cores.available_cores())
 
 
 def default_devices(values_per_batch: int) -> int | None:
