@@ -194,7 +194,7 @@ def _can_be_reached(new, ends, newest) -> jax.Array:
     # Almost always the new point alone tells: what lies within a quarter of its dtype's range is reached without
     # overflow, and the end point is not read once more (a fiftieth of a step that extrapolates every third time).
     return lax.cond(
-        trees.all_finite(trees.scale(4, new)),
+        trees.all_finite(new, times=4),
         lambda *_: jnp.ones((), bool),
         lambda new, ends: trees.all_finite(jax.tree.map(trees.difference, new, ring.read(ends, newest))),
         new,
