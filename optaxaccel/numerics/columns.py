@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optaxaccel.numerics import compiler
+from optaxaccel.numerics import compiler, loops
 from optaxaccel.numerics.trees import difference
 
 SMALL = 1 << 17  # entries; smaller leaves are joined
@@ -79,7 +79,9 @@ def _flat(rows: Any) -> Any:
     return None if rows is None else rows.reshape(rows.shape[0], -1)
 
 
-def gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int = 1) -> jax.Array:
+def gram(
+    leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int = 1, careful: jax.typing.ArrayLike = True
+) -> jax.Array:
     """Return the Gram matrix W'R'RW of the transformed columns.
 
     Args:
@@ -87,6 +89,9 @@ def gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int =
       transform: W, (K, K); its dtype is that of the products.
       stride: 1, or s to look at one block of entries in s only. The result is then no larger than that of the whole, in
         any direction.
+      careful: whether the difference of two equal infinities in `rows` and `minus` is zero. Without, it is NaN, and so
+        is the result; but a block is read in two thirds of the time, since XLA's CPU compiler makes a loop of one
+        operation much quicker than one of two. (Successive differences, of one array, gain nothing and are careful.)
     """
     total = jnp.zeros_like(transform)
     length = block_length()
@@ -96,9 +101,9 @@ def gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int =
             continue
         blocks, remainder = divmod(leaf.size, length)
         if blocks:
-            total = total + _blocked(leaf, transform, length, blocks, stride)
+            total = total + _blocked(leaf, transform, length, blocks, stride, careful)
         if remainder:
-            total = total + _products(transform, _block(leaf, blocks * length, remainder, transform.dtype))
+            total = total + _products(transform, _block(leaf, blocks * length, remainder, transform.dtype, careful))
     return total
 
 
@@ -113,9 +118,9 @@ def block_length() -> int:
     return 4096 if jax.default_backend() == "cpu" else 1 << 18
 
 
-def _blocked(leaf: Leaf, transform: jax.Array, length: int, blocks: int, stride: jax.Array | int) -> jax.Array:
+def _blocked(leaf: Leaf, transform: jax.Array, length: int, blocks: int, stride: Any, careful: Any) -> jax.Array:
     def add(i, total):
-        return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype))
+        return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype, careful))
 
     return lax.fori_loop(0, (blocks + stride - 1) // stride, add, no_products([leaf], transform))
 
@@ -130,9 +135,15 @@ def _products(transform: jax.Array, block: jax.Array) -> jax.Array:
     return lax.dot_general(y, y, ((axes, axes), ((), ())), precision=highest, out_sharding=out)
 
 
-def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) -> jax.Array:
+def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: jax.typing.ArrayLike = True) -> jax.Array:
     """Return entries `start` to `start + size` of the columns as a (K, size) matrix."""
     stack = leaf.rows
+
+    def apart(x, y):
+        if isinstance(careful, bool):
+            return difference(x, y) if careful else x - y
+        return loops.cond(careful, lambda: difference(x, y), lambda: x - y)
+
     if isinstance(stack, tuple):
         rows = [fetch(lax.dynamic_slice(row, (start,), (size,)), dtype)[None] for row in stack]
         if leaf.columns != "rows":
@@ -144,7 +155,7 @@ def _block(leaf: Leaf, start: jax.typing.ArrayLike, size: int, dtype: np.dtype) 
 
     number = stack.shape[0]
     if leaf.columns == "rows":
-        return cut(0, number) if leaf.minus is None else difference(cut(0, number), cut(0, number, leaf.minus))
+        return cut(0, number) if leaf.minus is None else apart(cut(0, number), cut(0, number, leaf.minus))
     # Both operands are cut out of the whole array: a difference of two parts of one block is several times slower.
     columns = difference(cut(1, number - 1), cut(0, number - 1))
     return columns if leaf.columns == "differences" else _written([columns, difference(cut(0, 1), cut(number - 1, 1))])

@@ -30,6 +30,7 @@ class _Whitened(NamedTuple):
     gram: jax.Array  # G = W'R'RW
     length: jax.Array  # mean |column|^2, as the first pass sees it
     passes: jax.Array
+    careful: jax.Array  # whether equal infinities are looked for; only once the sums of a pass were not finite
 
 
 def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
@@ -48,17 +49,21 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
         root, inverse_root = _roots(state.gram)
         transform, inverse = state.transform @ inverse_root, root @ state.inverse
         sampling = state.passes == 0
-        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1))
+        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1), state.careful)
+        again = ~state.careful & ~jnp.isfinite(jnp.sum(gram))
         length = jnp.where(sampling, jnp.trace(gram) / jnp.maximum(jnp.sum(mask), 1), state.length)
         # Columns that do not count are taken for orthogonal ones of that length, so that nothing degenerates.
         absent = jnp.where(length > 0, length, 1) * (1 - mask) * identity
-        return _Whitened(transform, inverse, gram + transform.T @ absent @ transform, length, state.passes + 1)
+        gram = gram + transform.T @ absent @ transform
+        made = _Whitened(transform, inverse, gram, length, state.passes + 1, state.careful)
+        return jax.tree.map(lambda old, new: jnp.where(again, old, new), state._replace(careful=again), made)
 
     def unfinished(state):
         return (state.passes < 2) | ((state.passes < PASSES) & (jnp.trace(state.gram) > TRUSTED * number))
 
     start = identity + columns.no_products(leaves, mask[:, None] * identity)
-    last = lax.while_loop(unfinished, whiten, _Whitened(start, start, start, start[0, 0], jnp.zeros((), jnp.int32)))
+    none = (0 * start[0, 0]).astype(jnp.int32)  # inside `jax.shard_map` it varies as the sums do
+    last = lax.while_loop(unfinished, whiten, _Whitened(start, start, start, start[0, 0], none, none > 0))
     values, vectors = jnp.linalg.eigh(last.gram)
     root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
     return (root @ last.inverse) * mask
