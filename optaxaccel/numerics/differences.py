@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from optaxaccel.numerics import loops
+
 
 def enter(gram: jax.Array, slot: jax.typing.ArrayLike, row: jax.Array, *, when: jax.typing.ArrayLike) -> jax.Array:
     """Return the Gram matrix with `row` as the row and the column `slot`, or unchanged where `when` is false."""
@@ -19,7 +21,13 @@ def enter(gram: jax.Array, slot: jax.typing.ArrayLike, row: jax.Array, *, when: 
     return jnp.where(when, replaced, gram)
 
 
-def weights(gram: jax.Array, along: jax.Array, filled: jax.Array, newest: jax.typing.ArrayLike = 0) -> jax.Array:
+def weights(
+    gram: jax.Array,
+    along: jax.Array,
+    filled: jax.Array,
+    newest: jax.typing.ArrayLike = 0,
+    number_filled: jax.Array | None = None,
+) -> jax.Array:
     r"""Return the minimiser gamma of |r - sum_j gamma_j d_j|, from G = <d_i, d_j> and <d_j, r>.
 
     G is scaled to a unit diagonal and eliminated from the newest difference to the oldest. What is left of a diagonal
@@ -32,6 +40,8 @@ def weights(gram: jax.Array, along: jax.Array, filled: jax.Array, newest: jax.ty
       along: <d_j, r>, (m,).
       filled: (m,), true for the slots that count; the others get the weight 0.
       newest: slot of the newest difference; the older ones lie below it, and then from the top.
+      number_filled: at least how many slots count, so that no more are eliminated; then there is no derivative in
+        reverse mode. None: all are.
     """
     number = gram.shape[0]
     length = jnp.sqrt(jnp.where(filled, jnp.diag(gram), 0))
@@ -41,7 +51,8 @@ def weights(gram: jax.Array, along: jax.Array, filled: jax.Array, newest: jax.ty
     side = jnp.where(counts, along, 0) * scale
     rounding = 2 * number * jnp.finfo(gram.dtype).eps
 
-    def eliminate(age, system):
+    def eliminate(carry):
+        age, system = carry
         slot = (newest - age) % number
         here = jnp.arange(number) == slot
         row = lax.dynamic_index_in_dim(system, slot, 0, keepdims=False)
@@ -49,7 +60,12 @@ def weights(gram: jax.Array, along: jax.Array, filled: jax.Array, newest: jax.ty
         sound = pivot > rounding
         row = jnp.where(sound, row / jnp.where(sound, pivot, 1), 0)
         column = jnp.where(here, 0, lax.dynamic_index_in_dim(system, slot, 1, keepdims=False))
-        return jnp.where(here[:, None], row, system - column[:, None] * row)
+        return age + 1, jnp.where(here[:, None], row, system - column[:, None] * row)
 
     system = jnp.concatenate([scaled, side[:, None]], axis=1)
-    return scale * lax.fori_loop(0, number, eliminate, system)[:, number]
+    if number_filled is None:
+        system = lax.fori_loop(0, number, lambda age, system: eliminate((age, system))[1], system)
+    else:
+        last = jnp.minimum(number_filled, number)
+        _, system = loops.while_loop(lambda carry: carry[0] < last, eliminate, (jnp.zeros_like(last), system))
+    return scale * system[:, number]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.numerics import differences, loops, ring, sums, trees
-from optaxaccel.solvers.batched_loops import anybody
+from optaxaccel.solvers.batched_loops import anybody, largest
 from optaxaccel.solvers.domain import HALVINGS, Domain, halfway
 from optaxaccel.solvers.evaluation import Evaluation, Products
 from optaxaccel.solvers.outcome import FixedPointStatus
@@ -81,9 +81,12 @@ def start(x0: trees.Tree, history: int) -> AndersonSteps:
 
 
 def step(
-    evaluation: Evaluation, state: AndersonSteps, domain: Domain, products: Products
+    evaluation: Evaluation, state: AndersonSteps, domain: Domain, products: Products, *, in_loop: bool = False
 ) -> tuple[trees.Tree, AndersonSteps]:
-    """Make one turn: judge the point just evaluated, and return the next one to evaluate."""
+    """Make one turn: judge the point just evaluated, and return the next one to evaluate.
+
+    In a loop of no known length, which has no derivative in reverse mode, that of the weights is as short as it can be.
+    """
     history = state.gram.shape[0]
     c, y, q = evaluation.point, evaluation.image, evaluation.move
     taken = evaluation.finite & (~state.jump | (evaluation.residual <= GROWTH * state.residual))
@@ -101,9 +104,11 @@ def step(
     image = optax.tree.where(taken, y, state.image)
     due = taken & ~evaluation.converged & (turns % EVERY == 0) & (pairs > 0)
 
+    number_filled = largest(pairs) if in_loop else None
+
     def extrapolate():
         along = products.stack(moves, q)
-        gamma = differences.weights(gram, along, jnp.arange(history) < pairs, slot)
+        gamma = differences.weights(gram, along, jnp.arange(history) < pairs, slot, number_filled)
         total = sums.combine(images, gamma, history)
         ahead = jax.tree.map(jnp.subtract, y, total)
         ahead, allowed, cuts = domain.enter(ahead, c, due)

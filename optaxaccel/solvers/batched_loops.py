@@ -29,6 +29,18 @@ def _anybody_in_batch(size: int, batched: list[bool], goes_on: jax.Array) -> tup
 
 
 @jax.custom_batching.custom_vmap
+def largest(count: jax.Array) -> jax.Array:
+    """Return the largest count of a batch, one number for all of them; outside a batch, the argument."""
+    return count
+
+
+@largest.def_vmap
+def _largest_of_batch(size: int, batched: list[bool], count: jax.Array) -> tuple[jax.Array, bool]:
+    del size, batched
+    return largest(jnp.max(count, axis=0)), False
+
+
+@jax.custom_batching.custom_vmap
 def awake(goes_on: jax.Array) -> jax.Array:
     """Return which members of a batch go on; true outside a batch, where a loop turns for nobody else."""
     return jnp.ones_like(goes_on)

@@ -1,5 +1,6 @@
 """The loop around every method: one evaluation a turn, the best point kept, and why it ended."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -128,4 +129,5 @@ def _useful(rule: Rule, x0: trees.Tree) -> int:
 
 
 def _step(rule: Rule) -> Callable[..., Any]:
-    return {"anderson": anderson_steps.step, "acx": acx.step, "plain": plain.step}[rule.method]
+    own = functools.partial(anderson_steps.step, in_loop=True)
+    return {"anderson": own, "acx": acx.step, "plain": plain.step}[rule.method]
