@@ -35,7 +35,7 @@ class Contender(NamedTuple):
 
 
 MOMENTA = (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 0.997, 0.999)
-NATURAL_ENDS = (0.0, 1.0)  # of another value: no momentum, the newest gradient alone
+NATURAL_ENDS = (0.0, 1.0, 0.99999)  # of another value: no momentum, the newest gradient alone, a mean over all steps
 LENGTHS = (2, 3, 5, 10, 20, 40, 80)
 CONTENDERS: Mapping[str, Contender] = {
     "gradient descent": Contender(lambda a, _: optax.sgd(a), -3),
