@@ -29,8 +29,8 @@ RUNS = runs(
 VERDICT = {
     "small": (
         "reproduced",
-        "Fourteen methods stay where they start, L-BFGS and PAL included, and only ANCM (all five starts) and "
-        "GOSE (four of five) leave. From the start with the weakest negative curvature, 0.05, GOSE's jump of "
+        "Fourteen methods stay where they start, L-BFGS and PAL included, and only ANCM and GOSE leave, each "
+        "from four of the five starts. From the start with the weakest negative curvature, 0.05, GOSE's jump of "
         "fixed length does not lower the loss and is refused.",
     )
 }
