@@ -48,7 +48,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "Interpolatron": Contender(
         lambda a, b: optaxaccel.interpolatron(a, coefficients=(b, 1 - b)),
         -3,
-        (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75),
+        (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
         static=True,
     ),
     "Anderson": Contender(lambda a, b: optaxaccel.anderson(a, history=int(b)), -3, LENGTHS, static=True),
