@@ -34,12 +34,13 @@ class Contender(NamedTuple):
     searches: bool = False
 
 
-MOMENTA = (0.5, 0.8, 0.9, 0.95, 0.99, 0.997, 0.999)
+MOMENTA = (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 0.997, 0.999)
+NATURAL_ENDS = (0.0, 1.0)  # of another value: no momentum, the newest gradient alone
 LENGTHS = (2, 3, 5, 10, 20, 40, 80)
 CONTENDERS: Mapping[str, Contender] = {
     "gradient descent": Contender(lambda a, _: optax.sgd(a), -3),
-    "heavy ball": Contender(lambda a, b: optax.sgd(a, momentum=b), -4, MOMENTA),
-    "Nesterov momentum": Contender(lambda a, b: optax.sgd(a, momentum=b, nesterov=True), -4, MOMENTA),
+    "heavy ball": Contender(lambda a, b: optax.sgd(a, momentum=b), -4, MOMENTA, 5),
+    "Nesterov momentum": Contender(lambda a, b: optax.sgd(a, momentum=b, nesterov=True), -4, MOMENTA, 5),
     "Adam": Contender(lambda a, b: optax.adam(a, b2=b), -4, (0.5, 0.8, 0.9, 0.99, 0.999, 0.9999)),
     "optax L-BFGS": Contender(lambda a, b: optax.lbfgs(memory_size=int(b)), None, LENGTHS, static=True),
     "L-BFGS": Contender(lambda a, b: optaxaccel.lbfgs(memory_size=int(b)), None, LENGTHS, static=True),
@@ -64,7 +65,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "RNA at every step": Contender(
         lambda a, b: optaxaccel.rna_sgd(a, history=int(b), period=1), -3, LENGTHS, static=True
     ),
-    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA, searches=True),
+    "GOSE": Contender(lambda a, b: optaxaccel.gose_sgd(a, momentum=b), -4, MOMENTA, 5, searches=True),
     "ANCM": Contender(lambda a, _: optaxaccel.ancm(a, period=50), -4, searches=True),
 }
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from full_batch_contenders import CONTENDERS, Contender, grid_at_first, middle_of_best, widened
+from full_batch_contenders import CONTENDERS, NATURAL_ENDS, Contender, grid_at_first, middle_of_best, widened
 from full_batch_problems import PROBLEMS, Problem
 
 from optaxaccel.methods import contract
@@ -147,8 +147,8 @@ def _tuned(name: str, problem: Problem, budget: int, tuning: int, seeds: int, ev
             break
         tried = wider
     ends = [
-        len(grid) > 1 and value in (grid[0], grid[-1])
-        for grid, value in ((sorted(exponents), best[0]), (tried.seconds, best[1]))
+        len(grid) > 1 and value in (grid[0], grid[-1]) and value not in natural
+        for grid, value, natural in ((sorted(exponents), best[0], ()), (tried.seconds, best[1], NATURAL_ENDS))
     ]
     return run(contender, problem, [best] * seeds, starts, budget), Choice(*best, len(scores), *ends)
 

@@ -3,12 +3,12 @@
 Claim:    none of the paper's, which searches along its own momentum only; the question its users ask next.
 Protocol: the line search along the gradient (PAL without momentum), PAL's momentum 0.4, Adam's direction and INDIAN's,
           beside SGD with momentum 0.9, Adam and INDIAN with learning rates. Measuring step 0.1, largest step 1, no
-          decay. Eight settings each (the loose approximation of the searches, for INDIAN's direction the rate that
-          moves its buffer; the learning rate of the others; four and then six stood here before, and three and two of
+          decay. Ten settings each (the loose approximation of the searches, for INDIAN's direction the rate that moves
+          its buffer; the learning rate of the others; four, six and eight stood here before, and three, two and one of
           seven bests at an end of them), the best by training loss on a tuning seed is trained again with fresh seeds.
           small: a perceptron (64 units) on the digits, batch 64, 20 epochs, 5 seeds.
 Command:  optaxaccel run experiments/pal/directions.py --scale small
-Cost:     small: 91 runs of 440 updates, a minute on two cores. paper: the three-convolution network on MNIST, an hour
+Cost:     small: 105 runs of 440 updates, a minute on two cores. paper: the three-convolution network on MNIST, an hour
           on an accelerator.
 Expected: Adam's direction before the gradient's, as Adam is before SGD without momentum (written before running).
 """
@@ -17,12 +17,13 @@ from optaxaccel.cli import run_definition
 from optaxaccel.training.many.experiment import SMOKE, Contender, Plan
 from optaxaccel.training.run.spec import Run
 
-LOOSE, RATES = (0.6, 0.8, 0.4, 1.0, 0.2, 1.2, 0.1, 1.6), (0.1, 0.03, 0.3, 1.0, 0.01, 3.0, 0.003, 10.0)
+LOOSE = (0.6, 0.8, 0.4, 1.0, 0.2, 1.2, 0.1, 1.6, 2.2, 3.0)
+RATES = (0.1, 0.03, 0.3, 1.0, 0.01, 3.0, 0.003, 10.0, 0.001, 30.0)
 LENGTHS = {"measuring_step_size": 0.1, "max_step_size": 1.0}
 
 
-def plan(base: Run, seeds: int, count: int = 8) -> Plan:
-    """Four searches, each with eight settings, beside three methods with eight rates."""
+def plan(base: Run, seeds: int, count: int = 10) -> Plan:
+    """Four searches, each with ten settings, beside three methods with ten rates."""
 
     def settings(method, name, values, **fixed):
         return tuple(base.replace(method=method, method_args={**fixed, name: value}) for value in values[:count])
