@@ -41,7 +41,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "gradient descent": Contender(lambda a, _: optax.sgd(a), -3),
     "heavy ball": Contender(lambda a, b: optax.sgd(a, momentum=b), -4, MOMENTA, 5),
     "Nesterov momentum": Contender(lambda a, b: optax.sgd(a, momentum=b, nesterov=True), -4, MOMENTA, 5),
-    "Adam": Contender(lambda a, b: optax.adam(a, b2=b), -4, (0.5, 0.8, 0.9, 0.99, 0.999, 0.9999)),
+    "Adam": Contender(lambda a, b: optax.adam(a, b2=b), -4, (0.5, 0.8, 0.9, 0.99, 0.999, 0.9999, 0.99999)),
     "optax L-BFGS": Contender(lambda a, b: optax.lbfgs(memory_size=int(b)), None, LENGTHS, static=True),
     "L-BFGS": Contender(lambda a, b: optaxaccel.lbfgs(memory_size=int(b)), None, LENGTHS, static=True),
     "nesterov": Contender(lambda a, _: optaxaccel.nesterov(a), -3),

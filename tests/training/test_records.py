@@ -1,5 +1,6 @@
 import pytest
 
+import optaxaccel
 from optaxaccel.training.keeping import records
 
 
@@ -33,3 +34,15 @@ def test_what_is_no_record_is_refused(tmp_path):
         records.read(tmp_path / "a.jsonl")
     with pytest.raises(FileNotFoundError, match="No records"):
         records.read_all(tmp_path / "nothing")
+
+
+def test_the_version_is_that_of_the_code_that_runs(monkeypatch):
+    """What pip knows may be another checkout."""
+    monkeypatch.setattr(records.importlib.metadata, "version", lambda name: "of pip")
+    records._versions.cache_clear()
+    try:
+        versions = records.provenance("cpu")["versions"]
+    finally:
+        records._versions.cache_clear()
+    assert versions["optaxaccel"] == optaxaccel.__version__
+    assert versions["jax"] == "of pip"

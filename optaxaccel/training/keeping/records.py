@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from optaxaccel import __version__
 from optaxaccel.training import cores
 from optaxaccel.training.keeping import lines, measurements, soundness
 from optaxaccel.training.run.spec import Run
@@ -250,8 +251,9 @@ def provenance(device: str) -> Row:
 
 @functools.cache
 def _versions() -> Row:
-    packages = ("optaxaccel", "jax", "jaxlib", "optax", "flax", "numpy")
-    return {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    # What is installed may be another checkout than the one that runs, found on PYTHONPATH: it says itself what it is.
+    others = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "optax", "flax", "numpy")}
+    return {"optaxaccel": __version__, **others, "python": platform.python_version()}
 
 
 @functools.cache
