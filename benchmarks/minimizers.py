@@ -121,8 +121,8 @@ def equation(flat: jax.Array) -> jax.Array:
 def error_of(flat: jax.Array) -> jax.Array:
     """The relative error of the solution."""
     params, wanted = _unflatten(flat), jnp.asarray(POISSON.reference)
-    found = jax.vmap(lambda x: POISSON.solution(params, x))(jnp.asarray(POISSON.test_points))
-    return jnp.linalg.norm(found - wanted) / jnp.linalg.norm(wanted)
+    solution = jax.vmap(lambda x: POISSON.solution(params, x))(jnp.asarray(POISSON.test_points))
+    return jnp.linalg.norm(solution - wanted) / jnp.linalg.norm(wanted)
 
 
 def _layers(seed: int) -> list[dict[str, jax.Array]]:

@@ -4,7 +4,7 @@ What counts is what a method has reached after so many oracle calls: a call is o
 without its gradient; a product with the Hessian counts as two. Then fresh starts with the best setting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -146,11 +146,14 @@ def _tuned(name: str, problem: Problem, budget: int, tuning: int, seeds: int, ev
         if wider == tried or every > 1 or not more:
             break
         tried = wider
-    ends = [
-        len(grid) > 1 and value in (grid[0], grid[-1]) and value not in natural
-        for grid, value, natural in ((sorted(exponents), best[0], ()), (tried.seconds, best[1], NATURAL_ENDS))
-    ]
-    return run(contender, problem, [best] * seeds, starts, budget), Choice(*best, len(scores), *ends)
+    main_at_end = _stands_at_end(sorted(exponents), best[0])
+    second_at_end = _stands_at_end(tried.seconds, best[1]) and best[1] not in NATURAL_ENDS
+    choice = Choice(*best, len(scores), main_at_end, second_at_end)
+    return run(contender, problem, [best] * seeds, starts, budget), choice
+
+
+def _stands_at_end(values: Sequence[float], best: float) -> bool:
+    return len(values) > 1 and best in (values[0], values[-1])
 
 
 def _curve(name: str, outcome: Outcome, budget: int) -> list[dict[str, Any]]:

@@ -135,7 +135,7 @@ def _products(transform: jax.Array, block: jax.Array) -> jax.Array:
     return lax.dot_general(y, y, ((axes, axes), ((), ())), precision=highest, out_sharding=out)
 
 
-def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: jax.typing.ArrayLike = True) -> jax.Array:
+def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: Any = True) -> jax.Array:
     """Return entries `start` to `start + size` of the columns as a (K, size) matrix."""
     stack = leaf.rows
 
