@@ -148,7 +148,7 @@ def _tuned(name: str, problem: Problem, budget: int, tuning: int, seeds: int, ev
         tried = wider
     main_at_end = _stands_at_end(sorted(exponents), best[0])
     second_at_end = _stands_at_end(tried.seconds, best[1]) and best[1] not in NATURAL_ENDS
-    choice = Choice(*best, len(scores), main_at_end, second_at_end)
+    choice = Choice(best[0], best[1], len(scores), main_at_end, second_at_end)
     return run(contender, problem, [best] * seeds, starts, budget), choice
 
 
