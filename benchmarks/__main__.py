@@ -1,9 +1,9 @@
 """`python -m benchmarks [--quick] [--only GROUP ...] [--against PATH] [--out FOLDER]`: measure, print and write tables.
 
 Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
-`epochs` trains whole epochs, `targets` until an accuracy is reached, `deep` compiles deep networks; these run only when
-named. With `--against` the
-package of another checkout is measured as well, in turns; what became slower is told, and is the exit status.
+`epochs` trains whole epochs, `targets` until an accuracy is reached, `deep` compiles deep networks, `minimizers` solves
+whole problems; these run only when named. With `--against` the package of another checkout is measured as well, in turns;
+what became slower is told, and is the exit status.
 """
 
 import argparse
@@ -34,11 +34,10 @@ GROUPS = (
     "startup",
     "reading",
     "half",
-    "minimizers",
 )
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
-SLOW = ("epochs", "targets", "deep")
+SLOW = ("epochs", "targets", "deep", "minimizers")
 COLUMNS = (
     "ms",
     "ratio",
