@@ -34,6 +34,7 @@ GROUPS = (
     "startup",
     "reading",
     "half",
+    "minimizers",
 )
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
@@ -53,6 +54,7 @@ COLUMNS = (
     "temporary MB",
     "state copies",
     "compile s",
+    "error",
 )
 
 
@@ -78,7 +80,9 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, (tuple, list)):
         return "-".join(f"{v:.2f}" for v in value)
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else f"{value:.1e}"
+    return str(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
