@@ -119,10 +119,16 @@ def block_length() -> int:
 
 
 def _blocked(leaf: Leaf, transform: jax.Array, length: int, blocks: int, stride: Any, careful: Any) -> jax.Array:
-    def add(i, total):
-        return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype, careful))
+    def summed(careful):
+        def add(i, total):
+            return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype, careful))
 
-    return lax.fori_loop(0, (blocks + stride - 1) // stride, add, no_products([leaf], transform))
+        return lax.fori_loop(0, (blocks + stride - 1) // stride, add, no_products([leaf], transform))
+
+    if leaf.minus is None or isinstance(careful, bool):
+        return summed(careful=True)
+    # A branch around the loop: one in every turn of it takes a microsecond of five.
+    return loops.cond(careful, lambda: summed(careful=True), lambda: summed(careful=False))
 
 
 def _products(transform: jax.Array, block: jax.Array) -> jax.Array:

@@ -42,6 +42,8 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
         or better, is that of the arithmetic.
     """
     number = mask.shape[0]
+    # A branch costs more than it saves where few entries are read.
+    few = sum(leaf.size for leaf in leaves) < 2 * columns.SMALL
     leaves = columns.prepare(leaves, mask.dtype)
     identity = jnp.eye(number, dtype=mask.dtype)
 
@@ -49,7 +51,7 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
         root, inverse_root = _roots(state.gram)
         transform, inverse = state.transform @ inverse_root, root @ state.inverse
         sampling = state.passes == 0
-        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1), state.careful)
+        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1), few or state.careful)
         again = ~state.careful & ~jnp.isfinite(jnp.sum(gram))
         length = jnp.where(sampling, jnp.trace(gram) / jnp.maximum(jnp.sum(mask), 1), state.length)
         # Columns that do not count are taken for orthogonal ones of that length, so that nothing degenerates.

@@ -136,6 +136,27 @@ def test_an_extrapolation_that_is_not_finite_is_not_taken():
     assert int(state.num_pairs) == 0
 
 
+@pytest.mark.parametrize("where", [0, 299_999], ids=["in a block", "in what is left over"])
+def test_an_infinite_entry_of_a_large_leaf_stands_still_and_the_others_are_extrapolated(where):
+    """Large leaves are read without a look at infinities, until a sum is not finite."""
+    rates = jnp.linspace(0.1, 1.0, 300_000)
+    x = jnp.ones(300_000).at[where].set(jnp.inf)
+    tx = optaxaccel.rna_sgd(1.0, period=1, history=3, regularization=0.0)
+
+    @jax.jit
+    def step(x, state):
+        updates, state = tx.update(jnp.where(jnp.isinf(x), 0.0, rates * x), state, x)
+        return optax.apply_updates(x, updates), state
+
+    state = tx.init(x)
+    for _ in range(3):
+        x, state = step(x, state)
+    assert int(state.num_pairs) == 3
+    assert bool(jnp.isinf(x[where]))
+    others = jnp.delete(x, where, assume_unique_indices=True)
+    assert float(jnp.linalg.norm(others)) < 115.0  # 112.1 without the infinity; plain descent is at 150.9
+
+
 @pytest.mark.parametrize(
     ("new", "end", "dtype"),
     [
