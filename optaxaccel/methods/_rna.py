@@ -109,7 +109,7 @@ def rna(
     Costs:
       No oracle call beyond the base's. 2 `history` copies of the parameters as state, besides the base's. A step writes
       one more copy and reads another: 1.6 times an update of SGD with momentum. Once a period, the time of about 5
-      copies of one ring, and memory for one copy of the parameters (for several of each leaf where sharding may
+      copies of one ring, and memory for two copies of the parameters (for several of each leaf where sharding may
       split it, see `extrapolate`).
 
     Deviations:
