@@ -39,7 +39,7 @@ def run(rounds: int) -> list[Row]:
             return optax.apply_updates(params, updates), state
 
         steps[name] = Donated(step, (jax.tree.map(jnp.copy, params), state), params)
-    # Whose turn comes after a search of thousands of products would pay for what that left in memory.
+    # Whose turn comes after a method that searches would pay for what that left in the caches.
     seconds = {name: second_call(step) for name, step in steps.items()}
     rows = rows_of(TITLE, alternate(seconds, rounds=max(3, rounds // 4)))
     for row in rows:

@@ -192,7 +192,7 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
 def _can_be_reached(new, ends, newest) -> jax.Array:
     """Return whether the difference to the end point is finite; the same infinity in both counts as standing still."""
     # Almost always the new point alone tells: what lies within a quarter of its dtype's range is reached without
-    # overflow, and the end point is not read once more (a fiftieth of a step that extrapolates every third time).
+    # overflow, and the end point is not read once more (up to a tenth of a step that extrapolates every third time).
     return lax.cond(
         trees.all_finite(new, times=4),
         lambda *_: jnp.ones((), bool),

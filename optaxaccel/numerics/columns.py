@@ -80,7 +80,7 @@ def _flat(rows: Any) -> Any:
 
 
 def gram(
-    leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int = 1, careful: jax.typing.ArrayLike = True
+    leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int = 1, careful: jax.Array | bool = True
 ) -> jax.Array:
     """Return the Gram matrix W'R'RW of the transformed columns.
 
@@ -93,6 +93,14 @@ def gram(
         is the result; but a block is read in two thirds of the time, since XLA's CPU compiler makes a loop of one
         operation much quicker than one of two. (Successive differences, of one array, gain nothing and are careful.)
     """
+    if isinstance(careful, bool):
+        return _gram(leaves, transform, stride, careful)
+    return loops.cond(
+        careful, lambda: _gram(leaves, transform, stride, True), lambda: _gram(leaves, transform, stride, False)
+    )
+
+
+def _gram(leaves: Sequence[Leaf], transform: jax.Array, stride: jax.Array | int, careful: bool) -> jax.Array:
     total = jnp.zeros_like(transform)
     length = block_length()
     for leaf in leaves:
@@ -118,17 +126,11 @@ def block_length() -> int:
     return 4096 if jax.default_backend() == "cpu" else 1 << 18
 
 
-def _blocked(leaf: Leaf, transform: jax.Array, length: int, blocks: int, stride: Any, careful: Any) -> jax.Array:
-    def summed(careful):
-        def add(i, total):
-            return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype, careful))
+def _blocked(leaf: Leaf, transform: jax.Array, length: int, blocks: int, stride: Any, careful: bool) -> jax.Array:
+    def add(i, total):
+        return total + _products(transform, _block(leaf, i * stride * length, length, transform.dtype, careful))
 
-        return lax.fori_loop(0, (blocks + stride - 1) // stride, add, no_products([leaf], transform))
-
-    if leaf.minus is None or isinstance(careful, bool):
-        return summed(careful=True)
-    # A branch around the loop: one in every turn of it takes a microsecond of five.
-    return loops.cond(careful, lambda: summed(careful=True), lambda: summed(careful=False))
+    return lax.fori_loop(0, (blocks + stride - 1) // stride, add, no_products([leaf], transform))
 
 
 def _products(transform: jax.Array, block: jax.Array) -> jax.Array:
@@ -141,15 +143,9 @@ def _products(transform: jax.Array, block: jax.Array) -> jax.Array:
     return lax.dot_general(y, y, ((axes, axes), ((), ())), precision=highest, out_sharding=out)
 
 
-def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: Any = True) -> jax.Array:
+def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: bool = True) -> jax.Array:
     """Return entries `start` to `start + size` of the columns as a (K, size) matrix."""
     stack = leaf.rows
-
-    def apart(x, y):
-        if isinstance(careful, bool):
-            return difference(x, y) if careful else x - y
-        return loops.cond(careful, lambda: difference(x, y), lambda: x - y)
-
     if isinstance(stack, tuple):
         rows = [fetch(lax.dynamic_slice(row, (start,), (size,)), dtype)[None] for row in stack]
         if leaf.columns != "rows":
@@ -161,7 +157,10 @@ def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: Any = Tr
 
     number = stack.shape[0]
     if leaf.columns == "rows":
-        return cut(0, number) if leaf.minus is None else apart(cut(0, number), cut(0, number, leaf.minus))
+        if leaf.minus is None:
+            return cut(0, number)
+        minus = difference if careful else jnp.subtract
+        return minus(cut(0, number), cut(0, number, leaf.minus))
     # Both operands are cut out of the whole array: a difference of two parts of one block is several times slower.
     columns = difference(cut(1, number - 1), cut(0, number - 1))
     return columns if leaf.columns == "differences" else _written([columns, difference(cut(0, 1), cut(number - 1, 1))])

@@ -42,8 +42,9 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
         or better, is that of the arithmetic.
     """
     number = mask.shape[0]
-    # A branch costs more than it saves where few entries are read.
-    few = sum(leaf.size for leaf in leaves) < 2 * columns.SMALL
+    # A branch costs more than it saves where few entries are read, and saves nothing on successive differences.
+    pairs = any(leaf.minus is not None for leaf in leaves)
+    quick_first = pairs and sum(leaf.size for leaf in leaves) >= 2 * columns.SMALL
     leaves = columns.prepare(leaves, mask.dtype)
     identity = jnp.eye(number, dtype=mask.dtype)
 
@@ -51,7 +52,8 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
         root, inverse_root = _roots(state.gram)
         transform, inverse = state.transform @ inverse_root, root @ state.inverse
         sampling = state.passes == 0
-        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1), few or state.careful)
+        careful = state.careful if quick_first else True
+        gram = columns.gram(leaves, mask[:, None] * transform, jnp.where(sampling, SAMPLE, 1), careful)
         again = ~state.careful & ~jnp.isfinite(jnp.sum(gram))
         length = jnp.where(sampling, jnp.trace(gram) / jnp.maximum(jnp.sum(mask), 1), state.length)
         # Columns that do not count are taken for orthogonal ones of that length, so that nothing degenerates.
