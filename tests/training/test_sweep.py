@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import time
+import warnings
 
+import jax
 import numpy as np
 import pytest
 
@@ -77,6 +79,27 @@ def test_runs_trained_together_leave_the_records_of_separate_ones(tmp_path, eith
     assert len({records.read(path).rows[-1]["loss"] for path in paths}) == 7
 
 
+def test_several_members_a_device_are_as_many_alone(tmp_path, either_way):
+    runs = sweep.grid(SGD.replace(steps=3), seeds=range(2 * jax.device_count() + 1))
+    statuses, paths = train(runs, tmp_path)
+    assert statuses == ["done"] * len(runs)
+    for run, path in ((runs[i], paths[i]) for i in (0, len(runs) // 2, -1)):
+        record = records.read(path)
+        assert record.start["members"] == len(runs)
+        assert_equal_but_for_rounding(record, alone(run, tmp_path))
+    assert len({records.read(path).rows[-1]["loss"] for path in paths}) == len(runs)
+
+
+def test_what_a_call_needs_again_is_not_donated(tmp_path, either_way, monkeypatch):
+    first = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: first)  # for several, what is donated in vain is not told
+    runs = sweep.grid(RUN.replace(steps=2), seeds=(1, 2), weight_decay=(0.0625, 0.125))
+    jobs = [together.Job(i, run, tmp_path / f"{i}.jsonl", "", "final") for i, run in enumerate(runs)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Some donated buffers were not usable")
+        assert together.Group(runs[0], len(runs)).train(jobs) == ["done"] * 4
+
+
 def test_each_of_them_counts_its_own_searches(tmp_path, either_way):
     gose = RUN.replace(method="gose_sgd", method_args={"learning_rate": 0.1, "check_every": 5})
     runs = sweep.grid(gose, method_args={"gradient_threshold": (0.0, 1e9)})
@@ -84,6 +107,27 @@ def test_each_of_them_counts_its_own_searches(tmp_path, either_way):
     ends = [records.read(path) for path in paths]
     assert [(record.start["members"], record.end["searches"]) for record in ends] == [(2, 0), (2, 3)]
     assert ends[0].end["jumps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "steps", "on_cpu", "on_accelerators"),
+    [
+        (16, 2, 264, 8, 8),
+        (5, 2, 264, 3, 3),
+        (65, 2, 264, 17, 17),
+        (16, 1, 264, 16, 16),
+        (100, 8, 0, 7, 7),
+        (16, 2, 5_000, 4, 8),
+        (16, 2, 30_000, 1, 8),
+        (2, 200, 1, 1, 1),
+    ],
+)
+def test_devices_share_members_evenly_and_a_cpu_puts_few_steps_at_stake(
+    count, devices, steps, on_cpu, on_accelerators, monkeypatch
+):
+    for one_at_a_time, expected in ((True, on_cpu), (False, on_accelerators)):
+        monkeypatch.setattr(together, "_one_at_a_time", lambda one=one_at_a_time: one)
+        assert together._members_of_a_device(count, devices, steps) == expected
 
 
 def test_one_that_diverges_is_recorded_and_the_others_are_left_alone(tmp_path, either_way):

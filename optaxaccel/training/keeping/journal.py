@@ -1,7 +1,6 @@
 """The journal of a run under way: metrics on their way from the device, faults, the clock and the rows."""
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -9,9 +8,9 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from optaxaccel.training.keeping import memory, records
 from optaxaccel.training.keeping import metrics as on_their_way
-from optaxaccel.training.keeping import records
-from optaxaccel.training.keeping.metrics import Collect, Metrics
+from optaxaccel.training.keeping.metrics import Collect, Columns, Metrics
 from optaxaccel.training.keeping.records import Writer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
@@ -133,15 +132,16 @@ class Journal:
           NotFiniteError: see `log`.
         """
         before, count = self.seconds, len(metrics)
-        for start in range(0, count, self.log_every):
-            end = min(count, start + self.log_every)
-            self.seconds = before + seconds * end / count
-            self._row(metrics[start:end])
-
-    def _row(self, metrics: np.ndarray) -> None:
-        """Write one row about the next steps, and one of what the method tells."""
         columns, readings = on_their_way.columns(metrics, tuple(self.readings))
         faults = on_their_way.faults(columns)
+        with self.writer.at_once():
+            for start in range(0, count, self.log_every):
+                part = slice(start, min(count, start + self.log_every))
+                self.seconds = before + seconds * part.stop / count
+                self._row(_cut(columns, part), _cut(readings, part), faults[part])
+
+    def _row(self, columns: Columns, readings: Columns, faults: list[str]) -> None:
+        """Write one row about the next steps, and one of what the method tells."""
         count = len(faults)
         end = self._first_fault(faults)
         good = [i for i in range(end) if not faults[i]]
@@ -162,8 +162,8 @@ class Journal:
                 "skipped": self.skipped,
             }
             self.write("train", row)
-            readings = {name: [column[i] for i in good] for name, column in readings.items()}
-            if fields := diagnosing.row(self.readings, readings):
+            of_good = {name: [column[i] for i in good] for name, column in readings.items()}
+            if fields := diagnosing.row(self.readings, of_good):
                 self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
         self.logged_seconds = self.seconds
         self.logged += end
@@ -250,7 +250,7 @@ class Journal:
     def end(self, status: str, step: int, **fields: Any) -> None:
         """Write the last row."""
         fields |= {"skipped": self.skipped, "seconds": round(self.seconds, 4), "wait_seconds": self.wait_seconds}
-        self.writer.write("end", status=status, step=step, **fields, peak_bytes=_peak_bytes())
+        self.writer.write("end", status=status, step=step, **fields, peak_bytes=memory.peak_bytes())
 
     # --- Checkpoints --------------------------------------------------------------------------------------------------
 
@@ -286,15 +286,5 @@ class Journal:
         self.last_eval = dict(memory["last_eval"])
 
 
-def _peak_bytes() -> int | None:
-    """Return the most memory that a device of this process held so far; of a CPU, what the process did."""
-    sizes = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
-    known = [size for size in sizes if size is not None]
-    if known or jax.default_backend() != "cpu":
-        return max(known, default=None)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _cut(columns: Columns, part: slice) -> Columns:
+    return {name: column[part] for name, column in columns.items()}

@@ -11,6 +11,7 @@ from optaxaccel.training.steps.step import METRICS, UNKNOWN
 
 Metrics = Any  # of one step: an array on its way from the device, or numbers
 Collect = Callable[[Metrics], Metrics]
+Columns = Mapping[str, list[float]]  # by name, a number a step
 _OLDER = {"search_attempts": 0.0, "line_values": UNKNOWN, "line_grads": UNKNOWN}  # of checkpoints that lack them
 
 
@@ -25,14 +26,14 @@ def completed(metrics: Sequence[float], readings: Sequence[str]) -> list[float]:
     return [*metrics, *(float("nan") for _ in range(len(METRICS) + len(readings) - len(metrics)))]
 
 
-def columns(metrics: np.ndarray, readings: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def columns(metrics: np.ndarray, readings: Sequence[str]) -> tuple[Columns, Columns]:
     """Return the metrics [steps, ...] by name, as numbers since they are few, and what the method told by name."""
     values = metrics.T.astype(float).tolist()
     known: dict[str, list[float]] = dict(zip(METRICS, values, strict=False))
     return known, dict(zip(readings, values[len(METRICS) :], strict=True))
 
 
-def faults(columns: Mapping[str, list[float]]) -> list[str]:
+def faults(columns: Columns) -> list[str]:
     """Return what is wrong with each step, or an empty string."""
     each = zip(columns["loss"], columns["grad_norm"], columns["measurement_failed"], strict=True)
     return [_fault(*step) for step in each]

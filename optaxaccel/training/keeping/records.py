@@ -11,29 +11,26 @@ import datetime
 import functools
 import importlib.metadata
 import json
-import math
-import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from optaxaccel import __version__
 from optaxaccel.training import cores
 from optaxaccel.training.keeping import lines, measurements, soundness
+from optaxaccel.training.keeping.writer import Sink as Sink
+from optaxaccel.training.keeping.writer import Writer as Writer
 from optaxaccel.training.run.spec import Run
 
 Row = dict[str, Any]
 
 
-Sink = Callable[[str, Mapping[str, Any]], None]  # takes a row: its kind and its fields
 TIMED = ("time", "seconds", "images_per_second", "compile_seconds", "step_seconds", "wait_seconds", "peak_bytes")
 """Fields that tell how fast a run was; two equal runs are equal in all others."""
 
 
-_AS_THEY_ARE = frozenset({int, str, bool, type(None)})
-_json = json.JSONEncoder(allow_nan=False).encode
 _DIAGNOSTICS = b'{"kind": "diagnostics"'
 MEASURED = ("train", "eval", "extrapolation", "train_eval")
 
@@ -87,66 +84,6 @@ def diagnosed(path: Path) -> list[Row]:
     with path.open("rb") as file:
         lines_told = [line for line in file if line.startswith(_DIAGNOSTICS) and line.endswith(b"}\n")]
     return [json.loads(line) for line in lines_told]
-
-
-class Writer:
-    """Append rows to a file; each is on disk when `write` returns. Without a path nothing is written."""
-
-    def __init__(self, path: Path | None, *, offset: int = 0, also: Sequence[Sink] = ()):
-        """Start the file anew, or go on behind the first `offset` bytes of it; `also` gets every row, too.
-
-        Raises:
-          ValueError: the file is shorter than `offset`.
-        """
-        self._file, self._also = None, also
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if offset and (not path.exists() or path.stat().st_size < offset):
-                raise ValueError(
-                    f"{path} has lost rows that the checkpoint beside it counts on ({offset} bytes). Bring the file "
-                    "back, or pass another --out."
-                )
-            self._file = path.open("r+" if offset else "w", encoding="utf-8")
-            self._file.seek(offset)
-            self._file.truncate()
-
-    def write(self, kind: str, **fields: Any) -> None:
-        """Write one row; numbers that JSON lacks (NaN, inf) are written as strings."""
-        if self._file is not None:
-            row = {"kind": kind, **{name: _plain(value) for name, value in fields.items()}}
-            try:
-                self._file.write(_json(row) + "\n")
-                self._file.flush()
-            except OSError as error:
-                raise _of(self._file.name, error) from error
-        for sink in self._also:
-            sink(kind, fields)
-
-    def tell(self) -> int:
-        """Return the length of the file in bytes, all of which the disk has."""
-        if self._file is None:
-            return 0
-        os.fsync(self._file.fileno())
-        return self._file.tell()
-
-    def __enter__(self) -> "Writer":
-        """Return itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the file."""
-        if self._file is None:
-            return
-        try:
-            self._file.close()
-        except OSError as failed:  # it tries once more to write what did not fit
-            if error[0] is None:
-                raise _of(self._file.name, failed) from failed
-
-
-def _of(path: str, error: OSError) -> OSError:
-    """Return the error with the file that it is of; what is raised by a write knows none."""
-    return OSError(error.errno, error.strerror, path)
 
 
 def going_on(path: Path, offset: int, run: Run) -> int:
@@ -267,15 +204,3 @@ def _git(*arguments: str) -> str:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _plain(value: Any) -> Any:
-    if type(value) in _AS_THEY_ARE or (type(value) is float and math.isfinite(value)):  # nearly all: ask no more
-        return value
-    if isinstance(value, Mapping):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return str(value)
-    return value

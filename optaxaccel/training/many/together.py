@@ -1,9 +1,9 @@
 """Runs trained together: those that differ in seeds and numbers only share one program over its members.
 
 It makes many steps in one call. On accelerators the members are one batch more (`vmap`). On a CPU each device trains
-one member at a time: mapped products are no faster there, and a mapped `cond` pays for both of its branches. Either way
-the calls from Python, which cost more than the steps of a small network, are few, and every run leaves the record that
-it would have left alone.
+its members one after the other: mapped products are no faster there, and a mapped `cond` pays for both of its branches.
+Either way the calls from Python, which cost more than the steps of a small network, are few, and every run leaves the
+record that it would have left alone.
 """
 
 import math
@@ -20,8 +20,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from optaxaccel import data
-from optaxaccel.training.keeping import records
-from optaxaccel.training.keeping.journal import Journal, NotFiniteError
+from optaxaccel.training.keeping.journal import Journal
+from optaxaccel.training.keeping.writer import Writer
+from optaxaccel.training.many.member import Member
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
@@ -33,7 +34,8 @@ from optaxaccel.training.steps.state import counts
 
 Tree = Any
 CHUNK = 64  # steps in one call; few enough that a signal is heard soon
-MEMBERS = 64  # most members that an accelerator trains at once
+MEMBERS = 64  # most members at once
+AT_STAKE = 20_000  # most steps of one CPU device for members at once: what is lost if they are interrupted
 
 
 class Job(NamedTuple):
@@ -47,13 +49,13 @@ class Job(NamedTuple):
 
 
 class _Compiled(NamedTuple):
-    """Functions of (what members have in common, what each has, cut along the first axis over the devices).
+    """Functions of (what members have in common, *what each has, cut along the first axis over the devices).
 
     Attributes:
-      init: ((), (seeds, numbers)) -> states.
+      init: ((), seeds, numbers) -> states.
       order: ((epoch, labels, indices that train), seeds) -> the order of the epoch, as long as the labels.
-      advance: ((images, labels, steps an epoch, steps <= CHUNK), (states, numbers, orders)) -> (states, metrics
-        [members, CHUNK, ...]).
+      advance: ((images, labels, steps an epoch, steps <= CHUNK), states, numbers, orders) -> (states, metrics
+        [members, CHUNK, ...]); the states are donated.
       evaluate: ((images, labels, weight), states) -> sums over one batch.
     """
 
@@ -71,10 +73,9 @@ class Group:
         devices = jax.devices()
         self.layout = Layout("jit", Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)))
         self.feed, _ = feed.feed(run, None, whole=self.layout)
-        each = 1 if _one_at_a_time() else math.ceil(count / math.ceil(count / MEMBERS) / len(devices))
-        self.width = len(devices) * each
         self.steps_per_epoch = self.feed.examples // run.batch_size
         self.total = run.total_steps(self.steps_per_epoch)
+        self.width = len(devices) * _members_of_a_device(count, len(devices), self.total)
         self._convolves = _has_kernels(run, self.feed, self.layout)
 
     @property
@@ -96,7 +97,11 @@ class Group:
         compiled = remembered(_compile, *facts)
         with ExitStack() as closing:
             members = [
-                _Member(closing.enter_context(records.Writer(job.path)), job.run, recipe, self)
+                Member(
+                    Journal(
+                        job.run, recipe, closing.enter_context(Writer(job.path)), None, self.total, self.steps_per_epoch
+                    )
+                )
                 for job, recipe in zip(jobs, recipes, strict=True)
             ]
             training = _Training(self, compiled, jobs, recipes, members)
@@ -106,6 +111,9 @@ class Group:
                 member.journal.start(**about, compile_seconds=seconds, members=len(jobs))
             training.to_end()
             return [member.status for member in members]
+
+    def _member(self, run: Run, recipe: Recipe, writer: Writer) -> Member:
+        return Member(Journal(run, recipe, writer, None, self.total, self.steps_per_epoch))
 
     def _recipe(self, run: Run) -> Recipe:
         return optimizer.recipe(run, total_steps=self.total, steps_per_epoch=self.steps_per_epoch)
@@ -119,6 +127,14 @@ class Group:
 def _one_at_a_time() -> bool:
     """Return whether a device trains one member at a time."""
     return jax.default_backend() == "cpu"
+
+
+def _members_of_a_device(count: int, devices: int, total: int) -> int:
+    """Return how many of `count` members of `total` steps each device has at once: even shares of few parts."""
+    most = max(1, MEMBERS // devices)
+    if _one_at_a_time():
+        most = max(1, min(most, AT_STAKE // max(1, total)))
+    return math.ceil(count / math.ceil(count / (most * devices)) / devices)
 
 
 def _has_kernels(run: Run, images: Feed, layout: Layout) -> bool:
@@ -143,7 +159,8 @@ def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
 
     def order(common, own):
         epoch, labels, indices = common
-        return jnp.pad(indices[data.epoch_order(own, epoch, indices.size)], (0, labels.size - indices.size))
+        (seed,) = own
+        return jnp.pad(indices[data.epoch_order(seed, epoch, indices.size)], (0, labels.size - indices.size))
 
     def advance(common, own):
         images, labels, period, steps = common
@@ -161,61 +178,28 @@ def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
     def cut(function, **options):
         whole, part = PartitionSpec(), PartitionSpec(AXIS)
         specs = {"mesh": plan.layout.mesh, "in_specs": (whole, part), "out_specs": part, "check_vma": False}
-        return jax.jit(jax.shard_map(_over_members(function, one_at_a_time), **specs), **options)
+        over = jax.shard_map(_over_members(function, one_at_a_time), **specs)
+        return jax.jit(lambda common, *own: over(common, own), **options)
 
     return _Compiled(
         init=cut(lambda common, own: init(*own)),
         order=cut(order),
-        advance=cut(advance, donate_argnums=1),
-        evaluate=cut(lambda common, own: evaluate(own, *common)),
+        advance=cut(advance, donate_argnums=1),  # the states alone: numbers and orders are needed again
+        evaluate=cut(lambda common, own: evaluate(*own, *common)),
     )
-
-
-class _Member:
-    """One run among those trained at once: its journal, and how it ended."""
-
-    def __init__(self, writer: records.Writer, run: Run, recipe: Recipe, group: Group):
-        self.journal = Journal(run, recipe, writer, None, group.total, group.steps_per_epoch)
-        self.status = ""
-
-    def take(self, metrics: np.ndarray, seconds: float) -> None:
-        """Record the steps between two evaluations, and end if there is a fault."""
-        try:
-            self.journal.take(metrics, seconds)
-        except NotFiniteError as fault:
-            self.end("diverged", fault.step, what=fault.what)
-
-    def evaluated(self, step: int, split: str, measured: Mapping[str, float]) -> None:
-        """Record an evaluation, and end if its loss is not finite."""
-        if math.isfinite(measured["loss"]):
-            self.journal.evaluated(step, split, measured)
-        else:
-            self.end("diverged", step, what=f"{split} loss")
-
-    def trained(self, step: int, measured: Mapping[str, float]) -> None:
-        """Record the evaluation on training images, and end if its loss is not finite."""
-        try:
-            self.journal.trained(step, measured)
-        except NotFiniteError as fault:
-            self.end("diverged", fault.step, what=fault.what)
-
-    def end(self, status: str, step: int, **fields: Any) -> None:
-        """Record the end."""
-        self.journal.end(status, step, **fields)
-        self.status = status
 
 
 class _Training:
     """Some runs of a group in progress; places beyond their number are filled with the last one again."""
 
-    def __init__(self, group: Group, compiled: _Compiled, jobs, recipes, members: list[_Member]):
+    def __init__(self, group: Group, compiled: _Compiled, jobs, recipes, members: list[Member]):
         self.group, self.compiled, self.members = group, compiled, members
         places = [min(place, len(jobs) - 1) for place in range(group.width)]
         numbers = [program.numbers_of(job.run, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[numbers[place] for place in places])
         self.numbers = group.layout.put(stacked, cut=True)
         self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
-        self.states = compiled.init((), (self.seeds, self.numbers))
+        self.states = compiled.init((), self.seeds, self.numbers)
         readings = diagnosing.kinds(self.states.opt_state, members=True)
         for member in members:
             member.journal.readings = readings
@@ -235,21 +219,22 @@ class _Training:
     def call(self, order: jax.Array, steps: int) -> jax.Array:
         """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, ...]."""
         common = (self.images, self.labels, self.period, np.int32(steps))
-        self.states, metrics = self.compiled.advance(common, (self.states, self.numbers, order))
+        self.states, metrics = self.compiled.advance(common, self.states, self.numbers, order)
         return metrics
 
     def to_end(self) -> None:
         """Train from one evaluation to the next."""
         step, total = 0, self.group.total
-        self.evaluate(0)
+        self.evaluate(0, self.measure())
         while step < total and any(not member.status for member in self.members):
             until = min(total, self.run.next_evaluation(step, self.group.steps_per_epoch))
             metrics, seconds = self.advance(step, until)
+            evaluation = self.measure()  # goes on while the rows are written
             for place, member in enumerate(self.members):
                 if not member.status:
                     member.take(metrics[place], seconds)
             step = until
-            self.evaluate(step)
+            self.evaluate(step, evaluation)
         for place, member in enumerate(self.members):
             if not member.status:
                 member.end("done", total, **counts(self.states, place))
@@ -272,22 +257,28 @@ class _Training:
         parts = zip(jax.device_get(rows), sizes, strict=True)
         return np.concatenate([part[:, :size] for part, size in parts], axis=1), seconds
 
-    def evaluate(self, step: int) -> None:
-        """Evaluate all members on training and on held-out images."""
-        feed = self.group.feed
-        for member, measured in self.measured(self.trained, feed.trained_size):
+    def measure(self) -> tuple[list[Any], list[Any]]:
+        """Begin to evaluate all members: return the sums over batches of training and of held-out images."""
+        return self._sums(self.trained), self._sums(self.held_out)
+
+    def evaluate(self, step: int, evaluation: tuple[list[Any], list[Any]]) -> None:
+        """Write what `measure` returned."""
+        feed, (trained, held_out) = self.group.feed, jax.device_get(evaluation)
+        for member, measured in self._means(trained, feed.trained_size):
             member.trained(step, measured)
-        for member, measured in self.measured(self.held_out, feed.held_out_size):
+        for member, measured in self._means(held_out, feed.held_out_size):
             member.evaluated(step, feed.held_out_name, measured)
 
-    def measured(self, batches: Sequence[Any], size: int) -> Iterator[tuple[_Member, dict[str, float]]]:
-        """Yield every member under way with its means over the `size` images of some batches."""
+    def _sums(self, batches: Sequence[Any]) -> list[Any]:
         sums = []
         for batch in batches:
             sums.append(self.compiled.evaluate(tuple(batch), self.states))
             parallel.wait_for_oldest(sums)
-        fetched = jax.device_get(sums)
-        sums = {name: np.sum([one[name] for one in fetched], axis=0, dtype=float) for name in fetched[0]}
+        return sums
+
+    def _means(self, sums: Sequence[Any], size: int) -> Iterator[tuple[Member, dict[str, float]]]:
+        """Yield every member under way with its means over the `size` images of some batches."""
+        means = {name: (np.sum([one[name] for one in sums], axis=0, dtype=float) / size).tolist() for name in sums[0]}
         for place, member in enumerate(self.members):
             if not member.status:
-                yield member, {name: float(values[place] / size) for name, values in sums.items()}
+                yield member, {name: values[place] for name, values in means.items()}

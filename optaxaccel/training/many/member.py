@@ -1,0 +1,43 @@
+"""One of the runs that are trained at once."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from optaxaccel.training.keeping.journal import Journal, NotFiniteError
+
+
+class Member:
+    """One run among those trained at once: its journal, and how it ended."""
+
+    def __init__(self, journal: Journal):
+        """Go on until `status` is set."""
+        self.journal, self.status = journal, ""
+
+    def take(self, metrics: np.ndarray, seconds: float) -> None:
+        """Record the steps between two evaluations, and end if there is a fault."""
+        try:
+            self.journal.take(metrics, seconds)
+        except NotFiniteError as fault:
+            self.end("diverged", fault.step, what=fault.what)
+
+    def evaluated(self, step: int, split: str, measured: Mapping[str, float]) -> None:
+        """Record an evaluation, and end if its loss is not finite."""
+        if math.isfinite(measured["loss"]):
+            self.journal.evaluated(step, split, measured)
+        else:
+            self.end("diverged", step, what=f"{split} loss")
+
+    def trained(self, step: int, measured: Mapping[str, float]) -> None:
+        """Record the evaluation on training images, and end if its loss is not finite."""
+        try:
+            self.journal.trained(step, measured)
+        except NotFiniteError as fault:
+            self.end("diverged", fault.step, what=fault.what)
+
+    def end(self, status: str, step: int, **fields: Any) -> None:
+        """Record the end."""
+        self.journal.end(status, step, **fields)
+        self.status = status
