@@ -41,7 +41,7 @@ def run_file(command: RunFile) -> int:
 
 
 def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
-    from optaxaccel.report import tables
+    from optaxaccel.report import durations
     from optaxaccel.training.keeping import records
     from optaxaccel.training.many import experiment, jobs
 
@@ -59,7 +59,7 @@ def _run_plan(definition: Any, plan: Any, command: RunFile, out: Path) -> int:
         failed |= _run_jobs(list(finals), command, "final runs")
     if command.first_steps is not None:
         runs = jobs.planned(plan, records.read_all(out))
-        print_table(tables.costs(runs, f"{definition.name}, {command.scale}: the first steps"))
+        print_table(durations.costs(runs, f"{definition.name}, {command.scale}: the first steps"))
         if command.publish:
             from optaxaccel.report import pages
 

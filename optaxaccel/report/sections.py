@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optaxaccel.report import figures, grids, grouping, published, studies, tables
+from optaxaccel.report import durations, figures, grids, grouping, published, studies, tables
 from optaxaccel.report.published import Published
 from optaxaccel.report.tables import Table
 from optaxaccel.training.many import experiment
@@ -38,7 +38,7 @@ def tables_of(definition: Definition, plan: AnyPlan, results: Published) -> list
     result = [tables.beside(tables.contenders(results.records, plan.by), heading, reported.outcome)]
     if len(finals) > 1 and alone:
         what, texts = reported.training
-        result.append(tables.beside(tables.seconds_per_epoch(results.records), f"paper: {what}", texts))
+        result.append(tables.beside(durations.per_epoch(results.records), f"paper: {what}", texts))
     return result
 
 

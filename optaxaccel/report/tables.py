@@ -180,25 +180,9 @@ def cells(line: Line, rank: int) -> list[str]:
 
 
 COLUMNS = ("#", "method", "accuracy %", "loss", "train loss", "oracle calls", "seconds", "n", "setting")
-NO_TRAIN_LOSS = "Train loss: not evaluated in these runs."
+NO_TRAIN_LOSS = "The training loss was not evaluated in these runs."
 TRAIN_LOSS = "Train loss: over a fixed set of training images, at the iterate that is evaluated, without weight decay."
 WORDS = ("method", "setting", "quantity", "source", "as expected")
-
-
-def costs(records: Sequence[Record], title: str = "") -> Table:
-    """Return what each run cost: seconds of compilation and of a step (the first left out), and the highest memory."""
-    rows = []
-    for record in records:
-        end, more = record.end, record.end.get("step", 0) - 1
-        per_step = f"{end['seconds'] / more:.3f}" if more > 0 else "-"
-        memory = f"{end['peak_bytes'] / 2**30:.2f}" if end.get("peak_bytes") else "-"
-        compiling = record.start.get("compile_seconds")  # missing where a run failed before it
-        compiled = "-" if compiling is None else f"{compiling:.1f}"
-        rows.append((record.start["label"], compiled, per_step, memory, str(record.status)))
-    note = "Runs that share a compiled program share its seconds. Memory: highest of the process so far, in GiB."
-    return Table(
-        title, ("method", "compiling (s)", "a step (s)", "memory (GiB)", "ended"), rows, ("method", "ended"), note
-    )
 
 
 def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
@@ -244,7 +228,11 @@ def contenders(records: Sequence[Record], by: str = "accuracy") -> Table:
     title = f"{next(iter(sections))}, {first.split} images: mean ± standard error over n seeds"
     title += "" if by == "accuracy" else f", ranked by {by}"
     finals = [record for line in ranked for record in line.group.members]
-    notes = [TRAIN_LOSS if any(r.last("train_eval") for r in finals) else NO_TRAIN_LOSS]
+    notes = [TRAIN_LOSS]
+    if not any(record.last("train_eval") for record in finals):
+        at, notes = columns.index("train loss"), [NO_TRAIN_LOSS]
+        for row in (columns, *rows):
+            del row[at]
     notes.append(beside_what_differs(columns, rows, [line.group for line in ranked]))
     if any(record.start.get("members", 1) > 1 for record in finals):
         notes.insert(0, "Runs were trained together: each has an equal share of the seconds.")
@@ -266,23 +254,6 @@ def _behind(line: Line, first: Line, by: str) -> str:
     pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
     differences = [a - b for a, b in pairs if a < math.inf and b < math.inf]
     return estimate(differences).show(2, 100) + " %" if by == "accuracy" else estimate(differences).show(4)
-
-
-def seconds_per_epoch(records: Sequence[Record]) -> Table:
-    """Return seconds an epoch and their ratio to the first contender's, paired by seed; all ran in one process."""
-    all_groups = groups(records)
-    speed = [
-        {r.start["spec"]["seed"]: r.last("eval")["seconds"] / r.last("eval")["epoch"] for r in group.done}
-        for group in all_groups
-    ]
-    rows = []
-    for group, seconds in zip(all_groups, speed, strict=True):
-        ratios = [seconds[seed] / speed[0][seed] for seed in seconds if seed in speed[0]]
-        epochs = estimate(r.last("eval")["epoch"] for r in group.done)
-        texts = (epochs.show(2), estimate(seconds.values()).show(3), estimate(ratios).show(2), group.count())
-        rows.append([group.name, *texts])
-    columns = ("method", "epochs", "seconds an epoch", f"over {all_groups[0].name}", "n")
-    return Table("Training time, without compilation and evaluation", columns, rows, WORDS)
 
 
 def note_on(records: Sequence[Record]) -> str:

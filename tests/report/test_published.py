@@ -4,7 +4,7 @@ import math
 import pytest
 from made import record
 
-from optaxaccel.report import across, figures, grids, pages, published, studies, tables
+from optaxaccel.report import across, durations, figures, grids, pages, published, studies, tables
 from optaxaccel.training.keeping import records
 from optaxaccel.training.many import experiment, jobs
 from optaxaccel.training.many.experiment import about
@@ -206,7 +206,7 @@ def test_the_lowest_error_is_shown_beside_the_extrapolated_one(tmp_path):
 def test_seconds_are_compared_within_a_seed(tmp_path):
     record(tmp_path / "a.jsonl", "a", [1.0] * 4)
     record(tmp_path / "b.jsonl", "b", [1.0] * 4)
-    rows = tables.seconds_per_epoch(records.read_all(tmp_path)).rows
+    rows = durations.per_epoch(records.read_all(tmp_path)).rows
     assert [row[1:] for row in rows] == [["2.00", "0.200", "1.00", "1"]] * 2
 
 

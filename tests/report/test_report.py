@@ -37,6 +37,11 @@ def test_means_over_minibatches_stand_for_no_training_loss(tmp_path):
     table = tables.contenders(records.read_all(tmp_path), "train loss")
     assert [(row[1], row[column]) for row in table.rows] == [("b", "-"), ("a", "0.2500")]
     assert "ranked by loss" in table.title
+    record(tmp_path / "a.jsonl", "a", [3.0, 1.0], trained=False)
+    table = tables.contenders(records.read_all(tmp_path), "train loss")
+    assert "train loss" not in table.columns
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert "not evaluated" in table.note
 
 
 def test_oracle_calls_are_the_mean_over_the_runs(tmp_path):
