@@ -2,7 +2,7 @@
 
 Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached, `deep` compiles deep networks, `minimizers` solves
-whole problems; these run only when named. With `--against` the package of another checkout is measured as well, in
+whole problems, `sweeps` trains many runs; these run only when named. With `--against` the package of another checkout is measured as well, in
 turns; what became slower is told, and is the exit status.
 """
 
@@ -37,7 +37,7 @@ GROUPS = (
 )
 QUICK = ("updates", "extrapolation", "curvature", "networks", "startup")
 PROCESSES = 2
-SLOW = ("epochs", "targets", "deep", "minimizers")
+SLOW = ("epochs", "targets", "deep", "minimizers", "sweeps")
 COLUMNS = (
     "ms",
     "ratio",
