@@ -2,8 +2,8 @@
 
 Each group is a module beside this one, measured in two processes; `--quick` makes fewer rounds of five in one process;
 `epochs` trains whole epochs, `targets` until an accuracy is reached, `deep` compiles deep networks, `minimizers` solves
-whole problems, `sweeps` trains many runs; these run only when named. With `--against` the package of another checkout is measured as well, in
-turns; what became slower is told, and is the exit status.
+whole problems, `sweeps` trains many runs; these run only when named. With `--against` the package of another checkout
+is measured as well, in turns; what became slower is told, and is the exit status.
 """
 
 import argparse
