@@ -9,8 +9,9 @@ from flax import linen as nn
 from optaxaccel import METHODS, models
 from optaxaccel.training import loop
 from optaxaccel.training.keeping import records
+from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import parallel
+from optaxaccel.training.steps import feed, parallel, program
 from optaxaccel.training.steps.loss import Batch, Options
 from optaxaccel.training.steps.parallel import AXIS
 from optaxaccel.training.steps.state import init_state
@@ -112,3 +113,16 @@ def test_the_loop_gives_the_same_records_on_four_devices(tmp_path, mode):
     for a, b in zip(one, four, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
         assert a["step"] == b["step"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_uses_the_memory_of_its_old_state(count):
+    """On several devices JAX does not tell whether a donation works."""
+    spec = Run(method="pal", model_args={"hidden": (8,)}, batch_size=64, steps=2)
+    images, layout = feed.feed(spec, count)
+    recipe = optimizer.recipe(spec, total_steps=2, steps_per_epoch=2)
+    compiled = program.program(spec, recipe, images, layout, next(images.open(0)))
+    state = compiled.init(np.uint32(0), program.numbers_of(spec, recipe))
+    bare = [leaf for leaf in jax.tree.leaves(state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    assert layout.count == count
+    assert compiled.step.memory_analysis().alias_size_in_bytes >= sum(leaf.nbytes for leaf in bare)
