@@ -128,18 +128,24 @@ def readable(path: Path) -> bool:
 
 
 def read_all(path: Path) -> list[Record]:
-    """Read every record at or below a path, in the order of their names.
+    """Read every record at or below a path, in the order of their names; in a folder only those with a whole row.
 
     Raises:
       FileNotFoundError: there is none.
       ValueError: a row is not what tables and figures rely on; says which.
     """
-    files = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.jsonl")) if _begun(file)]
     if not files:
         raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
     loaded = [_sound(file) for file in files]
     usual = Run().as_dict()  # a field that an older version lacked has its default
     return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in loaded]
+
+
+def _begun(path: Path) -> bool:
+    """Return whether a record has a whole row; a run that is killed at its first leaves none."""
+    with path.open("rb") as file:
+        return file.readline().endswith(b"\n")
 
 
 def _sound(path: Path) -> Record:

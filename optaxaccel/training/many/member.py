@@ -23,17 +23,14 @@ class Member:
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 
-    def evaluated(self, step: int, split: str, measured: Mapping[str, float]) -> None:
-        """Record an evaluation, and end if its loss is not finite."""
-        if math.isfinite(measured["loss"]):
-            self.journal.evaluated(step, split, measured)
-        else:
+    def evaluated(self, step: int, split: str, held_out: Mapping[str, float], trained: Mapping[str, float]) -> None:
+        """Record the evaluations on held-out and on training images, and end if a loss is not finite."""
+        if not math.isfinite(held_out["loss"]):
             self.end("diverged", step, what=f"{split} loss")
-
-    def trained(self, step: int, measured: Mapping[str, float]) -> None:
-        """Record the evaluation on training images, and end if its loss is not finite."""
+            return
         try:
-            self.journal.trained(step, measured)
+            self.journal.trained(step, trained)
+            self.journal.evaluated(step, split, held_out)
         except NotFiniteError as fault:
             self.end("diverged", fault.step, what=fault.what)
 

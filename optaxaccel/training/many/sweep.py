@@ -242,22 +242,37 @@ def _common(run: Run) -> str:
 
 
 def _train_group(jobs: Sequence[Job], ended: Callable[..., None], vectorize: Vectorize) -> None:
-    if len(jobs) > 1:
+    left = list(jobs)
+    for part, statuses in _trained_together(jobs, vectorize) if len(jobs) > 1 else ():
+        del left[: len(part)]
+        for job, status in zip(part, statuses, strict=True):
+            ended(job, status)
+    for job in left:  # those of a group that failed may have ended before it did
+        ended(job, finished(job) or _train_alone(job))
+
+
+def _trained_together(jobs: Sequence[Job], vectorize: Vectorize) -> Iterator[tuple[Sequence[Job], list[str]]]:
+    """Yield those trained at once with their statuses; whatever goes wrong, the others are left to be trained alone."""
+    try:
+        group = Group(jobs[0].run, len(jobs))
+        if not group.pays and vectorize is True:
+            say(f"{jobs[0].run.model} has convolutions, which a CPU computes faster one run after the other.")
+        parts = list(group.parts(jobs)) if group.pays else []
+    except Exception as error:
+        _not_together(jobs, error)
+        return
+    for part in parts:
         try:
-            group = Group(jobs[0].run, len(jobs))
-            if group.pays:
-                for part in group.parts(jobs):
-                    for job, status in zip(part, group.train(part), strict=True):
-                        ended(job, status)
-                return
-            if vectorize is True:
-                say(f"{jobs[0].run.model} has convolutions, which a CPU computes faster one run after the other.")
+            statuses = group.train(part)
         except Exception as error:
-            _stop_if_disk_is_full(error)
-            say(f"{len(jobs)} runs of {jobs[0].run.method} are not trained together: {_said(error)}")
-    for job in jobs:
-        if not finished(job):
-            ended(job, _train_alone(job))
+            _not_together(jobs, error)
+            return
+        yield part, statuses
+
+
+def _not_together(jobs: Sequence[Job], error: Exception) -> None:
+    _stop_if_disk_is_full(error)
+    say(f"{len(jobs)} runs of {jobs[0].run.method} are not trained together: {_said(error)}")
 
 
 def _train_alone(job: Job) -> str:

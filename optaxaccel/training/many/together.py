@@ -95,22 +95,17 @@ class Group:
         facts = self._facts(jobs[0].run, recipes[0])
         new = not is_remembered(_compile, *facts)
         compiled = remembered(_compile, *facts)
-        with ExitStack() as closing:
-            members = [
-                Member(
-                    Journal(
-                        job.run, recipe, closing.enter_context(Writer(job.path)), None, self.total, self.steps_per_epoch
-                    )
-                )
-                for job, recipe in zip(jobs, recipes, strict=True)
-            ]
-            training = _Training(self, compiled, jobs, recipes, members)
-            seconds = time.perf_counter() - started if new else 0.0
-            for job, member in zip(jobs, members, strict=True):
+        training = _Training(self, compiled, jobs, recipes)
+        seconds = time.perf_counter() - started if new else 0.0
+        with ExitStack() as closing:  # not before: a record without a row would be none of a run
+            for job, recipe in zip(jobs, recipes, strict=True):
+                member = self._member(job.run, recipe, closing.enter_context(Writer(job.path)))
                 about = {"label": job.label, "phase": job.phase, "note": self.feed.note, "devices": self.layout.count}
                 member.journal.start(**about, compile_seconds=seconds, members=len(jobs))
+                member.journal.readings = training.readings
+                training.members.append(member)
             training.to_end()
-            return [member.status for member in members]
+            return [member.status for member in training.members]
 
     def _member(self, run: Run, recipe: Recipe, writer: Writer) -> Member:
         return Member(Journal(run, recipe, writer, None, self.total, self.steps_per_epoch))
@@ -192,17 +187,16 @@ def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
 class _Training:
     """Some runs of a group in progress; places beyond their number are filled with the last one again."""
 
-    def __init__(self, group: Group, compiled: _Compiled, jobs, recipes, members: list[Member]):
-        self.group, self.compiled, self.members = group, compiled, members
+    def __init__(self, group: Group, compiled: _Compiled, jobs: Sequence[Job], recipes: Sequence[Recipe]):
+        self.group, self.compiled = group, compiled
+        self.members: list[Member] = []
         places = [min(place, len(jobs) - 1) for place in range(group.width)]
         numbers = [program.numbers_of(job.run, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[numbers[place] for place in places])
         self.numbers = group.layout.put(stacked, cut=True)
         self.seeds = group.layout.put(np.array([jobs[place].run.seed for place in places], np.uint32), cut=True)
         self.states = compiled.init((), self.seeds, self.numbers)
-        readings = diagnosing.kinds(self.states.opt_state, members=True)
-        for member in members:
-            member.journal.readings = readings
+        self.readings = diagnosing.kinds(self.states.opt_state, members=True)
         held_out, trained = group.feed.held_out(), group.feed.trained()
         self.held_out = [jax.device_put(batch, group.layout.replicated) for batch in held_out]
         self.trained = [jax.device_put(batch, group.layout.replicated) for batch in trained]
@@ -264,10 +258,11 @@ class _Training:
     def evaluate(self, step: int, evaluation: tuple[list[Any], list[Any]]) -> None:
         """Write what `measure` returned."""
         feed, (trained, held_out) = self.group.feed, jax.device_get(evaluation)
-        for member, measured in self._means(trained, feed.trained_size):
-            member.trained(step, measured)
-        for member, measured in self._means(held_out, feed.held_out_size):
-            member.evaluated(step, feed.held_out_name, measured)
+        both = (_means(held_out, feed.held_out_size), _means(trained, feed.trained_size))
+        for place, member in enumerate(self.members):
+            if not member.status:
+                own = ({name: values[place] for name, values in means.items()} for means in both)
+                member.evaluated(step, feed.held_out_name, *own)
 
     def _sums(self, batches: Sequence[Any]) -> list[Any]:
         sums = []
@@ -276,9 +271,7 @@ class _Training:
             parallel.wait_for_oldest(sums)
         return sums
 
-    def _means(self, sums: Sequence[Any], size: int) -> Iterator[tuple[Member, dict[str, float]]]:
-        """Yield every member under way with its means over the `size` images of some batches."""
-        means = {name: (np.sum([one[name] for one in sums], axis=0, dtype=float) / size).tolist() for name in sums[0]}
-        for place, member in enumerate(self.members):
-            if not member.status:
-                yield member, {name: values[place] for name, values in means.items()}
+
+def _means(sums: Sequence[Mapping[str, np.ndarray]], size: int) -> Mapping[str, list[float]]:
+    """Return the members' means over the `size` images of some batches."""
+    return {name: (np.sum([one[name] for one in sums], axis=0, dtype=float) / size).tolist() for name in sums[0]}
