@@ -1,12 +1,15 @@
 """One evaluation of the map: its checks, its residual, and what that says."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from optaxaccel.numerics import sums, trees
+from optaxaccel.solvers.batched_loops import anybody
 from optaxaccel.solvers.outcome import FixedPointStatus
 
 
@@ -54,10 +57,28 @@ def evaluate(
 ) -> Evaluation:
     """Return what F(point) = `image` says; |y| is looked at, too, since it may overflow where y - c does not."""
     move = jax.tree.map(jnp.subtract, image, point)
-    squares = products.sum(jnp.stack([trees.vdot(move, move), trees.vdot(image, image)]))
-    residual, size = jnp.sqrt(squares[0]), jnp.sqrt(squares[1])
+    residual, size = _lengths(move, image, products)
     finite = jnp.isfinite(residual) & jnp.isfinite(size)
     return Evaluation(point, image, move, residual, size, finite, finite & (residual <= atol + rtol * size))
+
+
+def _lengths(move: trees.Tree, image: trees.Tree, products: Products) -> jax.Array:
+    """Return |q| and |y|. Where a square is near underflow, which is hardly ever, both are scaled and squared again."""
+    wide = trees.accumulation_dtype()
+    scale = 2.0**450 if wide == jnp.float64 else 2.0**80
+
+    def squares(times: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        pair = (jax.tree.map(times, tree) for tree in (move, image))
+        return products.sum(jnp.stack([trees.vdot(tree, tree) for tree in pair]))
+
+    least = float(jnp.finfo(wide).tiny / jnp.finfo(wide).eps)
+    usual = squares(lambda leaf: leaf)
+
+    def again() -> jax.Array:
+        scaled = squares(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, wide)) * scale)
+        return jnp.where(usual < least, jnp.sqrt(scaled).astype(usual.dtype) / scale, jnp.sqrt(usual))
+
+    return jax.lax.cond(anybody(jnp.any(usual < least)), again, lambda: jnp.sqrt(usual))
 
 
 def as_unknowns(name: str, x0: Any) -> Any:
@@ -67,7 +88,7 @@ def as_unknowns(name: str, x0: Any) -> Any:
       ValueError: there are no leaves.
       TypeError: a leaf is not a number of floating point, real or complex.
     """
-    if not jax.tree.leaves(x0):
+    if not any(map(np.size, jax.tree.leaves(x0))):
         raise ValueError(f"{name}: x0={x0!r} holds no numbers, so there is nothing to find. Pass where to start.")
 
     def leaf(path, x):

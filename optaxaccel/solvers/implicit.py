@@ -16,7 +16,12 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from optaxaccel.numerics import trees
 from optaxaccel.solvers.domain import Domain
+from optaxaccel.solvers.evaluation import Products
 from optaxaccel.solvers.turns import Limits, Rule, Solved, search
+
+MAPS = 1000  # evaluations that linear equations have at least
+LEAST = 1e-3  # tolerance of theirs that an absolute one of x can make, however small x is
+NEAR = 100.0  # tolerances, beyond which a derivative is none
 
 
 class Traced(NamedTuple):
@@ -61,22 +66,51 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
         x, outcome = solved(constants, x0, limits)
         side = jax.jvp(lambda c: image(c, x), (constants,), (tangents[0],))[1]
         linear = jax.linearize(lambda x: image(constants, x), x)[1]
-        return (x, outcome), (_solve(linear, side, rule, limits), trees.zeros_like(outcome))
+        asked = _of_linear(limits, x, rule)
+        return (x, outcome), (_solve(linear, side, rule, asked), trees.zeros_like(outcome))
 
     return solved(constants, lax.stop_gradient(x0), lax.stop_gradient(limits))
 
 
+def _of_linear(limits: Limits, x: Any, rule: Rule) -> Limits:
+    """Return limits for the linear equations, whose unknowns are in other units than x: as exact, relatively, as x is.
+
+    A start near the solution tells nothing of them, so they have as many evaluations as a solve has by default.
+    """
+    size = jnp.sqrt(Products(rule.axis_name).dot(x, x))
+    share = jnp.where(size > 0, limits.atol / jnp.where(size > 0, size, 1.0), 0.0)
+    finest = max((float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(x)), default=0.0)
+    rtol = jnp.maximum(limits.rtol + jnp.minimum(share, LEAST), finest)
+    return Limits(lax.stop_gradient(rtol), 0.0, jnp.maximum(limits.max_maps, MAPS))
+
+
 def _solve(jacobian: Callable[[Any], Any], side: Any, rule: Rule, limits: Limits) -> Any:
-    """Return u with u - J u = b."""
-    rule, limits = rule._replace(domain=Domain(), callback=None), limits._replace(box=None)
+    """Return u with u - J u = b, or NaN where the search for it did not come near."""
+    rule, products = rule._replace(domain=Domain(), callback=None), Products(rule.axis_name)
 
     def difference(u):
         return jax.tree.map(jnp.subtract, u, jacobian(u))
 
     def solve(difference, side):
+        largest = (jnp.max(jnp.abs(b), initial=0.0) for b in jax.tree.leaves(side))
+        scale = products.sum(sum(largest, start=jnp.zeros((), trees.accumulation_dtype())))
+        scale = jnp.where(scale > 0, scale, 1.0)  # of cotangents as small as a loss happens to be, squares underflow
+        side = jax.tree.map(lambda b: (b / scale).astype(b.dtype), side)
+
         def step(u):  # J u + b
             return jax.tree.map(lambda u, d, b: u - d + b, u, difference(u), side)
 
-        return search(step, side, rule, limits)[0]
+        u, outcome = search(step, side, rule, limits)
+        near = outcome.residual <= NEAR * limits.rtol * jnp.sqrt(products.dot(u, u))
+        return jax.tree.map(lambda u: jnp.where(near, scale * u, jnp.nan).astype(u.dtype), u)
 
-    return lax.custom_linear_solve(difference, side, solve, transpose_solve=solve)
+    return lax.custom_linear_solve(difference, _coupled(side), solve, transpose_solve=solve)
+
+
+def _coupled(side: Any) -> Any:
+    """Return the tree, each leaf made to depend on all: one known to be zero would break the transposed equations."""
+    leaves = [leaf for leaf in jax.tree.leaves(side) if leaf.size]
+    if len(leaves) < 2:
+        return side
+    nothing = sum(0.0 * jnp.real(jnp.ravel(leaf)[0]) for leaf in leaves)
+    return jax.tree.map(lambda leaf: leaf + jnp.asarray(nothing, leaf.dtype), side)
