@@ -115,6 +115,8 @@ def minimize(
     if state is not None:
         minimize_refusals.check_state(state, tx)
         params = state.params
+        if bounds is not None:
+            minimize_refusals.check_box(state, _box(params, bounds))
     refuse_integers(params)
     minimize_refusals.check_tolerance(tol)
     max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")

@@ -1,7 +1,7 @@
 """A function together with what it reads from elsewhere, so that a compiled loop is not taken for another problem.
 
 `jax.jit` finds a compiled program by the function object. A function that reads a global, a variable of the function
-around it or an attribute of its object is another problem when that is bound anew, though it is the same object. Here
+around it or an attribute of an object is another problem when that is bound anew, though it is the same object. Here
 such bindings are part of the key. Contents that change in place (entries of a NumPy array, of a list or a dictionary)
 are not seen.
 """
@@ -40,7 +40,7 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, PLAIN) and a == b)
 
 
-def _bindings(fun: Any, seen: set[int]) -> Iterator[Any]:
+def _bindings(fun: Any, seen: set[Any]) -> Iterator[Any]:
     """Yield the values that a callable reads, and what functions of its module that it calls read."""
     if id(fun) in seen:
         return
@@ -49,7 +49,7 @@ def _bindings(fun: Any, seen: set[int]) -> Iterator[Any]:
         yield from (*fun.args, *fun.keywords.values())
         yield from _bindings(fun.func, seen)
     elif isinstance(fun, types.MethodType):
-        yield from _attributes(fun.__self__, fun.__func__)
+        yield from _attributes(fun.__self__, fun.__func__, seen)
         yield from _bindings(fun.__func__, seen)
     elif isinstance(fun, types.FunctionType):
         globals_, free = _names(fun.__code__)
@@ -57,29 +57,69 @@ def _bindings(fun: Any, seen: set[int]) -> Iterator[Any]:
         cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
         values += [_contents(cell) for name, cell in cells if name in free]
         values += [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
+        stored, loaded = _of_attributes(fun.__code__)
         for value in values:
             yield value
             if isinstance(value, types.FunctionType) and value.__globals__ is fun.__globals__:
                 yield from _bindings(value, seen)
+            else:
+                yield from _read_of(value, loaded - stored, fun.__globals__, seen)
     elif isinstance(call := getattr(type(fun), "__call__", None), types.FunctionType):  # noqa: B004
-        yield from _attributes(fun, call)
+        yield from _attributes(fun, call, seen)
         yield from _bindings(call, seen)
 
 
-def _attributes(owner: Any, method: Any) -> list[Any]:
-    """Return the attributes of an object, but for those that the method itself sets, a counter of its calls, say."""
-    kept = getattr(owner, "__dict__", {})
-    if not isinstance(kept, dict):
-        return []
-    sets, seen, left = set(), set(), [method]
+def _attributes(owner: Any, method: Any, seen: set[Any]) -> Iterator[Any]:
+    """Yield the attributes of an object, but for those that the method itself sets, a counter of its calls, say."""
+    sets, reads, codes, left = set(), set(), set(), [method]
     while left:  # the method, and those of the same object that it names
         code = getattr(left.pop(), "__code__", None)
-        if isinstance(code, types.CodeType) and code not in seen:
-            seen.add(code)
+        if isinstance(code, types.CodeType) and code not in codes:
+            codes.add(code)
             stored, loaded = _of_attributes(code)
             sets |= stored
+            reads |= loaded
             left += [getattr(type(owner), name, None) for name in loaded]
-    return [value for name, value in kept.items() if name not in sets]
+    kept = getattr(owner, "__dict__", {})
+    if isinstance(kept, dict):
+        yield from (value for name, value in kept.items() if name not in sets)
+    yield from _read_of(owner, frozenset(reads - sets), getattr(method, "__globals__", None), seen)
+
+
+def _read_of(owner: Any, names: frozenset[str], home: Any, seen: set[Any]) -> Iterator[Any]:
+    """Yield the attributes of an object, of its class and of objects in them, that code reads by these names.
+
+    Methods of the module that the code is from are followed. Nothing is called to learn an attribute.
+    """
+    if isinstance(owner, (*PLAIN, types.ModuleType, types.FunctionType)) or hasattr(owner, "dtype"):
+        return
+    if (id(owner), names) in seen:
+        return
+    seen.add((id(owner), names))
+    for name in sorted(names):
+        value = _of_name(owner, name)
+        if isinstance(value, types.FunctionType):
+            if value.__globals__ is home:
+                stored, loaded = _of_attributes(value.__code__)
+                yield from _read_of(owner, loaded - stored, home, seen)
+                yield from _bindings(value, seen)
+        elif value is not None:
+            yield value
+            yield from _read_of(value, names, home, seen)
+
+
+def _of_name(owner: Any, name: str) -> Any:
+    """Return what is kept under a name in an object, a slot of it or its class; None where it would be computed."""
+    own = getattr(owner, "__dict__", {})
+    if isinstance(own, (dict, types.MappingProxyType)) and name in own:
+        return own[name]
+    for kind in (owner if isinstance(owner, type) else type(owner)).__mro__:
+        if name in vars(kind):
+            value = vars(kind)[name]
+            if isinstance(value, types.MemberDescriptorType):
+                return getattr(owner, name, None)
+            return value if isinstance(value, types.FunctionType) or not hasattr(value, "__get__") else None
+    return None
 
 
 def _contents(cell: Any) -> Any:

@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from optaxaccel import methods
 from optaxaccel.methods import contract
+from optaxaccel.methods.box import BoxState
 from optaxaccel.solvers.minimize_result import MinimizeState
 
 
@@ -79,6 +81,15 @@ def check_state(state: Any, tx: optax.GradientTransformation) -> None:
         raise TypeError(f"state is a {type(state).__name__}. Pass that of an earlier result, state=result.state.")
     if jax.tree.structure(jax.eval_shape(tx.init, state.params)) != jax.tree.structure(state.opt_state):
         raise ValueError("state was made by another method. Pass the same method and bounds, or params=state.params.")
+
+
+def check_box(state: MinimizeState, box: Any) -> None:
+    """Raise ValueError for a state whose bounds are others than (lower, upper), as far as values are known."""
+    kept = state.opt_state
+    if not isinstance(kept, BoxState) or any(isinstance(x, jax.core.Tracer) for x in (*box, kept.lower, kept.upper)):
+        return
+    if not (np.array_equal(box[0], kept.lower) and np.array_equal(box[1], kept.upper)):
+        raise ValueError("state was made with other bounds. Pass the same ones, or params=state.params to begin anew.")
 
 
 def check_data(name: str, fun: Any, data: Any) -> None:
