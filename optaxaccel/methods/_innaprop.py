@@ -103,7 +103,7 @@ def innaprop(
         by 1 - alpha learning_rate: only if both are numbers and it is over 0.1. Otherwise (a schedule, an injected
         hyperparameter) z is overwritten after the parameters, from which the decay is read back: that divides by
         1 - learning_rate weight_decay (1 + learning_rate (1/beta - alpha)), which is zero only where the decay of one
-        step leaves nothing of the parameters.
+        step leaves nothing of the parameters: then they become NaN, but for alpha beta = 1, which divides by nothing.
     """
     contract.check_learning_rate(learning_rate)
     contract.check_number("alpha", alpha, "negative friction feeds the motion", at_least=0.0, below=float("inf"))
@@ -222,7 +222,8 @@ def _new_phase_last(scaled, phase, params, finite, n: Numbers, decays: bool):
         return jnp.where(finite, step, 0.0).astype(z.dtype)
 
     def advance(z, g, v, moved):
-        share = n.pull / (1.0 - n.rate * (n.decay + n.pull)) if decays else 0.0
+        rest = 1.0 - n.rate * (n.decay + n.pull)
+        share = jnp.where(n.pull == 0, 0.0, n.pull / jnp.where(n.pull == 0, 1.0, rest)) if decays else 0.0
         pulled = (1.0 + share * n.rate) * z - share * moved if decays else z
         drive = n.drive + n.keep * share * n.rate * n.beta  # all of u at once, see _Scaled
         new = jnp.where(finite, n.keep * pulled - drive * scaled.for_phase(g, v), z).astype(z.dtype)

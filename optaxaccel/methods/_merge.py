@@ -80,7 +80,7 @@ def merge(
 
     Raises:
       ValueError: an argument is of no use, weights do not sum to 1, there is no loss to choose by, or (outside
-        `jax.jit`) a tree is not finite.
+        `jax.jit`) a tree is not finite, or differs from the newest by what is not.
 
     References:
       Those of `merge_weights`, `extrapolate` and `greedy_weights`, by `how`.

@@ -56,20 +56,25 @@ class Given(NamedTuple):
             restored.append(jax.tree.unflatten(structure, map(_restored, leaves, rows, kind)))
         return restored[0], restored[1]
 
-    def refuse_unless(self, finite: jax.Array) -> None:
-        """Raise ValueError unless everything is finite, and name what is not."""
+    def refuse_unless(self, finite: jax.Array, *, squared: bool = True) -> None:
+        """Raise ValueError unless everything is finite, and name what is not, or whose square is not if it is taken."""
         if isinstance(finite, Tracer) or bool(finite):
             return
         for name, history in zip(("params_history", "statistics"), self.originals, strict=True):
             for k, tree in enumerate(_trees(history, self.stacked)):
                 for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                    trouble = not_finite(leaf)
+                    trouble = not_finite(leaf, squared=squared)
                     if trouble:
                         where = jax.tree_util.keystr(path)
                         raise ValueError(
                             f"{name}[{k}]{where} {trouble}. All weights would be NaN, or weigh noise. Leave that tree "
                             "out, or keep only iterates before the run diverged."
                         )
+        if not squared:
+            raise ValueError(
+                "The merged point, or what a tree differs by from the newest, overflows, though all trees are finite. "
+                "Pass trees in a wider dtype, float32 or float64."
+            )
         raise ValueError(
             "The extrapolated point overflows, though all trees are finite. Pass a larger regularization=1e-4, or "
             "trees in float32."
@@ -108,8 +113,8 @@ def of(params: Any, statistics: Any, stacked: bool) -> Given:
     return Given(inside[0], inside[1], kinds, (params, statistics), stacked, traced)
 
 
-def not_finite(leaf: Any) -> str:
-    """Say what is not finite in an array, or too large for its square to be; "" where nothing is."""
+def not_finite(leaf: Any, *, squared: bool = True) -> str:
+    """Say what is not finite in an array, or, if `squared`, too large for its square to be; "" where nothing is."""
     if not leaf_kinds.is_inexact(leaf):
         return ""
     values = np.abs(np.asarray(leaf))
@@ -119,7 +124,7 @@ def not_finite(leaf: Any) -> str:
         return "holds NaN"
     if np.isinf(largest):
         return "holds an infinity"
-    if largest > np.sqrt(np.finfo(values.dtype).max) / 1e3:
+    if squared and largest > np.sqrt(np.finfo(values.dtype).max) / 1e3:
         return f"holds {largest:.3g}, whose square overflows {values.dtype}"
     return ""
 

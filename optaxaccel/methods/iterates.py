@@ -51,7 +51,7 @@ def eval_params(opt_state: optax.OptState, params: optax.Params) -> optax.Params
       params: the parameters that belong to it.
 
     Returns:
-      A tree like `params`.
+      A tree like `params`, in its dtypes.
 
     Raises:
       ValueError: something may have changed the method's update, `params` are not those of the state, or the two are
@@ -151,7 +151,7 @@ def _fill_in(params: optax.Params, iterate: optax.Params) -> optax.Params:
             return old
         if jax.tree.structure(old) != jax.tree.structure(new):
             raise ValueError("one array where params has several")
-        return new
+        return new.astype(old.dtype) if hasattr(new, "astype") and hasattr(old, "dtype") else new
 
     try:
         return jax.tree.map(fill, iterate, params, is_leaf=masks.is_masked)

@@ -32,7 +32,7 @@ def of(history: Any, rows: jax.typing.ArrayLike, *, statistics: Any = None, stac
             sharded=sequences.sharded(prepared.params, stacked),
             kinds=prepared.kinds,
         )
-    prepared.refuse_unless(finite)
+    prepared.refuse_unless(finite, squared=False)
     params, combined = prepared.restored(*combined)
     return params if statistics is None else (params, combined)
 

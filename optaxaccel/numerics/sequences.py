@@ -132,8 +132,13 @@ def of_pairs(starts: Tree, ends: Tree, filled: jax.Array, newest: jax.Array, len
 
 def _dtype(leaves: list[Leaf]) -> np.dtype:
     """Return the dtype in which weights are computed."""
-    inexact = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    inexact = [_wide(leaf.dtype) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.finfo(jnp.result_type(jnp.float32, *inexact)).dtype
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """Return a dtype as wide as float32 at least; with float8 JAX promotes nothing."""
+    return jnp.promote_types(jnp.float32 if np.dtype(dtype).itemsize == 1 else dtype, jnp.float32)
 
 
 def columns_of(iterates: Iterates) -> list[Leaf]:
@@ -163,7 +168,7 @@ def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
     def mean(leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return _row(leaf, iterates.newest, leaf.dtype)
-        dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+        dtype = _wide(leaf.dtype)
         newest = total = _row(leaf, iterates.newest, dtype)
         for j, k in enumerate(rows):
             total = total + weights[j].astype(dtype) * difference(_row(leaf, k, dtype), newest)

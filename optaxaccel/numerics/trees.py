@@ -102,6 +102,6 @@ def all_finite(*trees: Tree, times: int = 1) -> jax.Array:
     largest = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(trees)]
     if times > 1:
         largest = [x * times if jnp.issubdtype(x.dtype, jnp.inexact) else x for x in largest]
-    dtype = jnp.result_type(jnp.float32, *largest)
+    dtype = jnp.result_type(jnp.float32, *(x for x in largest if x.dtype.itemsize > 1))  # float8 mixes with nothing
     together = functools.reduce(jnp.maximum, [x.astype(dtype) for x in largest], jnp.zeros((), dtype))
     return compiler.is_finite(together)

@@ -151,3 +151,22 @@ def test_it_is_public():
 def assert_same(got, want):
     assert jax.tree.structure(got) == jax.tree.structure(want)
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optaxaccel.primal_averaging(optax.sgd(0.1), mu_y=0.98),
+        optaxaccel.primal_averaging(optax.sgd(0.1), mu_y=0.99),
+        optaxaccel.exponential_mean(optax.sgd(0.1)),
+        optaxaccel.latest_weight_average(optax.sgd(0.1), period=1),
+        optaxaccel.outer_nesterov(optax.sgd(0.1)),
+    ],
+    ids=["average kept", "base kept", "exponential", "latest", "outer"],
+)
+def test_the_iterate_has_the_dtypes_of_the_parameters(tx, dtype):
+    params = {"w": jnp.ones(3, dtype), "v": jnp.ones(2)}
+    updates, state = tx.update(params, tx.init(params), params)
+    own = optaxaccel.eval_params(state, optax.apply_updates(params, updates))
+    assert jax.tree.map(jnp.result_type, own) == jax.tree.map(jnp.result_type, params)

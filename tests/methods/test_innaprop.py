@@ -167,3 +167,18 @@ def test_a_bad_loss_at_the_first_step_leaves_no_trace():
 def test_bad_hyperparameters_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}="):
         optaxaccel.innaprop(**{"learning_rate": 0.1} | bad)
+
+
+def test_without_a_pull_nothing_is_divided_by_what_the_decay_leaves():
+    """alpha beta = 1 is AdamW without momentum: z stays zero, also where one decay takes all of the parameters."""
+    ends = []
+    for rate in (0.5, lambda step: 0.5 + 0.0 * step):
+        tx = optaxaccel.innaprop(rate, alpha=1.0, beta=1.0, weight_decay=2.0)
+        w = jnp.array([2.0, 3.0])
+        state = tx.init(w)
+        for _ in range(3):
+            updates, state = tx.update(w, state, w)
+            w = optax.apply_updates(w, updates)
+        ends.append(w)
+    assert jnp.all(jnp.isfinite(ends[1]))
+    np.testing.assert_allclose(*ends, rtol=1e-6)

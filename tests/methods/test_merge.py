@@ -218,3 +218,21 @@ ONE = [np.ones(2), np.zeros(2)]
 def test_what_cannot_be_merged_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_float8_is_merged_in_float32(dtype):
+    history = [{"w": jnp.array([1.0, 2.0 + 2 * k], dtype)} for k in range(3)]
+    merged = optaxaccel.merge(history)
+    assert merged["w"].dtype == dtype
+    np.testing.assert_array_equal(merged["w"].astype(jnp.float32), [1.0, 4.0])
+    assert optaxaccel.extrapolate(history)["w"].dtype == dtype
+
+
+def test_a_mean_squares_nothing():
+    history = [{"w": jnp.array([1e30, k], jnp.float32)} for k in (1.0, 3.0)]
+    np.testing.assert_array_equal(optaxaccel.merge(history)["w"], jnp.array([1e30, 2.0], jnp.float32))
+    with pytest.raises(ValueError, match="differs by from the newest, overflows"):
+        optaxaccel.merge([{"w": jnp.array([3e38, 1.0])}, {"w": jnp.array([-3e38, 2.0])}])
+    with pytest.raises(ValueError, match="The merged point"):
+        optaxaccel.merge([{"w": jnp.array([6e4], jnp.float16)}, {"w": jnp.array([-6e4], jnp.float16)}], [-1.0, 2.0])

@@ -253,3 +253,22 @@ def test_what_cannot_be_merged_is_refused(arguments, message, tmp_path, capsys, 
     assert cli.run(["merge", str(folder), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**30])
+def test_only_what_is_squared_must_have_a_square(in_memory, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for k in range(3):
+        np.savez(folder / f"c-{k}.npz", w=np.ones(3, np.float32) * k, s=np.float32([1e17 + k * 1e16]))
+    done = merge_folder(folder, out=tmp_path / "mean.npz", in_memory=in_memory)
+    assert done.skipped == {}
+    np.testing.assert_allclose(np.load(tmp_path / "mean.npz")["s"], 1.1e17, rtol=1e-6)
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**30])
+def test_an_integer_of_another_shape_is_of_another_model(in_memory, tmp_path):
+    np.savez(tmp_path / "c-0.npz", w=np.ones(3, np.float32), i=np.int32(3))
+    np.savez(tmp_path / "c-1.npz", w=np.ones(3, np.float32), i=np.arange(5))
+    with pytest.raises(ValueError, match=r"c-0\.npz holds something of shape \(\) at i, c-1\.npz holds"):
+        merge_folder(tmp_path, in_memory=in_memory)

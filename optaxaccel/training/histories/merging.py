@@ -148,7 +148,7 @@ def merge_folder(
 
     how: Any = {"last": last, "params": params, "skip": skip_not_finite, "in_memory": in_memory, "progress": progress}
     passes = {"rna": 2, "greedy": 2 * last, "adaptive": 11}.get(kind, 1)
-    return writing.work(files, to, made, passes=passes, **how)
+    return writing.work(files, to, made, passes=passes, squared=kind in ("rna", "adaptive"), **how)
 
 
 def _check(kind: str, numbers: np.ndarray | None, last: int, skip: bool, value_fn: Any) -> None:

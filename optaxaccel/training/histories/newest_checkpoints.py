@@ -29,8 +29,11 @@ class Read(NamedTuple):
     skipped: dict[str, str]
 
 
-def read(files: CheckpointFiles, last: int, params: str | None, skip: bool) -> Read:
-    """Read the newest checkpoints that can be used; of each nothing but the parameters stays in memory."""
+def read(files: CheckpointFiles, last: int, params: str | None, skip: bool, *, squared: bool = True) -> Read:
+    """Read the newest checkpoints that can be used; of each nothing but the parameters stays in memory.
+
+    If entries will be squared, those whose square overflows are as bad as infinite ones.
+    """
     places = layout.locate(first := files.format.read(files.paths[-1]), params, files.paths[-1])
     paths: list[Path] = []
     history: list[Leaves] = []
@@ -43,7 +46,7 @@ def read(files: CheckpointFiles, last: int, params: str | None, skip: bool) -> R
         tree = layout.pruned(first if path == files.paths[-1] else files.format.read(path), places)
         leaves = layout.leaves(tree)
         other = history[-1] if history else _neighbour(files, places)
-        trouble, fixed = _not_finite(leaves, other)
+        trouble, fixed = _not_finite(leaves, other, squared)
         if trouble and not skip:
             raise refused(path, trouble)
         if trouble:
@@ -86,11 +89,11 @@ def _neighbour(files: CheckpointFiles, places: list[Names]) -> Leaves:
     return layout.leaves(layout.pruned(files.format.read(files.paths[-2]), places))
 
 
-def _not_finite(leaves: Leaves, other: Leaves) -> tuple[str, set[Names]]:
+def _not_finite(leaves: Leaves, other: Leaves, squared: bool) -> tuple[str, set[Names]]:
     """Say what is not finite, and return what is so on purpose: infinities that are the same elsewhere."""
     fixed = set()
     for names, leaf in leaves.items():
-        trouble = given_history.not_finite(leaf) if layout.is_array(leaf) else ""
+        trouble = given_history.not_finite(leaf, squared=squared) if layout.is_array(leaf) else ""
         if not trouble:
             continue
         if "NaN" not in trouble and names in other and np.array_equal(np.asarray(leaf), np.asarray(other[names])):
@@ -101,14 +104,14 @@ def _not_finite(leaves: Leaves, other: Leaves) -> tuple[str, set[Names]]:
 
 
 def _refuse_unlike(trees: Sequence[Leaves], paths: Sequence[Path]) -> None:
-    """Raise ValueError unless all trees have the names of the newest, and its shapes and dtypes where it has floats."""
+    """Raise ValueError unless all trees have the names and shapes of the newest, and its dtypes where it has floats."""
     newest, kinds = trees[-1], layout.kinds(trees[-1])
 
     def described(tree: Leaves, names: Names) -> str:
         if names not in tree:
             return "nothing"
         if kinds.get(names, leaf_kinds.NEWEST) == leaf_kinds.NEWEST:
-            return "something"
+            return f"something of shape {np.shape(tree[names])}"
         leaf = tree[names]
         return f"{leaf.dtype if hasattr(leaf, 'dtype') else np.asarray(leaf).dtype} {np.shape(leaf)}"
 

@@ -94,6 +94,7 @@ def work(
     in_memory: int,
     progress: Progress | None,
     passes: int,
+    squared: bool = True,
 ) -> Any:
     """Read the newest checkpoints, in whichever way they can be held, and return what is made of them."""
     streamed = to.shard is not None or sum(map(_on_disk, files.paths[-last:])) > in_memory
@@ -102,7 +103,7 @@ def work(
         to.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{checkpoint_order.RESULTS[0]}-", dir=to.path.parent) as place:
             if not streamed:
-                read = newest_checkpoints.read(files, last, params, skip)
+                read = newest_checkpoints.read(files, last, params, skip, squared=squared)
                 return use(Work(read, InMemory(read), Path(place)))
             read = newest_checkpoints.mapped(files, last, params, skipped)
             source = Streamed(read, Path(place), lambda count: None)
