@@ -67,7 +67,8 @@ def fixed_point(
 
     The derivative is that of the solution, from the implicit function theorem: it costs one linear fixed-point problem
     and no memory for the way there. It is taken in `args` and in all that `fun` closes over, forwards, backwards and of
-    any order, and not in `x0`. It is as exact as the solution, and wrong where the status is not `CONVERGED`.
+    any order, and not in `x0`. It is as exact, relatively, as the solution, wrong where the status is not `CONVERGED`,
+    and NaN where its linear equations are not solved in `max_maps` evaluations, or 1000 if those are more.
 
     Args:
       fun: F, called as `fun(x, *args)`; returns a tree like x0, with `has_aux` the pair of that and any other arrays.
