@@ -253,6 +253,8 @@ def _behind(line: Line, first: Line, by: str) -> str:
     ours, theirs = ({r.start["spec"]["seed"]: outcome(r, by) for r in each.group.members} for each in (line, first))
     pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
     differences = [a - b for a, b in pairs if a < math.inf and b < math.inf]
+    if not differences:
+        return "-"
     return estimate(differences).show(2, 100) + " %" if by == "accuracy" else estimate(differences).show(4)
 
 

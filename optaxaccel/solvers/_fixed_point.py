@@ -15,7 +15,7 @@ from optaxaccel.solvers import anderson_steps, implicit, keywords, minimize_refu
 from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import Domain, as_box
-from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate
+from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate, underflows
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
 
 
@@ -154,9 +154,23 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.
             point = traced(constants, point)[0]
     value, aux = traced(constants, point)
     status, residual, maps, rejected, backward = lax.stop_gradient(outcome)
+    if phantom is None:
+        status = _status_of_small(status, residual, *lax.stop_gradient((value, point)), rule, limits)
     integers = (jnp.asarray(number, jnp.int32) for number in (status, maps + (phantom or 1), rejected, backward))
     status, maps, rejected, backward = integers
     return FixedPoint(value, aux, status, residual, maps, rejected, backward)
+
+
+def _status_of_small(status: Any, residual: Any, value: Any, point: Any, rule: turns.Rule, limits: turns.Limits) -> Any:
+    """Return STALLED in place of a convergence that is only an underflow of squares."""
+    range_ = jnp.finfo(residual.dtype)
+    doubtful = (status == FixedPointStatus.CONVERGED.value) & (residual < float(range_.tiny / range_.eps) ** 0.5)
+
+    def look(value, point):
+        underflow = underflows(value, point, Products(rule.axis_name), limits.rtol, limits.atol)
+        return jnp.where(underflow, FixedPointStatus.STALLED.value, status).astype(status.dtype)
+
+    return lax.cond(doubtful, look, lambda *_: status, value, point)
 
 
 _compiled = functools.partial(jax.jit, static_argnums=(0, 1))(_solve)

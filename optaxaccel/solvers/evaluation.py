@@ -1,6 +1,5 @@
 """One evaluation of the map: its checks, its residual, and what that says."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 from jax import lax
 
 from optaxaccel.numerics import sums, trees
-from optaxaccel.solvers.batched_loops import anybody
 from optaxaccel.solvers.outcome import FixedPointStatus
 
 
@@ -57,28 +55,21 @@ def evaluate(
 ) -> Evaluation:
     """Return what F(point) = `image` says; |y| is looked at, too, since it may overflow where y - c does not."""
     move = jax.tree.map(jnp.subtract, image, point)
-    residual, size = _lengths(move, image, products)
+    squares = products.sum(jnp.stack([trees.vdot(move, move), trees.vdot(image, image)]))
+    residual, size = jnp.sqrt(squares[0]), jnp.sqrt(squares[1])
     finite = jnp.isfinite(residual) & jnp.isfinite(size)
     return Evaluation(point, image, move, residual, size, finite, finite & (residual <= atol + rtol * size))
 
 
-def _lengths(move: trees.Tree, image: trees.Tree, products: Products) -> jax.Array:
-    """Return |q| and |y|. Where a square is near underflow, which is hardly ever, both are scaled and squared again."""
-    wide = trees.accumulation_dtype()
-    scale = 2.0**450 if wide == jnp.float64 else 2.0**80
-
-    def squares(times: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        pair = (jax.tree.map(times, tree) for tree in (move, image))
-        return products.sum(jnp.stack([trees.vdot(tree, tree) for tree in pair]))
-
-    least = float(jnp.finfo(wide).tiny / jnp.finfo(wide).eps)
-    usual = squares(lambda leaf: leaf)
-
-    def again() -> jax.Array:
-        scaled = squares(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, wide)) * scale)
-        return jnp.where(usual < least, jnp.sqrt(scaled).astype(usual.dtype) / scale, jnp.sqrt(usual))
-
-    return jax.lax.cond(anybody(jnp.any(usual < least)), again, lambda: jnp.sqrt(usual))
+def underflows(image: trees.Tree, point: trees.Tree, products: Products, rtol: Any, atol: Any) -> jax.Array:
+    """Return whether a point that counts as converged is none: the squares of so small a residual are zero."""
+    move = jax.tree.map(jnp.subtract, image, point)
+    largest = sum(jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(image))
+    unit = products.sum(jnp.asarray(largest, trees.accumulation_dtype()))
+    unit = jnp.where(unit > 0, unit, 1.0)
+    residual, size = (trees.scale(1.0 / unit, tree) for tree in (move, image))
+    residual, size = (jnp.sqrt(products.dot(tree, tree)) for tree in (residual, size))
+    return residual > 2.0 * (atol / unit + rtol * size)  # twice, since this evaluation may round in another way
 
 
 def as_unknowns(name: str, x0: Any) -> Any:

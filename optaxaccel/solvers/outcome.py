@@ -41,7 +41,8 @@ _ADVICE = {
     ),
     FixedPointStatus.STALLED: (
         "the residual no longer falls: the tolerance lies below the rounding of the map (raise rtol, or use float64), "
-        "the map is noisy, or it does not contract (damp it, or solve F(x) - x = 0 by Newton's method)."
+        "the map is noisy, it does not contract (damp it, or solve F(x) - x = 0 by Newton's method), or squares of so "
+        "small residuals are zero (take larger units, or float64)."
     ),
 }
 

@@ -94,3 +94,13 @@ def test_equal_calls_stand_beside_equal_steps(tmp_path):
     table = tables.contenders(records.read_all(tmp_path), "loss")
     assert table.columns[-1] == "loss at 3 calls"
     assert {row[1]: row[-1] for row in table.rows} == {"a": "3.0000", "b": "3.0000"}
+
+
+def test_who_shares_no_seed_with_the_first_is_behind_by_nothing(tmp_path):
+    for seed in (1, 2):
+        record(tmp_path / f"a{seed}.jsonl", "a", [1.0, 0.5], seed=seed)
+        record(tmp_path / f"b{seed}.jsonl", "b", [1.0, 0.75], seed=seed + 2)
+    for by in ("accuracy", "loss"):
+        table = tables.contenders(records.read_all(tmp_path), by)
+        (place,) = (i for i, name in enumerate(table.columns) if "behind the first" in name)
+        assert [row[place] for row in table.rows] == ["-", "-"]
