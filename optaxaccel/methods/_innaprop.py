@@ -223,7 +223,7 @@ def _new_phase_last(scaled, phase, params, finite, n: Numbers, decays: bool):
 
     def advance(z, g, v, moved):
         rest = 1.0 - n.rate * (n.decay + n.pull)
-        share = jnp.where(n.pull == 0, 0.0, n.pull / jnp.where(n.pull == 0, 1.0, rest)) if decays else 0.0
+        share = n.pull / jnp.where((n.pull == 0) & (rest == 0), 1.0, rest) if decays else 0.0
         pulled = (1.0 + share * n.rate) * z - share * moved if decays else z
         drive = n.drive + n.keep * share * n.rate * n.beta  # all of u at once, see _Scaled
         new = jnp.where(finite, n.keep * pulled - drive * scaled.for_phase(g, v), z).astype(z.dtype)

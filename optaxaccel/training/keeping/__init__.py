@@ -1,9 +1,10 @@
 """What stays of a run. Read `journal` first: it turns measurements into rows.
 
-records     JSON lines: written, cut off where a run was stopped, read again
+records     JSON lines: cut off where a run was stopped, read again;  writer  writes them
 lines       whole lines of a file;  measurements  kept by columns, for records of long runs
 soundness   what a record's rows must hold
 journal     what is measured, when it is fetched, how it is written and told;  metrics  on their way from the device
+memory      how much of it was used
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
 older_states  checkpoints of states that had fewer fields
 interrupt   signals and the lock of a folder

@@ -1,6 +1,6 @@
 """Many runs. Read `experiment` first: what a definition holds.
 
-together    runs of one program that differ in seed and numbers, as one vmapped program
+together    runs of one program that differ in seed and numbers, as one vmapped program;  trained_member  one of them
 sweep       a grid of runs: together where that pays, one after the other elsewhere, finished ones skipped
 executors   a sweep over many machines: a Ray cluster, SLURM;  recorded  what the record of one of many runs says
 experiment  `Plan`, `Grid`, `Study`: what a file under experiments/ says

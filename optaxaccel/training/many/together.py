@@ -22,7 +22,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 from optaxaccel import data
 from optaxaccel.training.keeping.journal import Journal
 from optaxaccel.training.keeping.writer import Writer
-from optaxaccel.training.many.member import Member
+from optaxaccel.training.many.trained_member import Member
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
