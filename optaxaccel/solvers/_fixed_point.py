@@ -13,6 +13,7 @@ from optaxaccel.methods import contract
 from optaxaccel.numerics import loops
 from optaxaccel.solvers import anderson_steps, implicit, keywords, minimize_refusals, turns
 from optaxaccel.solvers.anderson_steps import AndersonSteps
+from optaxaccel.solvers.batched_loops import anybody
 from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate, underflows
@@ -168,9 +169,9 @@ def _status_of_small(status: Any, residual: Any, value: Any, point: Any, rule: t
 
     def look(value, point):
         underflow = underflows(value, point, Products(rule.axis_name), limits.rtol, limits.atol)
-        return jnp.where(underflow, FixedPointStatus.STALLED.value, status).astype(status.dtype)
+        return jnp.where(doubtful & underflow, FixedPointStatus.STALLED.value, status).astype(status.dtype)
 
-    return lax.cond(doubtful, look, lambda *_: status, value, point)
+    return lax.cond(anybody(doubtful), look, lambda *_: status, value, point)
 
 
 _compiled = functools.partial(jax.jit, static_argnums=(0, 1))(_solve)
