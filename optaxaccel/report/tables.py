@@ -143,7 +143,7 @@ def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
                 accuracy=estimate(row["accuracy"] for row in finals),
                 loss=estimate(row["loss"] for row in finals),
                 train_loss=estimate(row["loss"] for row in trains if row),
-                seconds=estimate(row["seconds"] for row in finals),
+                seconds=_seconds(done, finals),
                 best=estimate(_best(record, "eval") for record in done),
                 extrapolated=estimate(_best(r, "extrapolation") for r in done if r.last("extrapolation")),
                 epochs=max((row["epoch"] for row in finals), default=0.0),
@@ -152,6 +152,13 @@ def lines(records: Sequence[Record], by: str = "accuracy") -> list[Line]:
             )
         )
     return sorted(result, key=lambda line: rank_key(line.group, RANKING[by](line)))
+
+
+def _seconds(done: Sequence[Record], finals: Sequence[Mapping[str, Any]]) -> Estimate:
+    """Return seconds a run; equal shares of what runs took together have no error of their own."""
+    shared = any(record.start.get("members", 1) > 1 for record in done)
+    mean = estimate(row["seconds"] for row in finals)
+    return mean._replace(error=None) if shared else mean
 
 
 def rank_key(group: Group, value: float) -> tuple[float, float]:

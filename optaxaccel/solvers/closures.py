@@ -12,6 +12,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import numpy as np
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -91,7 +94,7 @@ def _read_of(owner: Any, names: frozenset[str], home: Any, seen: set[Any]) -> It
 
     Methods of the module that the code is from are followed. Nothing is called to learn an attribute.
     """
-    if isinstance(owner, (*PLAIN, types.ModuleType, types.FunctionType)) or hasattr(owner, "dtype"):
+    if isinstance(owner, (*PLAIN, types.ModuleType, types.FunctionType, np.ndarray, np.generic, jax.Array)):
         return
     if (id(owner), names) in seen:
         return

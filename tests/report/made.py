@@ -12,6 +12,7 @@ def record(
     """Write a record with a row of each kind a step; the loss on training images is `trained`, False for none."""
     split = spec.pop("split", "test")
     args, compiled = {"learning_rate": spec.pop("rate", 0.1)}, spec.pop("compiled", 1.0)
+    members = spec.pop("members", 1)
     run = Run(method="optax.sgd", method_args=args, seed=seed, **spec)
     with records.Writer(path) as writer:
         start = {
@@ -22,7 +23,7 @@ def record(
             "machine": "m",
         }
         start |= {"time": "2026-01-01T00:00:00", "digest": run.digest(), "steps_per_epoch": 2, "steps": len(losses)}
-        start["compile_seconds"] = compiled
+        start |= {"compile_seconds": compiled, **({"members": members} if members > 1 else {})}
         writer.write("start", spec=run.as_dict(), label=label, phase=phase, data_note="", **start)
         for step, loss in enumerate(losses, 1):
             row = {"step": step, "epoch": step / 2, "value_calls": 0.5 * step, "grad_calls": step, "hvp_calls": 0}

@@ -104,3 +104,12 @@ def test_who_shares_no_seed_with_the_first_is_behind_by_nothing(tmp_path):
         table = tables.contenders(records.read_all(tmp_path), by)
         (place,) = (i for i, name in enumerate(table.columns) if "behind the first" in name)
         assert [row[place] for row in table.rows] == ["-", "-"]
+
+
+@pytest.mark.parametrize(("members", "expected"), [(1, "0.2 ± 0.1"), (3, "0.2")])
+def test_equal_shares_of_seconds_have_no_error(members, expected, tmp_path):
+    for seed in (1, 2, 3):
+        losses = [1.0] * (1 if members == 1 and seed < 3 else 2 if members > 1 else 4)
+        record(tmp_path / f"{seed}.jsonl", "a", losses, seed=seed, members=members)
+    table = tables.contenders(records.read_all(tmp_path))
+    assert table.rows[0][table.columns.index("seconds")] == expected

@@ -9,6 +9,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from training.swept import RUN, SGD, alone, assert_equal_but_for_rounding, train
 
 from optaxaccel import cli
 from optaxaccel.training import loop
@@ -16,33 +17,11 @@ from optaxaccel.training.keeping import records
 from optaxaccel.training.many import sweep, together
 from optaxaccel.training.run.spec import Run
 
-RUN = Run(method="optax.sgd", method_args={"learning_rate": 0.1}, model_args={"hidden": (8,)}, batch_size=256, steps=13)
-SGD = RUN.replace(log_every=2, weight_decay=1e-3, validation=0.1)
-
 
 @pytest.fixture(params=["one at a time", "mapped"])
 def either_way(request, monkeypatch):
     """Train members as a CPU does, and as an accelerator does."""
     monkeypatch.setattr(together, "_one_at_a_time", lambda: request.param == "one at a time")
-
-
-def train(runs, folder, **options):
-    paths = [folder / f"{run.digest()}.jsonl" for run in runs]
-    return sweep.train_many(runs, paths, **options), paths
-
-
-def alone(run, folder):
-    loop.train(run, folder / "alone.jsonl", devices=1)
-    return records.read(folder / "alone.jsonl")
-
-
-def assert_equal_but_for_rounding(together, separate):
-    """Hold two records equal; what rounding and time may change is near or ignored."""
-    assert [row.keys() for row in together.rows] == [row.keys() for row in separate.rows]
-    for a, b in zip(together.rows, separate.rows, strict=True):
-        for name in a.keys() - set(records.TIMED):
-            assert a[name] == (pytest.approx(b[name], rel=2e-5) if isinstance(b[name], float) else b[name]), name
-    assert {**together.end, **dict.fromkeys(records.TIMED)} == {**separate.end, **dict.fromkeys(records.TIMED)}
 
 
 def test_a_grid_is_the_product_and_its_axes_are_checked():
