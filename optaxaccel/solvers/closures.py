@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+NO_OWNERS = (*PLAIN, types.ModuleType, types.FunctionType, np.ndarray, np.generic, jax.Array)  # no attribute to bind
 
 
 class Reading:
@@ -94,21 +95,22 @@ def _read_of(owner: Any, names: frozenset[str], home: Any, seen: set[Any]) -> It
 
     Methods of the module that the code is from are followed. Nothing is called to learn an attribute.
     """
-    if isinstance(owner, (*PLAIN, types.ModuleType, types.FunctionType, np.ndarray, np.generic, jax.Array)):
-        return
-    if (id(owner), names) in seen:
-        return
-    seen.add((id(owner), names))
-    for name in sorted(names):
-        value = _of_name(owner, name)
-        if isinstance(value, types.FunctionType):
-            if value.__globals__ is home:
-                stored, loaded = _of_attributes(value.__code__)
-                yield from _read_of(owner, loaded - stored, home, seen)
-                yield from _bindings(value, seen)
-        elif value is not None:
-            yield value
-            yield from _read_of(value, names, home, seen)
+    left = [(owner, names)]
+    while left:  # a chain of objects may be long
+        owner, names = left.pop()
+        if isinstance(owner, NO_OWNERS) or (id(owner), names) in seen:
+            continue
+        seen.add((id(owner), names))
+        for name in sorted(names):
+            value = _of_name(owner, name)
+            if isinstance(value, types.FunctionType):
+                if value.__globals__ is home:
+                    stored, loaded = _of_attributes(value.__code__)
+                    left.append((owner, loaded - stored))
+                    yield from _bindings(value, seen)
+            elif value is not None:
+                yield value
+                left.append((value, names))
 
 
 def _of_name(owner: Any, name: str) -> Any:

@@ -112,5 +112,5 @@ def _coupled(side: Any) -> Any:
     leaves = [leaf for leaf in jax.tree.leaves(side) if leaf.size]
     if len(leaves) < 2:
         return side
-    nothing = sum(0.0 * jnp.real(jnp.ravel(leaf)[0]) for leaf in leaves)
+    nothing = sum(jnp.sum(0.0 * jnp.real(leaf)) for leaf in leaves)
     return jax.tree.map(lambda leaf: leaf + jnp.asarray(nothing, leaf.dtype), side)

@@ -96,6 +96,22 @@ def test_a_loss_that_reads_an_attribute():
     assert minimize(loss, 0.0).params == pytest.approx(0.75)
 
 
+def test_a_long_chain_of_objects_is_followed():
+    first = last = Config()
+    for _ in range(3000):
+        last.next = Config()
+        last = last.next
+    last.next, first.rate = None, 0.25
+
+    def loss(x):
+        node, steps = first, 0
+        while node.next is not None and steps < 2:
+            node, steps = node.next, steps + 1
+        return (x - first.rate) ** 2
+
+    assert minimize(loss, 0.0).params == pytest.approx(0.25)
+
+
 def test_the_same_bindings_compile_nothing():
     traced, owner = [], Object()
 

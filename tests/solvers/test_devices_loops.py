@@ -84,3 +84,20 @@ def test_a_batch_lies_over_an_explicit_mesh(name):
         result = jax.jit(jax.vmap(SOLVERS[name]))(starts)
     assert result.sharding.spec[0] == "d"
     np.testing.assert_allclose(result, jax.vmap(SOLVERS[name])(STARTS), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_derivatives_of_several_leaves_that_lie_over_a_mesh(kind):
+    mesh = devices(kind)
+    with jax.set_mesh(mesh):
+        shift = {"a": jnp.arange(8.0) / 8, "b": jnp.ones((8, 2))}
+        cut = {name: jax.device_put(x, NamedSharding(mesh, P("d"))) for name, x in shift.items()}
+
+        def total(p, shift):
+            def fun(x):
+                return jax.tree.map(lambda x, c: 0.5 * p * jnp.cos(x) + c, x, shift)
+
+            return sum(map(jnp.sum, jax.tree.leaves(fixed_point(fun, jax.tree.map(jnp.zeros_like, shift)).value)))
+
+        for derivative in (jax.grad(total), jax.grad(jax.grad(total))):
+            np.testing.assert_allclose(derivative(1.0, cut), derivative(1.0, shift), rtol=1e-5)

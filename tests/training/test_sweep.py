@@ -89,24 +89,26 @@ def test_each_of_them_counts_its_own_searches(tmp_path, either_way):
 
 
 @pytest.mark.parametrize(
-    ("count", "devices", "steps", "on_cpu", "on_accelerators"),
+    ("count", "devices", "steps", "size", "on_cpu", "on_accelerators"),
     [
-        (16, 2, 264, 8, 8),
-        (5, 2, 264, 3, 3),
-        (65, 2, 264, 17, 17),
-        (16, 1, 264, 16, 16),
-        (100, 8, 0, 7, 7),
-        (16, 2, 5_000, 4, 8),
-        (16, 2, 30_000, 1, 8),
-        (2, 200, 1, 1, 1),
+        (16, 2, 264, 10**5, 8, 8),
+        (5, 2, 264, 10**5, 3, 3),
+        (65, 2, 264, 10**5, 17, 17),
+        (16, 1, 264, 10**5, 16, 16),
+        (100, 8, 0, 0, 7, 7),
+        (16, 2, 5_000, 10**5, 4, 8),
+        (16, 2, 30_000, 10**5, 1, 8),
+        (16, 2, 264, 10**8, 2, 8),
+        (16, 2, 264, 10**9, 1, 8),
+        (2, 200, 1, 10**5, 1, 1),
     ],
 )
-def test_devices_share_members_evenly_and_a_cpu_puts_few_steps_at_stake(
-    count, devices, steps, on_cpu, on_accelerators, monkeypatch
+def test_devices_share_members_evenly_and_a_cpu_puts_few_steps_at_stake_and_little_memory(
+    count, devices, steps, size, on_cpu, on_accelerators, monkeypatch
 ):
     for one_at_a_time, expected in ((True, on_cpu), (False, on_accelerators)):
         monkeypatch.setattr(together, "_one_at_a_time", lambda one=one_at_a_time: one)
-        assert together._members_of_a_device(count, devices, steps) == expected
+        assert together._members_of_a_device(count, devices, steps, size) == expected
 
 
 def test_one_that_diverges_is_recorded_and_the_others_are_left_alone(tmp_path, either_way):

@@ -30,12 +30,13 @@ from optaxaccel.training.steps import diagnosing, feed, parallel, program
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import is_remembered, remembered
-from optaxaccel.training.steps.state import counts
+from optaxaccel.training.steps.state import TrainState, counts
 
 Tree = Any
 CHUNK = 64  # steps in one call; few enough that a signal is heard soon
 MEMBERS = 64  # most members at once
 AT_STAKE = 20_000  # most steps of one CPU device for members at once: what is lost if they are interrupted
+ROOM = 2**28  # most bytes of their states there, since only small networks gain
 
 
 class Job(NamedTuple):
@@ -75,8 +76,10 @@ class Group:
         self.feed, _ = feed.feed(run, None, whole=self.layout)
         self.steps_per_epoch = self.feed.examples // run.batch_size
         self.total = run.total_steps(self.steps_per_epoch)
-        self.width = len(devices) * _members_of_a_device(count, len(devices), self.total)
-        self._convolves = _has_kernels(run, self.feed, self.layout)
+        state = _shapes(run, self.feed, self.layout)
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        self.width = len(devices) * _members_of_a_device(count, len(devices), self.total, size)
+        self._convolves = any(leaf.ndim > 2 for leaf in jax.tree.leaves(state.params))  # axes of a kernel
 
     @property
     def pays(self) -> bool:
@@ -124,21 +127,26 @@ def _one_at_a_time() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _members_of_a_device(count: int, devices: int, total: int) -> int:
-    """Return how many of `count` members of `total` steps each device has at once: even shares of few parts."""
-    most = max(1, MEMBERS // devices)
+def _members_of_a_device(count: int, devices: int, total: int, size: int) -> int:
+    """Return how many of `count` members each device has at once: even shares of few parts.
+
+    Args:
+      count: all members.
+      devices: number of devices.
+      total: steps of a member.
+      size: bytes of its state.
+    """
+    most = MEMBERS // devices
     if _one_at_a_time():
-        most = max(1, min(most, AT_STAKE // max(1, total)))
-    return math.ceil(count / math.ceil(count / (most * devices)) / devices)
+        most = min(most, AT_STAKE // max(1, total), ROOM // max(1, size))
+    return math.ceil(count / math.ceil(count / (max(1, most) * devices)) / devices)
 
 
-def _has_kernels(run: Run, images: Feed, layout: Layout) -> bool:
-    """Return whether a network has convolutions, whose kernels have more than two axes."""
+def _shapes(run: Run, images: Feed, layout: Layout) -> TrainState:
+    """Return the state of a run as shapes."""
     recipe = optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
-    model = program.model_of(program.blueprint(run, recipe, images, layout))
-    x = jax.ShapeDtypeStruct((1, *images.shape), jnp.float32)
-    params, _ = jax.eval_shape(model.init, jax.ShapeDtypeStruct((), jax.random.key(0).dtype), x)
-    return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
+    init, *_ = program.functions(program.blueprint(run, recipe, images, layout))
+    return jax.eval_shape(init, jax.ShapeDtypeStruct((), np.uint32), program.numbers_of(run, recipe))
 
 
 def _over_members(function: Callable, one_at_a_time: bool) -> Callable:
