@@ -60,7 +60,7 @@ def equal_time(
       base: the network and its data.
       seconds: the budget; None keeps the steps of `base`. Nothing else ends a run but epochs of `base`.
       seeds: of the final runs.
-      count: how many settings each contender has, three at most: the paper's best on this network, if given, then its
+      count: how many settings each contender has, four at most: the paper's best on this network, if given, then its
         best on ResNet-32 and their neighbours.
       of_paper: the paper's best numbers on this network (Table 3): (rate, momentum, decay) of SGD, (rate, decay) of
         Adam and RMSProp, and PAL's five.
@@ -83,8 +83,8 @@ def equal_time(
         "PAL": (search, ((0.1, 0.4, 0.8, 1.0, 0.95), (0.1, 0.6, 0.6, 1.0, 0.95), (0.1, 0.6, 0.8, 1.0, 0.95))),
         "PAL without momentum": (search, tuple((0.1, 0.0, loose, 1.0, 0.95) for loose in (0.8, 0.4, 0.6))),
         "SGD": (sgd, ((0.1, 0.95, 1.0), (0.01, 0.95, 1.0), (0.1, 0.9, 1.0))),
-        "Adam": (adam, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95))),
-        "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95))),
+        "Adam": (adam, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95), (0.1, 0.95))),
+        "RMSProp": (rmsprop, ((0.01, 0.95), (0.001, 0.95), (0.0001, 0.95), (0.1, 0.95))),
     }
     contenders = []
     for label, (make, near) in entrants.items():
