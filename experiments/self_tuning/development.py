@@ -1,12 +1,12 @@
 """Six deterministic problems on which candidate 2 was chosen: `python experiments/self_tuning/development.py`.
 
 Of kinds that the thirteen development problems of candidate 1 lack: kinks, a curved valley, long runs on all data.
-Prints the excess loss of `tuning_free()` after a quarter and after all of the steps, over that of the best of Adam and
-momentum, each at ten rates, constant and with a cosine to zero: geometric means over three seeds, clipped as in
-`score.py`.
+Prints the excess loss of `tuning_free()`, or of another contender (`--contender SaLSA`) at its default, after a quarter
+and after all of the steps, over that of the best of Adam and momentum, each at ten rates, constant and with a cosine to
+zero: geometric means over three seeds, clipped as in `score.py`.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -150,22 +150,26 @@ def excess(problem: Problem, make: Callable[[Any, Callable], Any], rates: Any, c
     return np.exp(np.mean(np.log(np.clip(ends, score.LOW * start, score.HIGH * start)), axis=1))
 
 
-def ratio(problem: Problem, steps: int) -> float:
-    """Return the excess of `tuning_free()` over that of the best of the tuned."""
+def ratio(problem: Problem, steps: int, label: str) -> float:
+    """Return the excess of a contender at its default over that of the best of the tuned."""
     tuned = [
-        np.min(excess(problem, CONTENDERS[label].make, CONTENDERS[label].numbers, cosine, steps))
-        for label in score.REFERENCE
+        np.min(excess(problem, CONTENDERS[other].make, CONTENDERS[other].numbers, cosine, steps))
+        for other in score.REFERENCE
         for cosine in (False, True)
     ]
-    return float(excess(problem, CONTENDERS["tuning_free"].make, [0.0], False, steps)[0] / min(tuned))
+    contender = CONTENDERS[label]
+    return float(excess(problem, contender.make, [contender.default], False, steps)[0] / min(tuned))
 
 
 def main() -> None:
     """Print the ratios and their score."""
-    ratios = []
-    for name in sys.argv[1:] or PROBLEMS:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", nargs="*", default=list(PROBLEMS))
+    parser.add_argument("--contender", choices=list(CONTENDERS), default="tuning_free")
+    options, ratios = parser.parse_args(), []
+    for name in options.problems:
         problem = PROBLEMS[name]()
-        costs = [ratio(problem, problem.steps // 4), ratio(problem, problem.steps)]
+        costs = [ratio(problem, steps, options.contender) for steps in (problem.steps // 4, problem.steps)]
         print(f"{name:20s} quarter {costs[0]:8.3g}  whole {costs[1]:8.3g}", flush=True)
         ratios += costs
     print("geometric mean of max(1, r) {:.2f}, worst {:.3g}, within 5 % {:.0%}".format(*score.summary(ratios)))

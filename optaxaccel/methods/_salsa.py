@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods.armijo_of_means import Line, search
+from optaxaccel.methods.armijo_of_means import MOST_TRIALS, Line, search
 from optaxaccel.numerics import trees
 
 __all__ = ["SalsaState", "salsa"]
@@ -21,6 +21,7 @@ __all__ = ["SalsaState", "salsa"]
 ALWAYS = 9  # steps at the beginning that all search
 UNKNOWN = 1e-8  # the means of rates before the first search, as in the authors' code
 FLAT = 1e-8  # a mean slope below which nothing is searched for
+LARGEST = 1e6  # rate of steps that search for nothing: some sixty trials later it is one
 EPSILON = 1e-8  # beside the root of Adam's mean square
 
 
@@ -37,7 +38,7 @@ class SalsaState(NamedTuple):
       rate: the rate of the last search.
       fast: running mean of the searches' rates with the decay 0.9.
       slow: the same with the decay 0.99.
-      since: steps since the last search, int32.
+      since: steps since the last search that accepted a trial, int32.
       measurement_failed: whether no trial of the last search had a finite loss.
       trial_losses: losses that the searches took so far, int32.
     """
@@ -141,10 +142,13 @@ def salsa(
       up for 2.3 raises by `increase_factor`. Two copies of the parameters as state.
 
     Deviations:
-      * A search ends after 100 trials. A loss or gradient that is not finite moves nothing and stores nothing but
-        `notfinite_count` + 1; where no trial has a finite loss nothing moves, but the step counts.
+      * A search ends after 100 trials, which leaves the rate as it was, and where the rule asks less than a rounding of
+        the loss, which no loss can tell; nothing moves, but the step counts. The authors' code searches on, and its
+        rate goes to zero at a minimum. A loss or gradient that is not finite moves nothing and stores nothing but
+        `notfinite_count` + 1.
       * Where the mean slope is below 1e-8, or the loss is zero, nothing moves, as in the first versions of the authors'
-        code; in later ones the step is taken at a rate that grows by a tenth each time.
+        code; in later ones the step is taken. The rate grows by a tenth each time, as there, but not over a million.
+      * After a search that accepts nothing the next step searches, too, where that code goes on by the last rate.
       * A trial that changes the loss by nothing is accepted and enters no mean, as in the authors' code.
 
     Notes:
@@ -195,9 +199,12 @@ def salsa(
         cuts = (outcome.trials - outcome.passed).astype(here.dtype)
         rate = outcome.rate * (first / constant.first) * (cut / constant.cut) ** cuts
         lost = searches & ~jnp.isfinite(outcome.fell)
-        factor = jnp.where(due, jnp.where(searches & ~lost, rate, 0.0), first)
+        factor = jnp.where(due, jnp.where(searches & outcome.passed, rate, 0.0), first)
         kept = outcome.passed & (outcome.fell != 0)
-        rate = jnp.where(due, jnp.where(searches, rate, first), state.rate).astype(state.rate.dtype)
+        grown = jnp.maximum(state.rate, jnp.minimum(first, LARGEST))  # while nothing is searched for
+        stays = lost | (outcome.trials == MOST_TRIALS) & ~outcome.passed
+        rate = jnp.where(searches, jnp.where(stays, state.rate, rate), jnp.where(due, grown, state.rate))
+        rate = rate.astype(state.rate.dtype)
         decrease = jnp.where(kept, b3 * state.decrease + (1 - b3) * outcome.fell, state.decrease)
         made = SalsaState(
             count=jnp.asarray(optax.safe_increment(state.count)),
@@ -209,7 +216,7 @@ def salsa(
             rate=rate,
             fast=jnp.where(due, 0.9 * state.fast + 0.1 * rate, state.fast),
             slow=jnp.where(due, 0.99 * state.slow + 0.01 * rate, state.slow),
-            since=jnp.where(due, 0, state.since + 1).astype(jnp.int32),
+            since=jnp.where(due & outcome.passed, 0, optax.safe_increment(state.since)).astype(jnp.int32),
             measurement_failed=lost,
             trial_losses=state.trial_losses + outcome.trials,
         )

@@ -38,10 +38,16 @@ class Outcome(NamedTuple):
 
 
 def search(loss: Callable, line: Line, b3: Any, searches: jax.Array) -> Outcome:
-    """Return the first rate that is accepted, of the first one times powers of the cut."""
+    """Return the first rate that is accepted, of the first one times powers of the cut.
+
+    The search ends without one after `MOST_TRIALS`, and where less is asked than one rounding of the loss: what is
+    measured there is the difference of two programs' roundings.
+    """
+    rounding = jnp.finfo(line.value.dtype).eps * jnp.abs(line.value)
 
     def again(state: Outcome) -> jax.Array:
-        return searches & ~state.passed & (state.trials < MOST_TRIALS)
+        resolved = state.rate * line.share * line.slope >= rounding
+        return searches & ~state.passed & resolved & (state.trials < MOST_TRIALS)
 
     def trial(state: Outcome) -> Outcome:
         moved = jax.tree.map(lambda p, d: (p - state.rate * d).astype(p.dtype), line.params, line.direction)

@@ -103,6 +103,28 @@ def test_descends_a_quadratic_at_its_defaults(card: Card):
     assert_converges(card._replace(example=needed))
 
 
+def test_stays_where_losses_no_longer_differ(card: Card):
+    """Long after the minimum is reached, in float32, what two losses differ by is rounding; whatever is made of it."""
+    step = whole_step(build(card), lambda params, batch: loss(params, BATCH) + batch)
+    steps = 3000
+
+    @jax.jit
+    @jax.vmap
+    def all_steps(lowest):
+        params = start()
+
+        def one(carry, _):
+            return step(*carry, lowest)[:2], None
+
+        (params, state), _ = jax.lax.scan(one, (params, build(card).init(params)), length=steps)
+        return loss(params, BATCH), loss(eval_params(state, params), BATCH), state
+
+    *ends, state = to_numpy(all_steps(jnp.array([0.0, 1.0])))
+    assert np.max(ends) <= float(loss(start(), BATCH)), "it left the minimum"
+    finite = [np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state) if np.issubdtype(leaf.dtype, np.inexact)]
+    assert np.all(finite), "something in the state grew without end"
+
+
 @functools.cache
 def gradient_descent(rate: float) -> float:
     """The valley's loss after as many steps of gradient descent."""

@@ -72,6 +72,7 @@ FAULTS = [
     plant(convergence.test_descends_a_curved_valley, "isfinite|10 ", example={"learning_rate": 90.0}),
     plant(convergence.test_oracle_calls_are_as_declared, "'values': 1.0.*declared", cost=Cost(values=0.5)),
     plant(convergence.test_oracle_calls_are_as_declared, "'values': 2.0", cost=Cost(values=2.0)),
+    plant(convergence.test_stays_where_losses_no_longer_differ, "left", update=faults.scaled(lambda g: -1.0)),
     plant(
         convergence.test_complex_parameters_turn_with_their_start,
         "Not equal",

@@ -128,6 +128,43 @@ def test_where_every_trial_is_not_finite_nothing_moves_and_it_is_told():
     assert measurement_failed(state)
     assert int(state.count) == 1
     assert float(state.decrease) == 0.0
+    assert float(state.rate) == 1.0
+
+
+@pytest.mark.parametrize("momentum", [True, False])
+@pytest.mark.parametrize("longest", [1, 10])
+def test_a_loss_that_can_fall_no_further_leaves_the_rate_and_takes_few_trials(longest, momentum):
+    """What two losses differ by is the rounding of two programs."""
+    tx = optaxaccel.salsa(max_interval=longest, momentum_in_search=momentum)
+    draw = np.random.default_rng(0)
+    rows, wanted = (draw.normal(size=shape).astype(np.float32) for shape in ((30, 8), 30))
+    x, least = jnp.zeros(8), np.mean((rows @ np.linalg.lstsq(rows, wanted, rcond=None)[0] - wanted) ** 2)
+
+    def loss(x):
+        return jnp.mean((rows @ x - wanted) ** 2)
+
+    def step(carry, _):
+        x, state = carry
+        value, grad = jax.value_and_grad(loss)(x)
+        updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=loss)
+        return (optax.apply_updates(x, updates), state), (state.rate, state.trial_losses)
+
+    (x, _), (rates, trials) = jax.jit(lambda c: jax.lax.scan(step, c, length=2000))((x, tx.init(x)))
+    assert float(loss(x)) == pytest.approx(least, rel=1e-5)
+    assert float(rates[-1]) > 1e-9
+    assert float(trials[-1] - trials[999]) / 1000 < 4
+
+
+def test_the_rate_of_steps_that_search_for_nothing_stops_at_a_million():
+    tx, x = optaxaccel.salsa(), jnp.array(0.0)
+
+    def step(state, _):
+        return tx.update(x, state, x, value=jnp.float32(1.0), value_fn=lambda x: x**2 + 1)[1], None
+
+    state = jax.jit(lambda s: jax.lax.scan(step, s, length=2000))(tx.init(x))[0]
+    assert float(state.rate) == 1e6
+    updates, _ = tx.update(jnp.array(6.0), state, x + 3.0, value=jnp.float32(10.0), value_fn=lambda x: x**2 + 1)
+    assert -6.0 < float(updates) < 0.0
 
 
 def test_nothing_is_searched_for_at_a_minimum_or_at_a_loss_of_zero():
