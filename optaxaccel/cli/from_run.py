@@ -6,12 +6,14 @@ from pathlib import Path
 
 from optaxaccel.cli import parsing
 from optaxaccel.cli.commands import Command, Train
+from optaxaccel.training.run.spec import Run
 
 
 def parse(arguments: Sequence[str]) -> Command:
     """Return the command that was typed; `train --from RUN` has RUN's settings for defaults.
 
-    Arguments of the method are merged, unless the method is another one.
+    Arguments of the method are merged, unless the method is another one. With `--resume` and the `--out` of such a run
+    its own record says what it is and where it started: RUN may have gone on since, or be gone.
 
     Raises:
       FileNotFoundError, ValueError: there is no such run, or no such checkpoint of it.
@@ -21,8 +23,10 @@ def parse(arguments: Sequence[str]) -> Command:
         return parsing.parse(arguments)
     from optaxaccel.training import starting
 
-    base, start_from = starting.origin(Path(folder), _typed(arguments, "--from-which") or "last")
-    base = dataclasses.replace(base, start_from=start_from)
+    base = _resumed(arguments)
+    if base is None:
+        base, start_from = starting.origin(Path(folder), _typed(arguments, "--from-which") or "last")
+        base = dataclasses.replace(base, start_from=start_from)
     if _typed(arguments, "--steps") or _typed(arguments, "--epochs"):
         base = dataclasses.replace(base, steps=None, epochs=None)
     if _typed(arguments, "--method") not in (None, base.method):
@@ -35,6 +39,18 @@ def parse(arguments: Sequence[str]) -> Command:
         merged = {**base.method_args, **command.run.method_args}
         command = dataclasses.replace(command, run=command.run.replace(method_args=merged))
     return command
+
+
+def _resumed(arguments: Sequence[str]) -> Run | None:
+    """Return the run that `--resume` goes on with, where its record is there and it started from another one."""
+    record = Path(_typed(arguments, "--out") or "") / "record.jsonl"
+    if "--resume" not in arguments or not record.is_file():
+        return None
+    from optaxaccel.training import loading
+    from optaxaccel.training.keeping import records
+
+    run = loading.run_of(records.read(record).start["spec"])
+    return run if run.start_from else None
 
 
 def _typed(arguments: Sequence[str], option: str) -> str | None:

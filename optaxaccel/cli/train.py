@@ -188,10 +188,13 @@ def _earlier(path: Path, run: Run, resume: bool) -> Any:
         return None
     from optaxaccel.training.keeping import records
 
+    if not records.has_a_row(path):  # killed before its first row was whole
+        return None
+    start = records.first_row(path)
     try:
         earlier = records.read(path)
-    except ValueError:  # killed before its first row was whole
-        return None
+    except ValueError:  # damaged further on: a checkpoint says up to where it is whole
+        earlier = records.Record(path, start, [], {})
     spec = earlier.start["spec"]
     differing = differences(run.as_dict(), spec)
     if differing and resume and longer.goes_on(run.as_dict(), spec) and earlier.status in ("done", "unfinished"):

@@ -147,7 +147,7 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
             )
     else:
         tree = {"state": like.state}
-    checkpoints = Checkpoints(folder / "checkpoints", run)
+    checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
     try:
         checkpoint = checkpoints.read(which, step, tree)
     finally:

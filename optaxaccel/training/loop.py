@@ -16,7 +16,7 @@ from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import probes, records
 from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
-from optaxaccel.training.keeping.keep import Keep, Keeper
+from optaxaccel.training.keeping.keep import Keep, Keeper, resumes
 from optaxaccel.training.keeping.trace import Trace
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
@@ -76,7 +76,7 @@ def train(
     steps_per_epoch = images.examples // run.batch_size
     total = run.total_steps(steps_per_epoch)
     recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
-    start = starting.load(run)
+    start = None if resumes(keep) else starting.load(run)
     with Keeper(run, keep) as keeper:
         compiled = program.program(run, recipe, images, layout, next(images.open(0)))
         numbers = program.numbers_of(run, recipe)
@@ -90,7 +90,7 @@ def train(
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run, total) if checkpoint else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
             journal.readings = compiled.readings
@@ -100,10 +100,10 @@ def train(
                 return _to_end(running, checkpoint.step, checkpoint.tree)
             about = {"label": label, "phase": phase, "note": images.note, "devices": layout.count}
             journal.start(**about, compile_seconds=compiled.compile_seconds)
-            return _to_end(running, 0, {"state": state, "histories": histories})
+            return _to_end(running, None, {"state": state, "histories": histories})
 
 
-def _to_end(running: "_Running", step: int, tree: Mapping[str, Any]) -> Outcome:
+def _to_end(running: "_Running", step: int | None, tree: Mapping[str, Any]) -> Outcome:
     """Run to the end; from here on an error is no refusal any more."""
     try:
         return running.to_end(step, **tree)
@@ -119,13 +119,13 @@ class _Running:
         self.journal, self.keeper, self.beside, self.trace, self.probe = journal, keeper, beside, trace, probe
         self.next_evaluation = 0
 
-    def to_end(self, step: int, state: TrainState, histories: Any) -> Outcome:
-        """Train from `step` updates on; `state` is replicated."""
-        journal, keeper, collect = self.journal, self.keeper, self.compiled.collect
+    def to_end(self, restored: int | None, state: TrainState, histories: Any) -> Outcome:
+        """Train from `restored` updates on, which may be 0, or from the start; `state` is replicated."""
+        journal, keeper, collect, step = self.journal, self.keeper, self.compiled.collect, restored or 0
         sources = self.feed.open(step)
         self.state, self.histories = self.compiled.spread(state), histories
         try:
-            if step == 0:
+            if restored is None:
                 self.measure(0, state)
             del state
             with self.trace:

@@ -19,9 +19,9 @@ from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.keeping import probes, records
 from optaxaccel.training.keeping.journal import Progress
-from optaxaccel.training.keeping.keep import Keep, Keeper
+from optaxaccel.training.keeping.keep import Keep, Keeper, resumes
 from optaxaccel.training.run import optimizer
-from optaxaccel.training.run.spec import Run
+from optaxaccel.training.run.spec import UNLIMITED, Run
 from optaxaccel.training.steps import diagnosing, members
 from optaxaccel.training.steps.member import Member
 from optaxaccel.training.steps.state import TrainState, counts
@@ -72,7 +72,7 @@ def train(
     task = check(run)
     epoch = batches.steps_per_epoch(task)
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
-    start = starting.load(run)
+    start = None if resumes(keep) else starting.load(run)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         running = Running(run, task, total)
         if start is not None:
@@ -82,7 +82,7 @@ def train(
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, checkpoint.memory["offset"], run) if checkpoint else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run, total) if checkpoint else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             running.open(writer, keeper, progress)
             running.probing = probes.Probing(probe, running.task) if probe else None
@@ -104,7 +104,8 @@ class Running:
         began = time.perf_counter()
         self.run, self.task, self.total = run, _penalised(task, run.weight_decay), total
         self.epoch = batches.steps_per_epoch(task)
-        self.log_every = run.log_every or max(1, (self.epoch if self.epoch > 1 else total) // 10)
+        self.planned = task.steps if total == UNLIMITED else total  # what intervals are shares of
+        self.log_every = run.log_every or max(1, (self.epoch if self.epoch > 1 else self.planned) // 10)
         self.recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=self.epoch)
         self.data = members.data_of(task)
         self.program, _ = members.program(self.task, self.recipe, self.data, 1)
@@ -165,9 +166,9 @@ class Running:
         """Train to the end, to a fault or to a signal."""
         while self.step < self.total and not self.keeper.asked_to_stop():
             due = self.next_look(self.step)
-            while self.step < due and not self.keeper.asked_to_stop():
+            while self.step < min(due, self.total) and not self.keeper.asked_to_stop():  # the seconds may end before
                 self.advance(due)
-            if self.step < due:
+            if self.step < min(due, self.total):
                 break
             evaluates = self.step == self.total or self.step == self.next_evaluation(due - 1)
             if (evaluates or self.step % self.log_every == 0) and (fault := self.look(self.step, evaluates)):
@@ -202,7 +203,7 @@ class Running:
         """Return the first step after `step` that is evaluated."""
         if self.epoch > 1:
             return self.run.next_evaluation(step, self.epoch)
-        every = max(1, self.total // EVALUATIONS)
+        every = max(1, self.planned // EVALUATIONS)
         return (step // every + 1) * every
 
     def next_look(self, step: int) -> int:

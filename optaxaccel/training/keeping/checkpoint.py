@@ -38,24 +38,34 @@ class Checkpoints:
     """The checkpoints in one folder: the last two of `last`, the one of `best`, and those of `kept` that stay."""
 
     def __init__(
-        self, folder: Path, run: Run, *, kept: int | None = None, say: Any = logging.getLogger(__name__).warning
+        self,
+        folder: Path,
+        run: Run,
+        *,
+        kept: int | None = None,
+        read_only: bool = False,
+        say: Any = logging.getLogger(__name__).warning,
     ):
-        """Open a folder, which is made, and clear away what a killed process left half-written."""
+        """Open a folder, which is made, and clear away what a killed process left half-written.
+
+        With `read_only` nothing is made or cleared away: the run may be training.
+        """
         _told_by_us(True)
         folder = folder.absolute()
-        self.folder, self.run, self.say = folder, run, say
+        self.folder, self.run, self.read_only, self.say = folder, run, read_only, say
         self._newest: dict[str, int] = dict.fromkeys(
             _FOLDERS, -1
         )  # what a manager says of it differs between processes for a while
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._numbers: dict[str, int | None] = {"last": 2, "best": 1, "kept": kept}
-        self._last, _ = self._manager("last"), self._manager("best")
-        if (folder / "kept").exists():
-            self._manager("kept")
+        for name in _FOLDERS:
+            if (folder / name).exists() or not (read_only or name == "kept"):
+                self._manager(name)
 
     def _manager(self, name: str) -> Any:
         if name not in self._managers:
-            self._managers[name] = ocp.CheckpointManager(self.folder / name, options=_options(self._numbers[name]))
+            options = _options(self._numbers[name], self.read_only)
+            self._managers[name] = ocp.CheckpointManager(self.folder / name, options=options)
         return self._managers[name]
 
     def save(self, step: int, tree: Tree, memory: Mapping[str, Any], *, folder: str = "last") -> None:
@@ -117,7 +127,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the updates after which there are checkpoints of `last`, newest first."""
-        return sorted(self._last.all_steps(), reverse=True)
+        return sorted(self._managers["last"].all_steps(), reverse=True) if "last" in self._managers else []
 
     def restore(self, like: Tree) -> Restored | None:
         """Return the newest checkpoint that reads back whole, on the devices of `like`, or None if there is none.
@@ -131,12 +141,10 @@ class Checkpoints:
         reasons = []
         for step in self.steps():
             try:
-                memory = self._last.restore(step, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
+                memory = self._memory("last", step)
                 self._refuse_other(memory["spec"])
                 self._refuse_other_precision(memory.get("x64", _x64()))
-                tree = self._arrays("last", step, abstract)
-                if int(_checksum(tree)) != memory["checksum"]:
-                    raise OSError("its arrays are not those that were saved")
+                tree = self._arrays("last", step, abstract, memory)
             except OtherRunError:
                 raise
             except Exception as error:  # whatever a damaged file makes the reader raise
@@ -146,6 +154,8 @@ class Checkpoints:
                 self.say(f"checkpoint {self.folder}/last/{reasons[-1]}. It is passed over.")
                 continue
             self.clear(above=step)
+            for name, manager in self._managers.items():
+                self._newest[name] = step if step in manager.all_steps() else -1
             return Restored(step, tree, memory)
         if reasons:
             raise ValueError(
@@ -160,24 +170,42 @@ class Checkpoints:
         Raises:
           FileNotFoundError: there is none; the message says which there are.
         """
-        manager = self._manager(folder) if (self.folder / folder).exists() else self._last
-        steps = sorted(manager.all_steps())
+        steps = sorted(self._managers[folder].all_steps()) if folder in self._managers else []
         if not steps or (step is not None and step not in steps):
-            listed = f"after steps {', '.join(map(str, steps))}" if steps else "none"
-            raise FileNotFoundError(
-                f"{self.folder}/{folder} has no checkpoint"
-                + (f" of step {step}" if step is not None else "")
-                + f"; there are: {listed}. Keep some while training: --keep 10 --keep-every 1epoch."
-            )
+            raise FileNotFoundError(self._missing(folder, step, steps))
         chosen = steps[-1] if step is None else step
-        memory = manager.restore(chosen, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
-        return Restored(chosen, self._arrays(manager.directory.name, chosen, like), memory)
+        memory = self._memory(folder, chosen)
+        return Restored(chosen, self._arrays(folder, chosen, like, memory), memory)
 
-    def _arrays(self, folder: str, step: int, like: Tree) -> Tree:
-        manager = self._manager(folder)
+    def _missing(self, folder: str, step: int | None, steps: list[int]) -> str:
+        """Return what to say of a checkpoint that is not there."""
+        if folder == "best" and self.steps():
+            return f"{self.folder}/best is empty: no evaluation was better than the first one. Ask for the last one."
+        of_step = f" of step {step}" if step is not None else ""
+        there = f"after steps {', '.join(map(str, steps))}" if steps else "none"
+        last = f", or ask for the last one, of step {self.steps()[0]}" if self.steps() else ""
+        return (
+            f"{self.folder}/{folder} has no checkpoint{of_step}; there are: {there}. Keep some while training: --keep "
+            f"10 --keep-every 1epoch{last}."
+        )
+
+    def _memory(self, folder: str, step: int) -> dict[str, Any]:
+        args = ocp.args.Composite(memory=ocp.args.JsonRestore())
+        return self._managers[folder].restore(step, args=args)["memory"]
+
+    def _arrays(self, folder: str, step: int, like: Tree, memory: Mapping[str, Any]) -> Tree:
+        """Return the arrays of a checkpoint.
+
+        Raises:
+          OSError: they are not those that were saved.
+        """
+        manager = self._managers[folder]
         written = ocp.StandardCheckpointHandler().metadata(manager.directory / str(step) / "tree").tree
         args = ocp.args.Composite(tree=ocp.args.StandardRestore(older_states.as_written(like, written)))
-        return older_states.as_now(manager.restore(step, args=args)["tree"], like)
+        tree = older_states.as_now(manager.restore(step, args=args)["tree"], like)
+        if int(_checksum(tree)) != memory["checksum"]:
+            raise OSError(errno.EIO, "Its arrays are not those that were saved", str(manager.directory / str(step)))
+        return tree
 
     def _refuse_other(self, spec: Mapping[str, Any]) -> None:
         differing = differences(self.run.as_dict(), spec)
@@ -207,9 +235,11 @@ class OtherRunError(ValueError):
     """A folder belongs to another specification."""
 
 
-def _options(keep: int | None) -> ocp.CheckpointManagerOptions:
+def _options(keep: int | None, read_only: bool) -> ocp.CheckpointManagerOptions:
     """In the background, a write that fails in one of several processes is waited for by all of them for minutes."""
     alone = jax.process_count() == 1
+    if read_only:
+        return ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
     return ocp.CheckpointManagerOptions(
         max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=alone
     )

@@ -36,6 +36,11 @@ class Keep(NamedTuple):
     every: int | str = 0
 
 
+def resumes(keep: Keep | None) -> bool:
+    """Return whether there is a checkpoint that a run is asked to go on from."""
+    return keep is not None and keep.resume and any((keep.folder / "checkpoints" / "last").glob("[0-9]*"))
+
+
 class Keeper:
     """Owns the folder of a run while it goes on; without a `Keep` it does nothing."""
 
@@ -138,8 +143,9 @@ class Keeper:
         self._saved = time.monotonic()
 
     def interval(self, steps_per_epoch: int) -> int:
-        """Return the steps between two checkpoints that stay; 0 for none."""
-        return 0 if self.keep is None else int(steps_from(self.keep.every, steps_per_epoch))
+        """Return the steps between two checkpoints that stay, one at least; 0 for none."""
+        every = 0 if self.keep is None else self.keep.every
+        return max(1, int(steps_from(every, steps_per_epoch))) if every else 0
 
     def save_kept(self, step: int, tree: Tree) -> None:
         """Save a state that stays, in the background.

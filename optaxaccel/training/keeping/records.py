@@ -86,17 +86,18 @@ def diagnosed(path: Path) -> list[Row]:
     return [json.loads(line) for line in lines_told]
 
 
-def going_on(path: Path, offset: int, run: Run) -> int:
+def going_on(path: Path, offset: int, run: Run, steps: int) -> int:
     """Return the length of a record from which a run goes on; its first row then says what the run is now.
 
-    A run that goes on longer has another specification than its record began with; that of before stays beside it.
+    A run that goes on longer, to `steps` in all, has another specification than its record began with; that of before
+    stays beside it.
     """
     row = next(lines.whole_rows(path), None) if path.exists() else None
     if not isinstance(row, dict) or row.get("digest") == run.digest():
         return offset
     text = path.read_bytes()
     before = [*row.get("went_on_from", []), row["digest"]]
-    row = {**row, "spec": run.as_dict(), "digest": run.digest(), "went_on_from": before}
+    row = {**row, "spec": run.as_dict(), "digest": run.digest(), "steps": steps, "went_on_from": before}
     first = (json.dumps(row, allow_nan=False) + "\n").encode()
     rest = text[text.index(b"\n") + 1 : offset]
     written = path.with_suffix(".new")
@@ -118,13 +119,21 @@ def read(path: Path) -> Record:
     return Record(path, start, [row for row in rows[1:] if row["kind"] in MEASURED], end)
 
 
+def first_row(path: Path) -> Row:
+    """Return the first row of a record.
+
+    Raises:
+      ValueError: it is not whole, or of another kind than "start".
+    """
+    return _first(path, [next(lines.whole_rows(path), None)])
+
+
 def readable(path: Path) -> bool:
     """Return whether a file begins with the whole first row of a record."""
     try:
-        row = next(lines.whole_rows(path), None)
+        return bool(first_row(path))
     except ValueError:
         return False
-    return isinstance(row, dict) and row.get("kind") == "start"
 
 
 def read_all(path: Path) -> list[Record]:
@@ -134,7 +143,7 @@ def read_all(path: Path) -> list[Record]:
       FileNotFoundError: there is none.
       ValueError: a row is not what tables and figures rely on; says which.
     """
-    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.jsonl")) if _begun(file)]
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.jsonl")) if has_a_row(file)]
     if not files:
         raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
     loaded = [_sound(file) for file in files]
@@ -142,7 +151,7 @@ def read_all(path: Path) -> list[Record]:
     return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in loaded]
 
 
-def _begun(path: Path) -> bool:
+def has_a_row(path: Path) -> bool:
     """Return whether a record has a whole row; a run that is killed at its first leaves none."""
     with path.open("rb") as file:
         return file.readline().endswith(b"\n")
