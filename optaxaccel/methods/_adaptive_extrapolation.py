@@ -17,6 +17,7 @@ from jax.core import Tracer
 from optaxaccel.methods import _extrapolation as extrapolation
 from optaxaccel.methods import given_history, leaf_kinds
 from optaxaccel.numerics import extrapolation_weights, sequences
+from optaxaccel.numerics.closures import reading
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.trees import Tree
 
@@ -93,7 +94,7 @@ def extrapolate_adaptive(
             params_history,
             grid,
             data,
-            value_fn=value_fn,
+            value_fn=reading(value_fn),
             line_search=line_search,
             force_decrease=force_decrease,
             sharded=sequences.sharded(params_history, stacked=False),

@@ -113,6 +113,8 @@ def averaged(
         seen = trees.cast_like(primal, params) if base_at == "z" and mu_y > 0 else params
         if seen is not params:
             value_fn = _seen_from(value_fn, seen, params)
+            if "curvature_value_fn" in extra:
+                extra["curvature_value_fn"] = _seen_from(extra["curvature_value_fn"], seen, params)
         extras = contract.handed_on(extra, value=value, grad=grad, value_fn=value_fn)
         moves, base_state = inner.update(updates, state.base_state, seen, **extras)
         if keeps_primal:

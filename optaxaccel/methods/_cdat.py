@@ -126,7 +126,7 @@ def scale_by_cdat(
         contract.require_params("scale_by_cdat", params)
         contract.require_extra("scale_by_cdat", "grad", grad)
         loss = contract.bind_value_fn("scale_by_cdat", value_fn, extra)
-        gradient: Any = grad
+        gradient: Any = contract.hidden_as(updates, grad)
         finite = contract.step_is_finite(gradient, value) & jnp.isfinite(trees.norm(updates))
         distance = contract.at_step(measuring_step_size, state.count)
         seen = _look(loss, params, updates, gradient, value, curvature, distance)

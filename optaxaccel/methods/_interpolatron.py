@@ -253,6 +253,13 @@ def _arrange(params: optax.Params, pairs: Sequence[Any], length: int) -> Any:
     """Return the ring whose slot -1 holds the newest tree given, slot -2 the one before, and so on."""
     numbers = itertools.count()
     leaves = [jax.tree.leaves(tree) for tree in pairs]
+    structure = jax.tree.structure(params)
+    for age, tree in enumerate(pairs, start=1):
+        if jax.tree.structure(tree) != structure:
+            raise ValueError(
+                f"history_init: the tree {age} steps before the first has the structure {jax.tree.structure(tree)}, "
+                f"the parameters have {structure}. Pass trees like the parameters."
+            )
 
     def leaf(slots):
         number = next(numbers)

@@ -15,6 +15,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.numerics import eigenpairs, hessians
 from optaxaccel.numerics import lanczos as krylov
+from optaxaccel.numerics.closures import reading
 from optaxaccel.numerics.eigenpairs import EigenPair
 
 __all__ = ["Finder", "lanczos", "negative_curvature", "neon2", "shifted_power"]
@@ -265,8 +266,8 @@ def negative_curvature(
     find = as_finder(finder).find
     key = jax.random.key(0) if key is None else key
     if host_driven:
-        return find(value_fn, params, key, host_driven=True, **data)
-    return _find_on_device(find, value_fn, params, key, data)
+        return find(reading(value_fn), params, key, host_driven=True, **data)
+    return _find_on_device(find, reading(value_fn), params, key, data)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

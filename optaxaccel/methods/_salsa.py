@@ -147,7 +147,8 @@ def salsa(
         rate goes to zero at a minimum. A loss or gradient that is not finite moves nothing and stores nothing but
         `notfinite_count` + 1.
       * Where the mean slope is below 1e-8, or the loss is zero, nothing moves, as in the first versions of the authors'
-        code; in later ones the step is taken. The rate grows by a tenth each time, as there, but not over a million.
+        code; in later ones the step is taken. There the rate grows by a tenth each time; here it does, up to a
+        million, only where the direction has turned uphill, and stays where there is nothing to gain.
       * After a search that accepts nothing the next step searches, too, where that code goes on by the last rate.
       * A trial that changes the loss by nothing is accepted and enters no mean, as in the authors' code.
 
@@ -201,9 +202,10 @@ def salsa(
         lost = searches & ~jnp.isfinite(outcome.fell)
         factor = jnp.where(due, jnp.where(searches & outcome.passed, rate, 0.0), first)
         kept = outcome.passed & (outcome.fell != 0)
-        grown = jnp.maximum(state.rate, jnp.minimum(first, LARGEST))  # while nothing is searched for
+        grown = jnp.maximum(state.rate, jnp.minimum(first, LARGEST))  # where the direction has turned uphill
         stays = lost | (outcome.trials == MOST_TRIALS) & ~outcome.passed
-        rate = jnp.where(searches, jnp.where(stays, state.rate, rate), jnp.where(due, grown, state.rate))
+        rate = jnp.where(searches, jnp.where(stays, state.rate, rate), state.rate)
+        rate = jnp.where(due & ~searches & (slope <= -FLAT) & (here != 0), grown, rate)
         rate = rate.astype(state.rate.dtype)
         decrease = jnp.where(kept, b3 * state.decrease + (1 - b3) * outcome.fell, state.decrease)
         made = SalsaState(

@@ -8,6 +8,8 @@ import jax
 import jax.core
 import numpy as np
 
+from optaxaccel.numerics.closures import reading
+
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _jitted(line: Callable, value_fn: Callable | None, *arguments):
@@ -34,7 +36,7 @@ def compiled_once(line: functools.partial, value_fn: Callable | None, *arguments
         return line(value_fn, *arguments)
     if holder is not None and all(map(_is_data, holder_leaves)) and _hashable(holder.func):
         return _jitted_holding(_same(line), holder, *trees_given, data)
-    return _jitted(_same(line), value_fn, *trees_given, data)
+    return _jitted(_same(line), reading(value_fn), *trees_given, data)
 
 
 def _is_data(leaf: Any) -> bool:

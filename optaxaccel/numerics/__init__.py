@@ -17,6 +17,7 @@ flat                   a tree as one real vector
 line_search            searches along a line, as rules that say where to look next
 branching              a part of a program that runs now and then
 loops                  loops and branches whose results lie otherwise over devices than what they start from
+closures               a function together with what it reads from elsewhere, as a key of a compiled program
 compiler               what the compiler has to be told: one function a note
 settling               a step whose state is held or begun anew, without a copy of the old one
 packing                a tree as a few long vectors

@@ -80,6 +80,12 @@ def add_scaled(x: Tree, factor: jax.typing.ArrayLike, direction: Tree) -> Tree:
     return jax.tree.map(lambda p, d: (p + factor * d).astype(leaf_dtype(p)), x, direction)
 
 
+def alike(a: Tree, b: Tree) -> bool:
+    """Return whether two trees have the same structure and shapes; nodes need not say whether they are equal."""
+    shapes = [list(map(jnp.shape, jax.tree.leaves(tree))) for tree in (a, b)]
+    return jax.tree.structure(a) == jax.tree.structure(b) and shapes[0] == shapes[1]
+
+
 @jax.custom_jvp
 def difference(x: jax.Array, y: jax.Array) -> jax.Array:
     """Return x - y of two arrays, zero also where both are the same infinity: such entries stand still."""

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from optaxaccel.methods import contract
-from optaxaccel.numerics import loops
+from optaxaccel.numerics import loops, trees
+from optaxaccel.numerics.closures import Reading, reading
 from optaxaccel.solvers import anderson_steps, implicit, keywords, minimize_refusals, turns
 from optaxaccel.solvers.anderson_steps import AndersonSteps
 from optaxaccel.solvers.batched_loops import anybody
-from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import Domain, as_box
 from optaxaccel.solvers.evaluation import Products, as_image, as_unknowns, evaluate, underflows
 from optaxaccel.solvers.outcome import FixedPoint, FixedPointStatus
@@ -249,12 +249,12 @@ def anderson_update(
             f"anderson_update: state is a {type(state).__name__}. The order is anderson_update(F(x), x, state), with "
             "the state of anderson_init(x) or of the last call."
         )
-    if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, state.point):
+    if not trees.alike(x, state.point):
         raise ValueError(
             f"anderson_update: x has the shapes {jax.tree.map(jnp.shape, x)}, the state was made for "
             f"{jax.tree.map(jnp.shape, state.point)}. Call anderson_init(x) for this x."
         )
-    if jax.tree.map(jnp.result_type, x) != jax.tree.map(jnp.result_type, state.point):
+    if [*map(jnp.result_type, jax.tree.leaves(x))] != [*map(jnp.result_type, jax.tree.leaves(state.point))]:
         raise TypeError(
             f"anderson_update: x has the dtypes {jax.tree.map(jnp.result_type, x)}, the state was made for "
             f"{jax.tree.map(jnp.result_type, state.point)}. Call anderson_init(x) for this x, or cast it."
@@ -281,7 +281,7 @@ def _rule(method, history, callback, project, valid, bounds, axis_name) -> turns
             "bounds and project are both given, and which comes first is not clear. Pass one: "
             "project=lambda x: jnp.clip(..., lower, upper)."
         )
-    return turns.Rule(method, history, Domain(project, valid), axis_name, callback)
+    return turns.Rule(method, history, Domain(reading(project), reading(valid)), axis_name, callback)
 
 
 def _check_history(history: Any) -> None:

@@ -14,8 +14,8 @@ from optaxaccel.methods import SearchStatus, WolfeSearchState
 from optaxaccel.methods.box import BoxState, project, scale_in_box
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, loops, trees
+from optaxaccel.numerics.closures import Reading
 from optaxaccel.solvers import batched_loops, keywords, minimize_refusals
-from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.domain import as_box
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 from optaxaccel.solvers.underived import without_reverse

@@ -11,8 +11,8 @@ import optax
 from optaxaccel.methods import SearchStatus
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import loops, trees
+from optaxaccel.numerics.closures import Reading
 from optaxaccel.solvers import keywords, minimize_refusals
-from optaxaccel.solvers.closures import Reading
 from optaxaccel.solvers.minimize_result import MinimizeResult
 from optaxaccel.solvers.proximal_operators import prox_none
 from optaxaccel.solvers.underived import without_reverse

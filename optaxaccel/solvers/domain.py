@@ -115,8 +115,8 @@ def _refuse_crossed(lower: Any, upper: Any) -> None:
 
 
 def _same(name: str, got: Any, point: Any) -> Any:
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (got, point)]
-    if shapes[0] != shapes[1]:
+    if not trees.alike(got, point):
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (got, point)]
         raise ValueError(
             f"{name} returned the shapes {shapes[0]} for a point of the shapes {shapes[1]}, but must return a point. "
             f"Return the nearest point of the domain: {name}=lambda x: jnp.maximum(x, 0)."

@@ -1,5 +1,6 @@
 """A function together with what it reads from elsewhere, so that a compiled loop is not taken for another problem.
 
+Used by `minimize`, `fixed_point`, searches and what else is compiled once for each function outside `jax.jit`.
 `jax.jit` finds a compiled program by the function object. A function that reads a global, a variable of the function
 around it or an attribute of an object is another problem when that is bound anew, though it is the same object. Here
 such bindings are part of the key. Contents that change in place (entries of a NumPy array, of a list or a dictionary)
@@ -40,6 +41,15 @@ class Reading:
         return all(map(_same, self.bindings, other.bindings))
 
 
+def reading(fun: Any) -> Any:
+    """Return a callable as `Reading`, and None, or what cannot be a key of a compiled program, as it is."""
+    try:
+        hash(fun)
+    except TypeError:
+        return fun
+    return Reading(fun) if callable(fun) else fun
+
+
 def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, PLAIN) and a == b)
 
@@ -50,27 +60,55 @@ def _bindings(fun: Any, seen: set[Any]) -> Iterator[Any]:
         return
     seen.add(id(fun))
     if isinstance(fun, functools.partial):
-        yield from (*fun.args, *fun.keywords.values())
+        home = getattr(fun.func, "__globals__", None)
+        for value in (*fun.args, *fun.keywords.values()):
+            yield value
+            yield from _read_of(value, _attributes_of_all(fun), home, seen)
         yield from _bindings(fun.func, seen)
     elif isinstance(fun, types.MethodType):
         yield from _attributes(fun.__self__, fun.__func__, seen)
         yield from _bindings(fun.__func__, seen)
     elif isinstance(fun, types.FunctionType):
-        globals_, free = _names(fun.__code__)
-        values = [fun.__globals__[name] for name in globals_ if name in fun.__globals__]
-        cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
-        values += [_contents(cell) for name, cell in cells if name in free]
-        values += [*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
-        stored, loaded = _of_attributes(fun.__code__)
-        for value in values:
+        names = _attributes_of_all(fun)
+        for value in _values(fun):
             yield value
             if isinstance(value, types.FunctionType) and value.__globals__ is fun.__globals__:
                 yield from _bindings(value, seen)
             else:
-                yield from _read_of(value, loaded - stored, fun.__globals__, seen)
+                yield from _read_of(value, names, fun.__globals__, seen)
     elif isinstance(call := getattr(type(fun), "__call__", None), types.FunctionType):  # noqa: B004
         yield from _attributes(fun, call, seen)
         yield from _bindings(call, seen)
+
+
+def _values(fun: types.FunctionType) -> list[Any]:
+    """Return the globals, the variables around it and the defaults that a function reads."""
+    globals_, free = _names(fun.__code__)
+    values = [fun.__globals__[name] for name in globals_ if name in fun.__globals__]
+    cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
+    values += [_contents(cell) for name, cell in cells if name in free]
+    return [*values, *(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()]
+
+
+def _attributes_of_all(fun: Any) -> frozenset[str]:
+    """Return the names of attributes that a function and those of its module that it calls read, and none sets.
+
+    What is handed on as an argument is read there: `lambda x: loss(x, settings)`.
+    """
+    sets, reads, codes, home, left = set(), set(), set(), None, [fun]
+    while left:
+        one = left.pop()
+        if isinstance(one, functools.partial):
+            left.append(one.func)
+        elif isinstance(one, types.FunctionType) and one.__code__ not in codes:
+            home = one.__globals__ if home is None else home
+            if one.__globals__ is home:
+                codes.add(one.__code__)
+                stored, loaded = _of_attributes(one.__code__)
+                sets |= stored
+                reads |= loaded
+                left += _values(one)
+    return frozenset(reads - sets)
 
 
 def _attributes(owner: Any, method: Any, seen: set[Any]) -> Iterator[Any]:
@@ -123,6 +161,8 @@ def _of_name(owner: Any, name: str) -> Any:
             value = vars(kind)[name]
             if isinstance(value, types.MemberDescriptorType):
                 return getattr(owner, name, None)
+            if isinstance(value, property):
+                return value.fget
             return value if isinstance(value, types.FunctionType) or not hasattr(value, "__get__") else None
     return None
 

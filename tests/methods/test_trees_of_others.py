@@ -1,0 +1,115 @@
+"""Trees, masks and losses of others: classes without equality, hidden leaves, a second loss, steps lost to rounding."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import optaxaccel
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(eq=False)
+class Pair:
+    a: jax.Array
+    b: jax.Array
+
+
+def test_a_tree_of_a_class_without_equality_is_pushed_and_extrapolated():
+    params = Pair(jnp.ones(3), jnp.ones((2, 2)))
+    history = optaxaccel.history_push(optaxaccel.history_init(params, length=3), params)
+    with pytest.raises(ValueError, match="shapes"):
+        optaxaccel.history_push(history, Pair(jnp.ones(4), jnp.ones((2, 2))))
+    x, state = params, optaxaccel.anderson_init(params)
+    for _ in range(3):
+        x, state = optaxaccel.anderson_update(jax.tree.map(lambda leaf: 0.5 * leaf, x), x, state)
+    assert float(jnp.max(x.a)) < 0.5
+
+
+def test_a_curvature_along_leaves_that_a_mask_leaves():
+    params = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([3.0])}
+
+    def loss(p):
+        b = params["b"] if isinstance(p["b"], optax.MaskedNode) else p["b"]
+        return jnp.sum(p["a"] ** 2) + jnp.sum(b**2)
+
+    mask = {"a": True, "b": False}
+    hidden = optax.masked(optaxaccel.scale_by_cdat(sigma=1.0), mask)
+    alone = optaxaccel.scale_by_cdat(sigma=1.0)
+    grad = jax.grad(loss)(params)
+    extra = {"value": loss(params), "value_fn": loss}
+    updates, _ = hidden.update(grad, hidden.init(params), params, grad=grad, **extra)
+    own = {"a": grad["a"], "b": optax.MaskedNode()}, {"a": params["a"], "b": optax.MaskedNode()}
+    wanted, _ = alone.update(own[0], alone.init(own[1]), own[1], grad=own[0], **extra)
+    assert updates["a"].tolist() == wanted["a"].tolist()
+
+
+def test_both_losses_are_seen_from_where_the_base_is():
+    seen = []
+
+    def update(updates, state, params=None, *, value_fn, curvature_value_fn, **extra):
+        seen.append((float(value_fn(params)), float(curvature_value_fn(params))))
+        return updates, state
+
+    base = optax.chain(
+        optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update), optax.scale(-0.1)
+    )
+    tx = optaxaccel.primal_averaging(base, mu_x=0.5, mu_y=0.5, base_at="z")
+    x, state = jnp.array([3.0, -1.0]), None
+    state = tx.init(x)
+    for _ in range(4):
+        value, grad = jax.value_and_grad(lambda x: jnp.sum(x**2))(x)
+        losses = {"value_fn": lambda x: jnp.sum(x**2), "curvature_value_fn": lambda x: jnp.sum(x**2)}
+        updates, state = tx.update(grad, state, x, value=value, grad=grad, **losses)
+        assert seen[-1] == pytest.approx((float(value), float(value)), rel=1e-5)
+        x = optax.apply_updates(x, updates)
+
+
+def test_a_history_of_another_tree_is_refused():
+    given = [{"a": jnp.ones(2), "b": jnp.ones(2)}]
+    tx = optaxaccel.interpolatron(0.1, coefficients=(0.5, 0.5), history_init=(given, given))
+    for params in ({"b": jnp.ones(2)}, {"a": jnp.ones(2), "c": jnp.ones(2)}):
+        with pytest.raises(ValueError, match="structure"):
+            tx.init(params)
+
+
+def test_a_first_step_that_rounding_swallows_grows_until_it_is_none():
+    """In bfloat16 numbers near 30 lie 0.125 apart, and the first step is 0.01."""
+    tx, w = optaxaccel.tuning_free(), jnp.array([30.0, -20.0], jnp.bfloat16)
+
+    def loss(w):
+        return jnp.sum(jnp.array([100.0, 1.0]) * (w.astype(jnp.float32) - 1.0) ** 2)
+
+    def step(carry, _):
+        w, state = carry
+        value, grad = jax.value_and_grad(loss)(w)
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
+        return (optax.apply_updates(w, updates), state), None
+
+    (w, state), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=400))((w, tx.init(w)))
+    assert optaxaccel.eval_params(state, w).astype(jnp.float32) == pytest.approx([1.0, 1.0], abs=0.05)
+
+
+def test_at_a_minimum_no_step_is_taken_for_one_that_was_lost():
+    tx, w = optaxaccel.scale_by_hindsight(), jnp.zeros(2)
+    state = tx.init(w)
+    for _ in range(5):
+        _, state = tx.update(w, state, w, value=jnp.float32(0.0), grad=w, value_fn=lambda w: jnp.sum(w**2))
+    assert float(state.rate) == pytest.approx(0.01)
+
+
+def test_means_that_leave_the_range_of_numbers_are_not_kept():
+    tx, w = optaxaccel.scale_by_hindsight(initial_rate=1e-19), jnp.array([3.0, 4.0])
+    state = tx.init(w)
+
+    def loss(w):
+        return 1e18 * jnp.sum((w - 2.0) ** 2)
+
+    for _ in range(8):
+        value, grad = jax.value_and_grad(loss)(w)
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss)
+        w = optax.apply_updates(w, updates)
+    numbers = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in numbers)
