@@ -4,6 +4,7 @@
     batches   the batch of a step, and the measurement of a data set
     refusals  of bad tasks, before any work
     cards     the tasks that ship, one line each; their makers are one file a family
+    table_files  .csv and .parquet files as numbers, for the family of tables
 
 Importing this package loads no JAX; `make` imports the family that it is asked for.
 """

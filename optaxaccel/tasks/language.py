@@ -48,8 +48,12 @@ def language(
       steps: updates of a run.
 
     Raises:
-      ValueError: the text is too short; FileNotFoundError: there is no such file.
+      ValueError: the text is too short or not in UTF-8, or an argument is out of range; FileNotFoundError: there is no
+        such file.
     """
+    for name, value, least in (("characters", characters, 1), ("vocabulary", vocabulary, 2), ("length", length, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r} leaves no text to learn from. Pass an integer >= {least}.")
     tokens, classes = _tokens(_text(text)[:characters], unit, vocabulary)
     windows = len(tokens) // (length + 1)
     held_out = max(1, windows // 10)
@@ -96,7 +100,13 @@ def _text(name: str) -> str:
         raise FileNotFoundError(
             f"No file {path} in {Path.cwd()}. Pass the path of a text, or 'python' for one that is there."
         )
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not in UTF-8 ({error}). Save it in UTF-8: text = open(path, encoding='latin-1').read(), then "
+            "open(path, 'w', encoding='utf-8').write(text)."
+        ) from error
 
 
 def _tokens(text: str, unit: str, vocabulary: int) -> tuple[np.ndarray, int]:

@@ -1,6 +1,5 @@
 """Tables: classification and regression by a small dense network; real sets of scikit-learn, or your own file."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optaxaccel.tasks import networks
+from optaxaccel.tasks import networks, table_files
+from optaxaccel.tasks.table_files import Table
 from optaxaccel.tasks.task import Task
 
 SETS = ("breast_cancer", "diabetes", "digits", "iris", "wine")  # `load_*` of scikit-learn; none of them is fetched
@@ -27,8 +27,12 @@ def table(
 ) -> Task:
     """Return classification, where the target is words or few whole numbers, or else regression.
 
-    Columns of the input are standardised by the training rows; rows with a missing value are dropped; columns of words
-    become a column for each word. A target of regression is standardised, too, and its metric is R^2.
+    Columns of the input are standardised by the training rows; one that is constant in them is only centred. Columns of
+    words become a column for each word. Rows with a missing value are dropped: nothing, NA, N/A, nan, null, ? and -, in
+    either case. A target of regression is standardised, too, and its metric is R^2.
+
+    `predict` of the task takes rows as they stand in the file, without the target, and returns the target in its own
+    units, or the logits of the classes, which are sorted.
 
     Args:
       data: a set of scikit-learn (breast_cancer, diabetes, digits, iris, wine), or the path of a .csv file with a
@@ -40,34 +44,45 @@ def table(
       steps: updates of a run.
 
     Raises:
-      ValueError: the set is unknown, or the file has no such column or no rows; ImportError: scikit-learn or pyarrow is
-        missing.
+      ValueError: the set is unknown, an argument is out of range, or the file is no such table; the message says which
+        column is at fault and what to do; ImportError: scikit-learn or pyarrow is missing.
     """
-    x, y, note = _read(data, target)
-    classes = _classes(y)
+    _check(hidden, test)
+    rows = _read(data, target)
+    x, y, classes = rows.x, rows.y, _classes(rows.y)
+    if (y == y[0]).all():
+        raise ValueError(f"{data}: the target {rows.target!r} is {y[0]} in every row. Pass target=, another column.")
     order = np.random.default_rng(0).permutation(len(x))
     cuts = [round(len(x) * share) for share in (test, 1.5 * test)]
     parts = dict(zip(("test", "validation", "train"), np.split(order, cuts), strict=True))
-    x = (x - x[parts["train"]].mean(0)) / np.maximum(x[parts["train"]].std(0), 1e-8)
-    if classes is None:
-        y = ((y - y[parts["train"]].mean()) / y[parts["train"]].std()).astype(np.float32)
-    else:
-        y = np.searchsorted(classes, y).astype(np.int32)
+    if empty := [name for name, chosen in parts.items() if not len(chosen)]:
+        raise ValueError(f"{data} has {len(x):,} rows, too few for test={test}: none are left for {', '.join(empty)}.")
+    mean, scale = _standard(x[parts["train"]])
+    centre, unit = (0.0, 1.0) if classes is not None else _standard(y[parts["train"]])
+    y = (y - centre) / unit if classes is None else np.searchsorted(classes, y)
+    y = y.astype(np.float32 if classes is None else np.int32)
     sizes = (x.shape[1], *hidden, 1 if classes is None else len(classes))
-    split = {n: {"x": x[rows].astype(np.float32), "y": y[rows]} for n, rows in parts.items()}
-    spread = float(np.var(split["test"]["y"])) if classes is None else 1.0
+    split: dict[str, Any] = {
+        n: {"x": ((x[rows] - mean) / scale).astype(np.float32), "y": y[rows]} for n, rows in parts.items()
+    }
+    if classes is None:  # each row brings the variance of its own part, by which R^2 divides
+        for part in split.values():
+            part["variance"] = np.full_like(part["y"], np.var(part["y"]) or 1.0)
 
     def loss(params, net_state, batch, *, key, train):
         out = networks.forward(params, batch["x"], jax.nn.relu)
         if classes is None:
-            error = jnp.mean((out[:, 0] - batch["y"]) ** 2)
-            return error, (net_state, {})
+            errors = (out[:, 0] - batch["y"]) ** 2
+            return jnp.mean(errors), (net_state, {"r2": 1.0 - jnp.mean(errors / batch["variance"])})
         value = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(out, batch["y"]))
         return value, (net_state, {"accuracy": jnp.mean((jnp.argmax(out, -1) == batch["y"]).astype(jnp.float32))})
 
-    score: dict[str, Any] = {"score": "accuracy"}
-    if classes is None:
-        score = {"score": "r2", "finish": lambda means: {"r2": 1.0 - means["loss"] / spread}}
+    def predict(params, net_state, inputs):
+        """Take rows as they stand in the file, and return the target in its own units, or the logits of the classes."""
+        numbers = inputs if isinstance(inputs, jax.Array) and not any(rows.words.values()) else rows.encode(inputs)
+        standardised = jnp.asarray((numbers - mean) / scale, jnp.float32)
+        return networks.forward(params, standardised, jax.nn.relu) * unit + centre
+
     return Task(
         lambda key: (networks.dense(key, sizes, 4.0), {}),
         loss,
@@ -75,10 +90,27 @@ def table(
         batch_size=batch_size,
         steps=steps,
         higher_is_better=True,
-        predict=lambda params, net_state, x: networks.forward(params, x, jax.nn.relu),
-        note=note,
-        **score,
+        predict=predict,
+        note=rows.note,
+        score="r2" if classes is None else "accuracy",
     )
+
+
+def _check(hidden: Any, test: Any) -> None:
+    if not isinstance(hidden, tuple | list) or not all(isinstance(width, int) and width >= 1 for width in hidden):
+        raise ValueError(f"hidden={hidden!r}: pass a tuple of widths, such as (32,) or (64, 32), or () for none.")
+    if not isinstance(test, float) or not 0.0 < test < 0.6:
+        raise ValueError(f"test={test!r}: pass a share between 0 and 0.6, such as 0.2; half as many rows validate.")
+
+
+def _standard(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (mean, deviation) of each column; 1 for the deviation of one that is constant up to rounding.
+
+    >>> _standard(np.array([[1.0, 0.1], [3.0, 0.1], [5.0, 0.1]]))[1].round(3).tolist()
+    [1.633, 1.0]
+    """
+    deviation = values.std(0)
+    return values.mean(0), np.where(deviation > 1e-12 * np.abs(values).max(0), deviation, 1.0)
 
 
 def _classes(y: np.ndarray) -> np.ndarray | None:
@@ -88,7 +120,7 @@ def _classes(y: np.ndarray) -> np.ndarray | None:
     return kinds if y.dtype.kind in "OUSb" or (whole and len(kinds) <= _CLASSES_UP_TO) else None
 
 
-def _read(data: str, target: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _read(data: str, target: str) -> Table:
     if data in SETS:
         return _of_scikit_learn(data)
     path = Path(data)
@@ -98,59 +130,10 @@ def _read(data: str, target: str) -> tuple[np.ndarray, np.ndarray, str]:
         )
     if not path.is_file():
         raise FileNotFoundError(f"No file {path} in {Path.cwd()}.")
-    columns = _csv(path) if path.suffix == ".csv" else _parquet(path)
-    names = list(columns)
-    chosen = target or names[-1]
-    if chosen not in names:
-        raise ValueError(f"{path} has no column {chosen!r}. It has: {', '.join(names)}.")
-    whole = ~np.any([_missing(column) for column in columns.values()], axis=0)
-    if not whole.any():
-        raise ValueError(f"{path} has no row without a missing value. Fill them in first, or drop a column.")
-    inputs = [part for name in names if name != chosen for part in _numbers(columns[name][whole])]
-    dropped = int((~whole).sum())
-    note = f"{path.name}" + (f"; {dropped:,} rows with missing values dropped" if dropped else "")
-    return np.stack(inputs, axis=1), columns[chosen][whole], note
+    return table_files.read(path, target)
 
 
-def _missing(column: np.ndarray) -> np.ndarray:
-    return column == "" if column.dtype.kind in "US" else ~np.isfinite(column.astype(float))
-
-
-def _numbers(column: np.ndarray) -> list[np.ndarray]:
-    if column.dtype.kind in "US":
-        return [(column == word).astype(float) for word in np.unique(column)]
-    return [column.astype(float)]
-
-
-def _csv(path: Path) -> dict[str, np.ndarray]:
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    rows = [row for row in rows if row]
-    ragged = next((k for k, row in enumerate(rows, 2) if len(row) != len(header)), 0)
-    if ragged or not rows:
-        where = f"line {ragged} has another number of fields than the header" if ragged else "there are no rows"
-        raise ValueError(f"{path}: {where}. Pass a .csv file with a header and rows like it.")
-    return {name: _column([row[k].strip() for row in rows]) for k, name in enumerate(header)}
-
-
-def _column(texts: list[str]) -> np.ndarray:
-    try:
-        return np.array([float(text) if text else np.nan for text in texts])
-    except ValueError:
-        return np.array(texts)
-
-
-def _parquet(path: Path) -> dict[str, np.ndarray]:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ImportError("A .parquet file needs pyarrow. Install it: pip install 'optaxaccel[tables]'.") from error
-    read = parquet.read_table(path)
-    columns = {name: read[name].to_pylist() for name in read.column_names}
-    return {name: _column(["" if v is None else str(v) for v in values]) for name, values in columns.items()}
-
-
-def _of_scikit_learn(name: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _of_scikit_learn(name: str) -> Table:
     try:
         from sklearn import datasets  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
@@ -158,5 +141,6 @@ def _of_scikit_learn(name: str) -> tuple[np.ndarray, np.ndarray, str]:
             f"The set {name!r} comes with scikit-learn. Install it: pip install 'optaxaccel[tables]'; or pass data= "
             "the path of a .csv file."
         ) from error
-    table = getattr(datasets, f"load_{name}")()
-    return np.asarray(table.data, float), np.asarray(table.target), f"{name}, as scikit-learn ships it"
+    made = getattr(datasets, f"load_{name}")()
+    words = {str(column): () for column in made.feature_names}
+    return Table(np.asarray(made.data, float), np.asarray(made.target), f"{name}, as scikit-learn ships it", "", words)

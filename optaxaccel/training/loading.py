@@ -30,7 +30,8 @@ class Loaded(NamedTuple):
       params: the parameters to evaluate: the iterate that the method wants evaluated.
       net_state: what the network carries beside them, such as batch statistics.
       step: the number of updates.
-      predict: inputs -> what the network says: logits of images uint8, of tokens, of rows; values at points.
+      predict: inputs -> what the network says: logits of images or of tokens; of rows of a table, as they stand in its
+        file, logits or the target in its own units; values at points.
       evaluate: () -> the metrics on the task's test data.
       state: the whole state of training.
     """

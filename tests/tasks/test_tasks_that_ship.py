@@ -117,6 +117,12 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_characters(tm
         tasks.make("language", text=str(path), length=300)
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         tasks.make("language", text="none.txt")
+    for name, value in (("vocabulary", 0), ("vocabulary", 1), ("characters", -1), ("length", 0)):
+        with pytest.raises(ValueError, match=f"{name}={value} .*Pass an integer"):
+            tasks.make("language", text=str(path), **{name: value})
+    path.write_bytes(b"\xff\xfeabc" * 100)
+    with pytest.raises(ValueError, match=r"text\.txt is not in UTF-8.*encoding="):
+        tasks.make("language", text=str(path))
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
