@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from optaxaccel.data import floating
-from optaxaccel.data.image_sets import Dataset, Images
+from optaxaccel.data import floating, npz, splits
+from optaxaccel.data.image_sets import Dataset, Images, take
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 
@@ -16,8 +16,9 @@ def from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> Dataset:
 
     Args:
       arrays: images uint8 or floating, [n, height, width(, channels)] or [n, channels, height, width]; labels are
-        integers from 0, one an image. Floating images are rounded to 256 levels, by a rule that goes by their range:
-        [0, 1], [0, 255], [-1, 1], or any other of images normalised before; see `optaxaccel.data.floating`.
+        integers from 0, one an image. Channels that come first are 1, 3 or 4. Floating images are rounded to 256
+        levels, by a rule that goes by their range: [0, 1], [0, 255], [-1, 1], or any other of images normalised before;
+        see `optaxaccel.data.floating`.
       name: of the set.
 
     Raises:
@@ -44,7 +45,19 @@ def from_arrays(arrays: Mapping[str, Any], *, name: str = "arrays") -> Dataset:
     scaled = parts[0].image.reshape(-1, parts[0].image.shape[-1]) / 255.0
     classes = 1 + int(max(part.label.max() for part in parts))
     mean, std = (tuple(map(float, values)) for values in (scaled.mean(0), np.maximum(scaled.std(0), 1 / 255)))
-    return Dataset(name, parts[0], parts[1], classes, mean, std, rounding.note if rounding else "")
+    return Dataset(name, parts[0], parts[1], classes, mean, std, rounding.note if rounding else "", rounding)
+
+
+def part(dataset: Dataset, train_split: str, test_split: str) -> Dataset:
+    """Return some of the images of a set in memory, whose splits are called "train" and "test"; arguments as `load`.
+
+    Raises:
+      ValueError: there are no such splits, or they overlap.
+    """
+    sizes = {"train": len(dataset.train.label), "test": len(dataset.test.label)}
+    splits.refuse_overlap(train_split, test_split, sizes)
+    whole = {"train": (dataset.train, ""), "test": (dataset.test, "")}.__getitem__
+    return dataset._replace(train=take(whole, train_split, sizes), test=take(whole, test_split, sizes))
 
 
 def _images(name: str, split: str, x: Any, y: Any, rounding: floating.Levels | None) -> Images:
@@ -59,8 +72,9 @@ def _images(name: str, split: str, x: Any, y: Any, rounding: floating.Levels | N
             f"{where}; images are uint8 or floating, both splits alike. Convert them: x.astype(np.uint8), where they "
             "fit."
         )
-    image = floating.channels_last(image)
+    image = floating.channels_last(image, f"{name}: x_{split}")
     label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
-    if label.shape != image.shape[:1] or label.dtype.kind not in "iu" or (label.size and label.min() < 0):
+    if label.shape != image.shape[:1] or label.dtype.kind not in "iu":
         raise ValueError(f"{name}: y_{split} is {label.dtype} {label.shape}; labels are {len(image)} integers from 0.")
+    npz.refuse_labels(label, f"{name}: y_{split}")
     return Images(image, label.astype(np.int32))

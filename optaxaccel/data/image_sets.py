@@ -41,6 +41,7 @@ class Dataset(NamedTuple):
       mean: per channel, to normalise by, of images scaled to [0, 1].
       std: likewise.
       note: what results on this copy have to say ("" where nothing).
+      levels: how floating images became bytes, see `DataCard`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     note: str
+    levels: tuple[float, float, str] | None = None
 
 
 class _Reader(NamedTuple):
@@ -94,10 +96,10 @@ def load(
             f"optaxaccel.data.stream.batches({name!r}, ...)."
         )
     splits.refuse_overlap(train_split, test_split, card.splits)
-    train, test = _take(whole, train_split, card.splits), _take(whole, test_split, card.splits)
+    train, test = take(whole, train_split, card.splits), take(whole, test_split, card.splits)
     stored = whole(splits.parse(train_split, card.splits)[0].split)[1]
     note = "; ".join(filter(None, [card.note, copy_note(card, stored)]))
-    return Dataset(card.name, train, test, card.classes, card.mean, card.std, note)
+    return Dataset(card.name, train, test, card.classes, card.mean, card.std, note, card.levels)
 
 
 def check(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
@@ -267,7 +269,7 @@ def _npz_reader(path: Path) -> _Reader:
     return _Reader(card, lambda split: (Images(*npz.read(path, split)), ""))
 
 
-def _take(whole: Callable[[str], tuple[Images, str]], text: str, sizes: Mapping[str, int]) -> Images:
+def take(whole: Callable[[str], tuple[Images, str]], text: str, sizes: Mapping[str, int]) -> Images:
     """Return the images that a split in TFDS notation names."""
     parts = [(whole(part.split)[0], slice(part.start, part.stop)) for part in splits.parse(text, sizes)]
     if len(parts) == 1:

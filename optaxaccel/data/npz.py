@@ -40,6 +40,7 @@ def card(path: Path) -> DataCard:
         mean=tuple(float(m) for m in mean),
         std=tuple(float(max(s, 1 / 255)) for s in std),
         note=rounding.note if rounding else "",
+        levels=rounding,
     )
 
 
@@ -62,16 +63,21 @@ def read(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         if rounding is None:
             raise ValueError(f"{path}: {x} is {image.dtype}, and the other split uint8. Write both alike.")
         image = rounding.of(image)
-    image = floating.channels_last(image)
+    image = floating.channels_last(image, f"{path}: {x}")
     label = label[:, 0] if label.ndim == 2 else label
+    refuse_labels(label, f"{path}: {y}")
+    return image, label.astype(np.int32)
+
+
+def refuse_labels(label: np.ndarray, where: str) -> None:
+    """Raise ValueError where integer labels are no numbers of classes."""
     if label.min() < 0:
-        raise ValueError(f"{path}: {y} holds the label {label.min()}; labels must be {len(image)} integers from 0.")
+        raise ValueError(f"{where} holds the label {label.min()}; labels must be {len(label)} integers from 0.")
     if label.max() >= _MOST_CLASSES:
         raise ValueError(
-            f"{path}: {y} holds the label {label.max():,}, so there would be as many classes. Labels must be class "
+            f"{where} holds the label {label.max():,}, so there would be as many classes. Labels must be class "
             "numbers 0, 1, 2, ...: number them by _, y = np.unique(y, return_inverse=True)."
         )
-    return image, label.astype(np.int32)
 
 
 def _rounding(path: Path) -> floating.Levels | None:

@@ -24,6 +24,7 @@ class DataCard(NamedTuple):
       balanced: whether every class has as many images as any other, in each split.
       checksums: `catalogue.digest` of the original images of a split, where known.
       note: what a reader of results should know.
+      levels: how floating images became bytes, a `data.floating.Levels`; None where they were bytes.
       maker: "module:function" of `split(name) -> (image, label)` for a set that is "embedded"; imported when used.
     """
 
@@ -42,6 +43,7 @@ class DataCard(NamedTuple):
     balanced: bool = False
     checksums: Mapping[str, str] = MappingProxyType({})
     note: str = ""
+    levels: tuple[float, float, str] | None = None
     maker: str = ""
 
     @property

@@ -1,5 +1,6 @@
 """Image classification as a task: any model of the zoo on any data set that is held in memory."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from optaxaccel import data, models
-from optaxaccel.data.arrays import from_arrays
+from optaxaccel.data.arrays import from_arrays, part
+from optaxaccel.data.floating import as_trained
 from optaxaccel.data.hugging_face import from_hugging_face, is_hugging_face
 from optaxaccel.models import Model
 from optaxaccel.tasks.task import Task
@@ -33,22 +35,20 @@ def images(
       model: a name of MODELS, or a `Model`: two pure functions.
       dataset: a data set's name, the path of an .npz file or of an image folder, or a dictionary of arrays, see
         `optaxaccel.data.arrays.from_arrays`, or what `datasets.load_dataset` of Hugging Face returned, see
-        `optaxaccel.data.hugging_face`; one that is held in memory.
+        `optaxaccel.data.hugging_face`, or the `Dataset` that these made; one that is held in memory.
       batch_size: images a step.
       normalise: what becomes of pixels, see `optaxaccel.data.normalisation`.
       augment: see `optaxaccel.data.prepare`.
       steps: updates of a run.
-      train_split: the images to train on, in TFDS notation.
+      train_split: the images to train on, in TFDS notation; the splits of a set in memory are "train" and "test".
       test_split: the images to measure on, likewise.
       data_dir: folder of prepared TFDS data.
       **model_args: overrides of the model.
     """
-    if is_hugging_face(dataset):
-        loaded = from_hugging_face(dataset)
-    elif isinstance(dataset, Mapping):
-        loaded = from_arrays(dataset)
+    if isinstance(dataset, str | os.PathLike):
+        loaded = data.load(os.fspath(dataset), train_split=train_split, test_split=test_split, data_dir=data_dir)
     else:
-        loaded = data.load(dataset, train_split=train_split, test_split=test_split, data_dir=data_dir)
+        loaded = part(_in_memory(dataset), train_split, test_split)
     mean, std = data.normalisation(loaded, normalise)
     shape = loaded.train.image.shape[1:]
     network = model
@@ -68,10 +68,12 @@ def images(
         return jnp.mean(losses), (net_state, {"accuracy": right})
 
     def predict(params, net_state, image):
+        """Take images uint8 or, where those of the set were floating, as the set holds them; return logits."""
+        image = image if isinstance(image, jax.Array) else np.asarray(image)
+        image = as_trained(image, loaded.levels, shape[-1])
         return network.apply(params, net_state, data.prepare(jnp.asarray(image), mean=mean, std=std))[0]
 
-    parts = {name: _plain(part) for name, part in (("train", loaded.train), ("test", loaded.test))}
-    arrays: dict[str, Any] = parts
+    arrays: dict[str, Any] = {"train": _plain(loaded.train), "test": _plain(loaded.test)}
     return Task(
         init,
         loss,
@@ -85,5 +87,18 @@ def images(
     )
 
 
-def _plain(part: data.Images) -> dict[str, np.ndarray]:
-    return {"image": part.image, "label": part.label}
+def _in_memory(dataset: Any) -> data.Dataset:
+    if isinstance(dataset, data.Dataset):
+        return dataset
+    if is_hugging_face(dataset):
+        return from_hugging_face(dataset)
+    if isinstance(dataset, Mapping):
+        return from_arrays(dataset)
+    raise ValueError(
+        f"dataset is a {type(dataset).__name__}. Pass a name, a path, a dictionary of x_train, y_train, x_test and "
+        "y_test, what datasets.load_dataset returned, or what from_arrays or from_hugging_face made of them."
+    )
+
+
+def _plain(images: data.Images) -> dict[str, np.ndarray]:
+    return {"image": images.image, "label": images.label}
