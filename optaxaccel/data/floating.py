@@ -61,7 +61,7 @@ def levels(images: Iterable[np.ndarray], where: str) -> Levels:
     if -1 <= low <= -0.5 and high <= 1:  # a little below 0 is the overshoot of [0, 1]
         return Levels(-1.0, 127.5, "images in [-1, 1], rounded to 256 levels")
     scale = 255.0 / (high - low) if high > low else 1.0
-    return Levels(low, scale, f"images in [{low:.4g}, {high:.4g}], normalised before, rounded to 256 levels")
+    return Levels(low, scale, f"images in [{low:.4g}, {high:.4g}], normalised or resized before, rounded to 256 levels")
 
 
 def channels_last(image: Any, where: str) -> Any:

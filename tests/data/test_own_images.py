@@ -84,7 +84,7 @@ RANGES = {
     "[0, 1]": (0.0, 1.0, ""),
     "[0, 255]": (0.0, 255.0, ""),
     "[-1, 1]": (-1.0, 1.0, "[-1, 1]"),
-    "normalised": (-2.1179, 2.64, "normalised before"),
+    "normalised": (-2.1179, 2.64, "normalised or resized before"),
 }
 
 

@@ -1,6 +1,8 @@
 """Tables of one's own: what counts as missing, what is refused and how, scales, scores and predictions."""
 
 import datetime
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -164,3 +166,15 @@ def test_a_table_of_numbers_predicts_inside_jit_too(tmp_path):
     np.testing.assert_allclose(task.predict(params, {}, rows), 100 + rows, rtol=1e-4)
     jitted = jax.jit(lambda x: task.predict(params, {}, x))
     np.testing.assert_allclose(jitted(rows), 100 + rows, rtol=1e-4)
+
+
+def test_a_set_of_scikit_learn_predicts_from_rows_as_it_ships_them(monkeypatch):
+    """By a stand-in for `load_diabetes`."""
+    x = np.random.default_rng(0).normal(size=(N, 2)) * [1.0, 1e3]
+    bunch = types.SimpleNamespace(data=x, target=7.0 + x[:, 0], feature_names=["age", "bmi"])
+    sets = types.SimpleNamespace(load_diabetes=lambda: bunch)
+    monkeypatch.setitem(sys.modules, "sklearn", types.SimpleNamespace(datasets=sets))
+    task = tasks.make("table", data="diabetes", hidden=(), batch_size=8)
+    assert (task.score, task.train["x"].shape) == ("r2", (56, 2))
+    params = [{"kernel": jnp.array([[1.0], [0.0]]), "bias": jnp.zeros(1)}]
+    np.testing.assert_allclose(task.predict(params, {}, x[:5])[:, 0], 7.0 + x[:5, 0], rtol=1e-5)
