@@ -1,6 +1,5 @@
 """Compare methods on a task: tune each with the same budget, then train with fresh seeds."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from optaxaccel.training.keeping import interrupt, probes, records
 from optaxaccel.training.keeping.progress import Listener, telling
 from optaxaccel.training.many import fingerprint
 from optaxaccel.training.many.compared import Comparison, mean_score
-from optaxaccel.training.many.contenders import Contender, Setting, contenders
+from optaxaccel.training.many.contenders import Contender, Setting, check_file_names, contenders, file_name
 from optaxaccel.training.many.training_members import Budget, MemberGroup, MemberJob
 from optaxaccel.training.run.spec import UNLIMITED, Run
 
@@ -88,9 +87,11 @@ def compare(
     final_seeds = _seeds(seeds)
     _check_count("tune_seeds", tune_seeds)
     _check_count("evaluations", evaluations)
-    everyone = contenders(methods, tune)
     refusals.check(the_task)
+    everyone = contenders(methods, tune, batches.steps_per_epoch(the_task))
     probes.check(probe)
+    if folder is not None:
+        check_file_names(one.label for one in everyone)
     if probe and folder is None:
         raise ValueError(f"probe={tuple(probe)!r} writes rows of records, and there are none. Pass folder=PATH, too.")
     planned = _Comparing(the_task, budget, evaluations, None if folder is None else Path(folder))
@@ -119,6 +120,7 @@ class _Comparing:
         self.alike = fingerprint.seeds_are_alike(task)
         self.tell: Any = None
         self.probe: tuple[str, ...] = ()
+        self.traced: dict[int, str] = {}  # hashes of settings, by their ids
 
     def owning(self) -> Any:
         """Return a context in which the folder is this process's."""
@@ -145,11 +147,10 @@ class _Comparing:
             else:
                 groups.setdefault(_program_of(job.setting), []).append(place)
         for places in groups.values():
-            own = self._marks(jobs[places[0]].setting)
             probe = self.probe if phase == "final" else ()
             group = MemberGroup(task, [jobs[place] for place in places], self.budget, self.evaluations, probe)
             label, count = jobs[places[0]].setting.label, len(places)
-            trained = group.train({**self._facts(task), **own}, lambda share, label=label: self.tell(label, share, 0))
+            trained = group.train(self._facts(task), lambda share, label=label: self.tell(label, share, 0))
             self.tell(label, 1.0, count)
             finished.update(zip(places, trained, strict=True))
         return [finished[place] for place in range(len(jobs))]
@@ -160,9 +161,8 @@ class _Comparing:
         run = Run(task=self.task.name, method=setting.method, method_args=arguments, seed=seed, **limit)
         path = None
         if self.folder is not None:
-            label = re.sub(r"[^\w.+-]+", "_", setting.label)
-            path = self.folder / f"{label}-{run.setting()}-{phase}-{seed}.jsonl"
-        return MemberJob(setting, run, path, phase)
+            path = self.folder / f"{file_name(setting.label)}-{run.setting()}-{phase}-{seed}.jsonl"
+        return MemberJob(setting, run, path, phase, self._marks(setting))
 
     def _facts(self, task: Task) -> dict[str, Any]:
         budget = {name: value for name, value in self.budget._asdict().items() if value}
@@ -172,7 +172,11 @@ class _Comparing:
 
     def _marks(self, setting: Setting) -> dict[str, str]:
         """Return by what a record in the folder is known to be of this very comparison."""
-        return {"fingerprint": f"{self.fingerprint}-{fingerprint.of_setting(setting)}"} if self.folder else {}
+        if self.folder is None:
+            return {}
+        if id(setting) not in self.traced:
+            self.traced[id(setting)] = fingerprint.of_setting(setting, self.task)
+        return {"fingerprint": f"{self.fingerprint}-{self.traced[id(setting)]}"}
 
     def _finished(self, job: MemberJob) -> records.Record | None:
         """Return the whole record of a job, if it is there."""
@@ -181,10 +185,17 @@ class _Comparing:
         earlier = records.read(job.path)
         if earlier.status not in ("done", "diverged"):
             return None
-        if earlier.start.get("fingerprint") != self._marks(job.setting)["fingerprint"]:
+        label = job.setting.label
+        if earlier.start.get("fingerprint") != job.marks["fingerprint"] or earlier.start["label"] != label:
             raise ValueError(
-                f"{job.path} is of another comparison: the task's loss or data, the budget or {job.setting.label} "
-                "changed since. Pass another folder, or remove this one."
+                f"{job.path} is of another comparison: the task's functions or data, the budget or {label} changed "
+                "since, or another version of this package or of JAX wrote it. Pass another folder, or remove this one."
+            )
+        missing = set(self.probe) - {name for row in records.probed(job.path) for name in row}
+        if job.phase == "final" and earlier.status == "done" and missing:
+            raise ValueError(
+                f"{job.path} is of a run that is done, without probe={sorted(missing)}. Pass another folder, remove "
+                "this one, or leave probe= out."
             )
         return earlier
 

@@ -2,7 +2,8 @@
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import optax
 from optaxaccel import methods, registry
 from optaxaccel.methods import states
 from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.optimizer import Method, Recipe
 from optaxaccel.training.run.spec import Run
 
@@ -34,19 +36,21 @@ class Setting(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A label and its settings, one where nothing is tuned."""
+    """A label and its settings, one where nothing is tuned; and the arguments that were taken from `tune`."""
 
     label: str
     settings: tuple[Setting, ...]
+    tuned: tuple[str, ...]
 
 
-def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[Contender]:
+def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None, steps_per_epoch: int = 1) -> list[Contender]:
     """Return the contenders that `compare` was asked for.
 
     Args:
       entrants: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a transformation, a
         factory, or (name or factory, {argument: value or sequence of values to try}).
       tune: {argument: values to try} for every method that has the argument and was not given it.
+      steps_per_epoch: of the task, what "2epochs" are steps of.
 
     Raises:
       ValueError: a method, an argument or a value is none.
@@ -65,22 +69,22 @@ def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None) -> list[
     for name, values in tune.items():
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise ValueError(f"tune[{name!r}]={values!r} holds no values. Pass tune={{{name!r}: (0.01, 0.1)}}.")
-    everyone = [_contender(label, method, tune) for label, method in entrants.items()]
-    for name, values in tune.items():
-        tried = {repr(setting.arguments.get(name)) for one in everyone for setting in one.settings}
-        if not tried & set(map(repr, values)):
-            known = {argument for one in everyone for setting in one.settings for argument in _arguments(setting)}
-            if known and name not in known:
-                near = registry.suggestion(name, known)
-                raise ValueError(f"No method has an argument {name!r}.{near} Known: {', '.join(sorted(known))}.")
-            raise ValueError(
-                f"No method has an argument {name!r} left to tune. Give it to one: methods={{'label': (factory, "
-                f"{{{name!r}: (0.01, 0.1)}})}}, or leave tune={{{name!r}: ...}} out."
-            )
+    everyone = [_contender(label, method, tune, steps_per_epoch) for label, method in entrants.items()]
+    known = {argument for one in everyone for argument in one.settings[0].recipe.method.arguments()}
+    for name in tune:
+        if any(name in one.tuned for one in everyone):
+            continue
+        if known and name not in known:
+            near = registry.suggestion(name, known)
+            raise ValueError(f"No method has an argument {name!r}.{near} Known: {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"No method has an argument {name!r} left to tune. Give it to one: methods={{'label': (factory, "
+            f"{{{name!r}: (0.01, 0.1)}})}}, or leave tune={{{name!r}: ...}} out."
+        )
     return everyone
 
 
-def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]]) -> Contender:
+def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]], steps_per_epoch: int) -> Contender:
     what, arguments = method_or_pair if _with_arguments(method_or_pair) else (method_or_pair, {})
     if isinstance(what, optax.GradientTransformation):
         if arguments:
@@ -97,17 +101,27 @@ def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]
         )
     known = method.arguments()
     choices = {name: _choices(value, method, name) for name, value in arguments.items()}
-    choices |= {name: tuple(values) for name, values in tune.items() if name in known and name not in choices}
+    tuned = tuple(name for name in tune if name in known and name not in choices)
+    choices |= {name: tuple(tune[name]) for name in tuned}
     for name in choices:
         if name not in known:
             raise registry.unknown(f"argument of {label}", name, known)
-    settings = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-    return Contender(label, tuple(_setting(label, what, method, one) for one in settings))
+    literal = isinstance(what, str)  # of functions only a text that is a length is one
+    values = {
+        name: [steps_from(one, steps_per_epoch) if literal or isinstance(one, str) else one for one in tried]
+        for name, tried in choices.items()
+    }
+    shown = values if literal else {name: _literals(tried) for name, tried in values.items()}
+    settings = tuple(
+        _setting(label, what, method, arguments, literals)
+        for arguments, literals in zip(_combined(values), _combined(shown), strict=True)
+    )
+    return Contender(label, settings, tuned)
 
 
-def _arguments(setting: Setting) -> Iterable[str]:
-    """Return the names of what a setting's method takes."""
-    return setting.recipe.method.arguments()
+def _combined(values: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the values of arguments."""
+    return (dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
 
 
 def _with_arguments(method_or_pair: Any) -> bool:
@@ -140,7 +154,7 @@ def _choices(value: Any, method: Method, name: str) -> tuple[Any, ...]:
     return (value,)
 
 
-def _setting(label: str, what: Any, method: Method, arguments: dict[str, Any]) -> Setting:
+def _setting(label: str, what: Any, method: Method, arguments: dict[str, Any], literals: Mapping[str, Any]) -> Setting:
     if isinstance(what, str):
         recipe = optimizer.recipe(Run(method=what, method_args=arguments), total_steps=1, steps_per_epoch=1)
         return Setting(label, what, arguments, recipe)
@@ -163,7 +177,7 @@ def _setting(label: str, what: Any, method: Method, arguments: dict[str, Any]) -
         numbers = {}
     static = {name: value for name, value in arguments.items() if name not in numbers}
     name = method.name if method.name in methods.METHODS else _name_of(what, label)
-    return Setting(label, name, {n: _literal(v) for n, v in arguments.items()}, Recipe(method, static, numbers))
+    return Setting(label, name, literals, Recipe(method, static, numbers))
 
 
 def _needed(argument: inspect.Parameter) -> bool:
@@ -189,7 +203,42 @@ def _name_of(what: Any, label: str) -> str:
     return f"optax.{name}" if name and getattr(optax, name, None) is what else label
 
 
+def _literals(values: Iterable[Any]) -> list[Any]:
+    """Return what records call values; those that are called alike, as functions are, get numbers."""
+    called: list[Any] = []
+    for value in values:
+        literal = name = _literal(value)
+        for count in itertools.count(2):
+            if literal == value or literal not in called:
+                break
+            literal = f"{name} #{count}"
+        called.append(literal)
+    return called
+
+
 def _literal(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_literal(one) for one in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else _nameless(repr(value))
+
+
+def _nameless(text: str) -> str:
+    """Return a text without addresses, which are others in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", text)
+
+
+def file_name(label: str) -> str:
+    """Return a label as a part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", label)
+
+
+def check_file_names(labels: Iterable[str]) -> None:
+    """Refuse labels whose records would lie in the same files."""
+    by_name: dict[str, str] = {}
+    for label in labels:
+        other = by_name.setdefault(file_name(label), label)
+        if other != label:
+            raise ValueError(
+                f"The labels {other!r} and {label!r} give files one name, {file_name(label)}-... Pass labels that "
+                "differ in letters or digits, or leave folder= out."
+            )

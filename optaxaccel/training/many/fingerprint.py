@@ -2,12 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
-import optax
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.task import Task
@@ -16,10 +16,23 @@ from optaxaccel.training.steps import members
 
 
 def of_task(task: Task, *facts: Any) -> str:
-    """Return a hash of a task's functions as traced, of its data and of further facts."""
+    """Return a hash of a task's functions as traced, of its data and of further facts.
+
+    Functions are the start, the loss in training and in evaluation, `finish`, and whatever draws examples; data are
+    those to train on, to test and to validate on.
+    """
     with jax.enable_x64(task.precision == "float64"):
-        traced, data = _traced(task)
-        return _hash(traced, data, (*facts, task.score, task.batch_size))
+        data = members.data_of(task)
+
+        def whole(key, data):
+            params, net_state, loss = _first(task, key, data)
+            test = task.train if task.test is None else task.test
+            measured = batches.measure(task, params, net_state, test if callable(test) else data.test)
+            return params, loss, measured, task.validation(key) if callable(task.validation) else ()
+
+        traced = jax.make_jaxpr(whole)(jax.random.key(0), data)
+        arrays = (data, () if callable(task.validation) else task.validation)
+        return _hash(traced, arrays, (*facts, task.score, task.higher_is_better, task.batch_size))
 
 
 def seeds_are_alike(task: Task) -> bool:
@@ -31,7 +44,7 @@ def seeds_are_alike(task: Task) -> bool:
       [True, False]
     """
     with jax.enable_x64(task.precision == "float64"):
-        traced, _ = _traced(task)
+        traced = jax.make_jaxpr(lambda key, data: _first(task, key, data))(jax.random.key(0), members.data_of(task))
     drawn = {traced.jaxpr.invars[0]}
     for equation in traced.jaxpr.eqns:
         if any(not isinstance(entry, Literal) and entry in drawn for entry in equation.invars):
@@ -39,32 +52,55 @@ def seeds_are_alike(task: Task) -> bool:
     return not any(not isinstance(entry, Literal) and entry in drawn for entry in traced.jaxpr.outvars)
 
 
-def _traced(task: Task) -> tuple[Any, members.Data]:
-    """Return what a run begins with, as traced: start, first batch and loss as functions of the key; and the data."""
-    data = members.data_of(task)
-
-    def whole(key, data):
-        params, net_state = task.init(key)
-        batch, _ = batches.take(task, data.train, batches.first_order(task), key, jax.numpy.int32(0))
-        return params, task.loss(params, net_state, batch, key=key, train=True)
-
-    return jax.make_jaxpr(whole)(jax.random.key(0), data), data
+def _first(task: Task, key: Any, data: members.Data) -> tuple[Any, Any, Any]:
+    """Return what a run begins with: parameters, the network's state, and all that the loss of the first batch says."""
+    params, net_state = task.init(key)
+    batch, _ = batches.take(task, data.train, batches.first_order(task), key, jax.numpy.int32(0))
+    return params, net_state, task.loss(params, net_state, batch, key=key, train=True)
 
 
-def of_setting(setting: Setting) -> str:
-    """Return a hash of a method as traced on a small problem: of a transformation nobody knows the arguments."""
+def of_setting(setting: Setting, task: Task) -> str:
+    """Return a hash of a method as traced on a task's parameters: of a transformation nobody knows the arguments."""
+    recipe = setting.recipe
+    numbers = {name: float(value) for name, value in recipe.numbers.items()}
 
     def update(params):
-        tx = optax.with_extra_args_support(setting.recipe.method.make(**setting.arguments))
-        extra = {"value": params["w"][0], "grad": params, "value_fn": lambda p: p["w"].sum()}
+        extra = {"value": jax.numpy.zeros(()), "grad": params, "value_fn": _sum}
+        tx = recipe.build(numbers)
         return tx.update(params, tx.init(params), params, **extra)
 
-    return _hash(jax.make_jaxpr(update)({"w": np.ones(2, np.float32)}), (), ())
+    with jax.enable_x64(task.precision == "float64"):
+        start = jax.eval_shape(lambda key: jax.tree.map(jax.numpy.asarray, task.init(key)[0]), jax.random.key(0))
+        return _hash(jax.make_jaxpr(update)(start), (), ())
 
 
-def _hash(traced: Any, data: Any, facts: tuple) -> str:
+def _sum(params: Any) -> Any:
+    return sum(jax.numpy.sum(leaf.real) for leaf in jax.tree.leaves(params))
+
+
+def _hash(traced: ClosedJaxpr, data: Any, facts: tuple) -> str:
     digest = hashlib.sha256(f"{re.sub('0x[0-9a-f]+', '', str(traced.jaxpr))} {facts}".encode())
-    for leaf in jax.tree.leaves((traced.consts, data)):
-        if not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            digest.update(np.asarray(leaf).tobytes())
+    for leaf in (*_constants(traced, set()), *jax.tree.leaves(data)):
+        keys = jax.numpy.issubdtype(jax.numpy.result_type(leaf), jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if keys else leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()[:12]
+
+
+def _constants(part: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the arrays that a traced function holds, those of the functions within it too: their text does not."""
+    if isinstance(part, ClosedJaxpr):
+        yield from part.consts
+        part = part.jaxpr
+    if not isinstance(part, Jaxpr):
+        if isinstance(part, (np.ndarray, jax.Array)):
+            yield part
+        return
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    for equation in part.eqns:
+        yield from (entry.val for entry in equation.invars if isinstance(entry, Literal) and np.ndim(entry.val))
+        for one in jax.tree.leaves(equation.params, is_leaf=lambda node: isinstance(node, (ClosedJaxpr, Jaxpr))):
+            yield from _constants(one, seen)

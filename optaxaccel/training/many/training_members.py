@@ -38,12 +38,16 @@ class Budget(NamedTuple):
 
 
 class MemberJob(NamedTuple):
-    """One run: how it is built, its specification, its record's file (None keeps it in memory) and phase."""
+    """One run: how it is built, its specification, its record's file (None keeps it in memory), phase and marks.
+
+    Marks go into its first row: by them its record is known again.
+    """
 
     setting: Setting
     run: Run
     path: Path | None
     phase: str
+    marks: Mapping[str, str]
 
 
 class MemberGroup:
@@ -172,7 +176,7 @@ class _Book:
         spec = {"spec": job.run.as_dict(), "digest": job.run.digest(), "label": job.setting.label, "phase": job.phase}
         device = jax.devices()[0]
         more = {"steps_per_epoch": group.epoch, **records.provenance(f"{device.platform} {device.device_kind}")}
-        self.start = self._row("start", **spec, **facts, **more)
+        self.start = self._row("start", **spec, **facts, **job.marks, **more)
 
     def write(self, totals: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Write what a look at the member told, and its evaluation."""
