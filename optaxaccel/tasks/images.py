@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from optaxaccel.data.arrays import from_arrays, part
 from optaxaccel.data.floating import as_trained
 from optaxaccel.data.hugging_face import from_hugging_face, is_hugging_face
 from optaxaccel.models import Model
+from optaxaccel.models.own import model_of
 from optaxaccel.tasks.task import Task
 
 
@@ -32,7 +34,8 @@ def images(
     """Return image classification, with accuracy as the score.
 
     Args:
-      model: a name of MODELS, or a `Model`: two pure functions.
+      model: a name of MODELS, or a `Model`: two pure functions; or what `models.register` takes, a class or a function
+        of `classes` and `input_shape`, which is how a network gets arguments that are called like some of these.
       dataset: a data set's name, the path of an .npz file or of an image folder, or a dictionary of arrays, see
         `optaxaccel.data.arrays.from_arrays`, or what `datasets.load_dataset` of Hugging Face returned, see
         `optaxaccel.data.hugging_face`, or the `Dataset` that these made; one that is held in memory.
@@ -53,7 +56,8 @@ def images(
     shape = loaded.train.image.shape[1:]
     network = model
     if not isinstance(model, Model):
-        network = models.make(model, classes=loaded.classes, input_shape=shape, **model_args)
+        make = partial(model_of, model) if callable(model) else partial(models.make, model)
+        network = make(classes=loaded.classes, input_shape=shape, **model_args)
 
     def init(key):
         return network.init(key, data.prepare(jnp.zeros((1, *shape), jnp.uint8), mean=mean, std=std))

@@ -1,13 +1,14 @@
 """Load what a run has trained: its parameters to evaluate, its network, and what it was a run of."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from optaxaccel import methods, tasks
+from optaxaccel import methods, models, tasks
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.images import images
 from optaxaccel.tasks.task import Task
@@ -121,13 +122,12 @@ def task_of(run: Run) -> Task:
     more = {"train_split": run.train_split, "test_split": run.test_split, "data_dir": run.data_dir}
     half = {} if run.precision == "float32" else {"dtype": run.precision}
     task = images(
-        model=run.model,
+        model=partial(models.make, run.model, **{**run.model_args, **half}),
         dataset=run.data,
         batch_size=run.batch_size,
         normalise=run.normalise,
         augment=run.augment,
         **more,
-        **{**run.model_args, **half},
     )
     return task.replace(name=f"{run.model} on {run.data}")
 

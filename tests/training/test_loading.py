@@ -1,12 +1,15 @@
 """What a run has trained is loaded, measured, exported and extrapolated from its folder."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
-from optaxaccel import cli, data, training
+from optaxaccel import cli, data, tasks, training
+from optaxaccel.models.own import network_at
 from optaxaccel.training import loop
-from optaxaccel.training.histories import npz_files, safetensors_files
+from optaxaccel.training.histories import judging, npz_files, safetensors_files
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.keep import Keep
 from optaxaccel.training.run.spec import Run
@@ -81,3 +84,40 @@ def test_what_is_no_run_is_refused(tmp_path, trained):
     for words, said in {("--keep", "0"): "keeps none", ("--keep-every", "often"): "is no interval"}.items():
         with pytest.raises(ValueError, match=said):
             cli.execute(cli.from_run.parse(["train", *words]))
+
+
+def network_with_names_of_tasks(folder, monkeypatch):
+    """A network whose arguments are called like some of `tasks.images`."""
+    monkeypatch.chdir(folder)
+    (folder / "net.py").write_text(
+        "import flax.linen as nn, jax.numpy as jnp\n\n\nclass Net(nn.Module):\n    classes: int\n    steps: int = 1\n"
+        "    batch_size: int = 3\n    augment: str = 'some'\n    dataset: float = 1.0\n\n    @nn.compact\n"
+        "    def __call__(self, x, *, train=False):\n        x = nn.Dense(self.batch_size)(x.reshape(len(x), -1))\n"
+        "        layer = nn.Dense(self.batch_size)\n        for _ in range(self.steps):\n"
+        "            x = jnp.tanh(self.dataset * layer(x))\n        return nn.Dense(self.classes)(x)\n"
+    )
+    return "steps=5,batch_size=6,augment=none,dataset=2.0"
+
+
+def test_arguments_of_a_network_are_no_arguments_of_the_task(tmp_path, monkeypatch):
+    given = network_with_names_of_tasks(tmp_path, monkeypatch)
+    words = ["train", "--model", "net.py:Net", "--model-args", given, "--method", "optax.adam", "--epochs", "2"]
+    assert cli.run([*words, "--method-args", "learning_rate=0.01", "--out", "r"]) == 0
+    row = records.read(tmp_path / "r" / "record.jsonl").last("eval")
+    trained_run = training.load("r", "last")
+    assert trained_run.evaluate()["loss"] == pytest.approx(row["loss"], rel=1e-5)
+    assert jax.tree.leaves(trained_run.params)[0].shape == (6,)
+    loss = judging.loss_on("net.py:Net", "digits", model_args=trained_run.run.model_args)
+    judged = loss({"params": jax.device_get(trained_run.params)})
+    images = data.load("digits").train
+    chosen = np.linspace(0, len(images.label) - 1, judging.JUDGES).astype(int)
+    logits = np.asarray(trained_run.predict(images.image[chosen]), np.float64)
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(chosen)), images.label[chosen]]
+    assert judged == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_a_task_of_images_takes_a_class_of_networks(tmp_path, monkeypatch):
+    network_with_names_of_tasks(tmp_path, monkeypatch)
+    task = tasks.make("images", model=partial(network_at("net.py:Net"), steps=2))
+    params, _ = jax.eval_shape(task.init, jax.random.key(0))
+    assert len(params) == 3

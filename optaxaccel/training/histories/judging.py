@@ -1,11 +1,13 @@
 """A loss of what would be written: a network of the zoo, or one of your own, on training images."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from optaxaccel import models
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.images import images
 from optaxaccel.training.histories import layout
@@ -40,7 +42,8 @@ def loss_on(
       >>> round(loss({"params": zero}), 4)  # ln 10: all classes are as likely
       2.3026
     """
-    task = images(model=model, dataset=dataset, data_dir=data_dir, **(model_args or {}))
+    network = model if isinstance(model, models.Model) else partial(models.make, model, **(model_args or {}))
+    task = images(model=network, dataset=dataset, data_dir=data_dir)
     like = jax.eval_shape(task.init, jax.random.key(0))
     count = batches.examples(task.train)
     chosen = np.linspace(0, count - 1, min(JUDGES, count)).astype(int)
