@@ -20,7 +20,7 @@ def extrapolate(command: Extrapolate) -> int:
     """Extrapolate a folder of checkpoints, and return the exit status."""
     from optaxaccel.training.histories import offline
 
-    command = _of_a_run(command, "extrapolated")
+    command, reader = _of_a_run(command, "extrapolated")
     with _observed(command, "extrapolating") as options:
         done = offline.extrapolate_folder(
             command.folder,
@@ -28,6 +28,7 @@ def extrapolate(command: Extrapolate) -> int:
             regularization=command.regularization,
             relative=not command.absolute,
             iterate=command.iterate,
+            reader=reader,
             **options,
         )
     if done.candidates:
@@ -43,7 +44,7 @@ def extrapolate(command: Extrapolate) -> int:
         f"{len(rows)} checkpoints have {len(weights)} differences, and a weight belongs to the {end} end of each: "
         f"{without} has none"
     )
-    _say_what_else(done)
+    _say_what_else(done, reader is not None)
     if done.calmer is not None:
         strength, calm = done.calmer
         say(
@@ -61,7 +62,7 @@ def merge(command: Merge) -> int:
     from optaxaccel.training.histories import merging
 
     numeric = re.fullmatch(r"[\d.,eE+\-\s]+", command.weights)
-    command = _of_a_run(command, "merged")
+    command, reader = _of_a_run(command, "merged")
     with _observed(command, "merging") as options:
         done = merging.merge_folder(
             command.folder,
@@ -71,6 +72,7 @@ def merge(command: Merge) -> int:
             debias=command.debias,
             points=command.points,
             regularization=command.regularization,
+            reader=reader,
             **options,
         )
     if done.candidates:
@@ -78,19 +80,27 @@ def merge(command: Merge) -> int:
     rows = [[name, f"{weight: .4g}"] for name, weight in zip(done.names, done.weights, strict=True)]
     title = f"Weights of the checkpoints in {command.folder}, {done.kind}"
     table(title, ["checkpoint", "weight"], [*rows, ["sum", f"{sum(done.weights): .6g}"]])
-    _say_what_else(done)
+    _say_what_else(done, reader is not None)
     say(f"written: {done.path}, and what was done: {done.path}.json")
     return DONE
 
 
-def _of_a_run(command: Any, result: str) -> Any:
-    """Return a command for the checkpoints that stayed, where its folder is that of a run of ours."""
-    checkpoints = command.folder / "checkpoints" / "kept"
-    if not checkpoints.is_dir():
-        return command
-    return dataclasses.replace(
-        command, folder=checkpoints, out=command.folder / result if command.out is None else command.out
-    )
+def _of_a_run(command: Any, result: str) -> tuple[Any, Callable[[Path], Any] | None]:
+    """Return a command for the checkpoints that stayed, where its folder is that of a run of ours.
+
+    Also what reads one of them as the iterate that the run's method evaluates; None where that is the parameters.
+    """
+    kept = command.folder / "checkpoints" / "kept"
+    if kept.is_dir():
+        out = command.folder / result if command.out is None else command.out
+        command = dataclasses.replace(command, folder=kept, out=out)
+    run = command.folder.parent.parent
+    if command.folder.name != "kept" or not (run / "record.jsonl").is_file() or command.params is not None:
+        return command, None
+    start_jax()
+    from optaxaccel.training import loading
+
+    return command, loading.evaluated(run)
 
 
 def _numbers(text: str) -> list[float]:
@@ -131,8 +141,9 @@ def _observed(command: Extrapolate | Merge, what: str) -> Iterator[dict[str, Any
         }
 
 
-def _say_what_else(done: Any) -> None:
-    say(f"parameters: {done.where or 'all of a checkpoint'} ({done.arrays} arrays, {done.numbers:,} numbers)")
+def _say_what_else(done: Any, evaluated: bool) -> None:
+    which = ", the iterate that the method evaluates" if evaluated else ""
+    say(f"parameters: {done.where or 'all of a checkpoint'}{which} ({done.arrays} arrays, {done.numbers:,} numbers)")
     if done.statistics:
         say(f"{done.statistics} was combined with the same weights; better, refresh it on training batches")
     if done.inside:

@@ -157,10 +157,9 @@ class Extrapolate:
     """Extrapolate the last checkpoints of any training run (RNA)."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """the folder of a run with --keep, or one that holds orbax steps (100/), safetensors (files, or folders of Hugging
-    Face), Flax files (checkpoint_100,
-    *.msgpack), .npz files, or PyTorch files where PyTorch is installed; the number that counts in
-    their names is their order"""
+    """the folder of a run with --keep, of which the iterates are taken that its method evaluates; or one that holds
+    orbax steps (100/), safetensors (files, or folders of Hugging Face), Flax files (checkpoint_100, *.msgpack), .npz
+    files, or PyTorch files where PyTorch is installed; the number that counts in their names is their order"""
     last: int = 11
     """how many of the newest to take, K + 1"""
     regularization: float = 1e-8
@@ -170,8 +169,8 @@ class Extrapolate:
     iterate: Literal["tail", "head"] = "tail"
     """whether the weights belong to the newer or to the older ends of the differences"""
     params: str | None = None
-    """path of the parameters in a checkpoint (state/params), "." for all of it; by default the nearest entry called
-    params"""
+    """path of the parameters in a checkpoint (state/params, of a run: those where gradients are taken), "." for all of
+    it; by default the nearest entry called params"""
     order: str | None = None
     """what came first: a word before a number in the names (epoch), 1 or -1 for the first or last number, name, time"""
     skip_not_finite: bool = False

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from optaxaccel import methods, models, tasks
 from optaxaccel.tasks import batches
@@ -102,6 +103,52 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
         return {name: float(value) for name, value in measured(params, state.net_state, arrays).items()}
 
     return Loaded(run, task, params, state.net_state, at, within(predict), within(evaluate), state)
+
+
+def evaluated(folder: Path) -> Callable[[Path], Tree] | None:
+    """Return what reads a checkpoint that a run kept as the iterate that its method evaluates; no data are loaded.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      (path of the checkpoint) -> {"params", "net_state"} as arrays of NumPy; None where the method evaluates the
+      parameters themselves, which are read without it.
+    """
+    steps: list[Any] = [path for path in (folder / "checkpoints" / "kept").iterdir() if path.name.isdigit()]
+    if not steps:
+        return None
+    start = records.read(folder / "record.jsonl").start
+    run = run_of(start["spec"])
+    epoch = max(1, start.get("steps_per_epoch", 1))
+    recipe = optimizer.recipe(run, total_steps=run.total_steps(epoch) if run.schedule else 1, steps_per_epoch=epoch)
+    written = ocp.StandardCheckpointHandler().metadata(steps[0] / "tree").tree["state"]
+    double = any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(written["params"]))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def placed(tree: Tree) -> Tree:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
+
+    with jax.enable_x64(double):
+        fields = {name: placed(written.get(name, {})) for name in ("step", "params", "net_state", "key")}
+        opt_state = jax.eval_shape(recipe.build(recipe.numbers).init, fields["params"])
+        like = TrainState(**fields, opt_state=placed(opt_state))
+        traced = jax.make_jaxpr(methods.eval_params)(like.opt_state, like.params)
+    count = len(jax.tree.leaves(like.params))
+    if traced.jaxpr.outvars == traced.jaxpr.invars[len(traced.jaxpr.invars) - count :]:
+        return None
+
+    def read(path: Path) -> Tree:
+        checkpoints = Checkpoints(folder / "checkpoints", run)
+        with jax.enable_x64(double):
+            try:
+                state = checkpoints.read("kept", int(path.name), {"state": like}).tree["state"]
+            finally:
+                checkpoints.close()
+            params = methods.eval_params(state.opt_state, state.params)
+        return jax.device_get({"params": params, "net_state": state.net_state})
+
+    return read
 
 
 def run_of(spec: Mapping[str, Any]) -> Run:

@@ -7,7 +7,7 @@ left, none is chosen.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class _Name(NamedTuple):
     texts: tuple[str, ...]
 
 
-def find(folder: Path, order: str | None = None) -> CheckpointFiles:
+def find(folder: Path, order: str | None = None, reader: Callable[[Path], Any] | None = None) -> CheckpointFiles:
     """Return the checkpoints of a folder, oldest first.
 
     Args:
@@ -53,6 +53,7 @@ def find(folder: Path, order: str | None = None) -> CheckpointFiles:
       order: None to look for the number that counts; "name" for alphabetical order, "time" for that of the times at
         which they were written; "1", "2", ... for the first, second, ... number in each name, "-1" for the last; or a
         word, for the number that follows it in each name. Names without that number are left out.
+      reader: reads a checkpoint where its format is not to do it: the tree that is taken for its contents.
 
     Raises:
       FileNotFoundError: no folder, or no checkpoint in it.
@@ -82,7 +83,9 @@ def find(folder: Path, order: str | None = None) -> CheckpointFiles:
                 f"{path} and {twin} both have the number {_said(places[path])}, so their order is unknown. Rename one, "
                 "or pass --order NAME with what tells them apart."
             )
-    return CheckpointFiles(taken, next(iter(used.values())), [path.name for path in kinds if path not in places])
+    kind = next(iter(used.values()))
+    kind = kind if reader is None else kind._replace(read=reader, map=reader)
+    return CheckpointFiles(taken, kind, [path.name for path in kinds if path not in places])
 
 
 def _places(names: dict[Path, _Name], order: str | None) -> dict[Path, Any]:

@@ -75,6 +75,7 @@ def merge_folder(
     out: Path | None = None,
     shard: tuple[int, int] | None = None,
     in_memory: int = writing.IN_MEMORY,
+    reader: Callable[[Path], Tree] | None = None,
     progress: writing.Progress | None = None,
 ) -> Merged:
     """Merge the last checkpoints of a folder and write the result beside them.
@@ -97,6 +98,7 @@ def merge_folder(
         checkpoints. A note of what was done lies beside it, as JSON.
       shard: see above.
       in_memory: see above.
+      reader: see above.
       progress: see above.
 
     Returns:
@@ -112,7 +114,7 @@ def merge_folder(
     _check(kind, numbers, last, skip_not_finite, value_fn)
     last = last if numbers is None else len(numbers)
     about = {"decay": decay, "debias": debias, "points": points}
-    files = find(folder, order)
+    files = find(folder, order, reader)
     to = writing.output(out, files, folder, "merged", shard)
 
     def made(task: writing.Work) -> Merged:

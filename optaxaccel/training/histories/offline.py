@@ -85,6 +85,7 @@ def extrapolate_folder(
     out: Path | None = None,
     shard: tuple[int, int] | None = None,
     in_memory: int = writing.IN_MEMORY,
+    reader: Callable[[Path], Tree] | None = None,
     progress: writing.Progress | None = None,
 ) -> Extrapolated:
     """Extrapolate the last checkpoints of a folder and write the result beside them.
@@ -111,6 +112,8 @@ def extrapolate_folder(
         too. Several hosts write one part each, each with weights of its own that are those of all.
       in_memory: bytes of files up to which all checkpoints are read at once; larger ones stay in their files, which
         are looked at block by block. There, lambda under 1e-12 is lost in the rounding of R'R in double precision.
+      reader: reads a checkpoint where its format is not to do it, see `optaxaccel.training.loading.evaluated`; all that
+        are taken are held in memory then.
       progress: is called with numbers of bytes: read, and to be read.
 
     Returns:
@@ -124,7 +127,7 @@ def extrapolate_folder(
     """
     if last < 3:
         raise ValueError(f"last={last} is under 3: with one difference its weight is 1, whatever it is. Pass last=11.")
-    files = find(folder, order)
+    files = find(folder, order, reader)
     to = writing.output(out, files, folder, "extrapolated", shard)
     options = {"relative": relative, "iterate": iterate}
 
