@@ -1,5 +1,7 @@
 """`optaxaccel evaluate`: measure and export what a run has trained."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from optaxaccel.cli.commands import Evaluate
@@ -21,12 +23,23 @@ def evaluate(command: Evaluate) -> int:
     scores = "  ".join(f"{name} {value:.6g}" for name, value in run.evaluate().items())
     say(f"{run.task.name}, {command.which}, after step {run.step}: {scores}")
     if out is not None:
-        import jax
-
-        from optaxaccel.training.histories import formats
-
-        tree = jax.device_get({"params": run.params, "net_state": run.net_state})
-        kind = formats.for_writing(out, formats.NPZ)
-        kind.write(out, tree, command.run)
+        _export(out, run, command.run)
         say(f"written: {out}")
     return DONE
+
+
+def _export(out: Path, run: Any, folder: Path) -> None:
+    """Write a trained network where nobody sees it, then move it: it is there whole, or not at all."""
+    import jax
+
+    from optaxaccel.training.histories import formats
+    from optaxaccel.training.keeping import interrupt
+
+    tree = jax.device_get({"params": run.params, "net_state": run.net_state})
+    kind = formats.for_writing(out, formats.NPZ)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with interrupt.Signals().installed(), tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as place:
+        kind.write(Path(place) / out.name, tree, folder)
+        if out.exists():  # another process was faster
+            raise FileExistsError(f"{out} is there already. Pass another name, or remove it.")
+        (Path(place) / out.name).rename(out)

@@ -1,5 +1,7 @@
 """What a run has trained is loaded, measured, exported and extrapolated from its folder."""
 
+import errno
+import signal
 from functools import partial
 
 import jax
@@ -9,7 +11,7 @@ import pytest
 from optaxaccel import cli, data, tasks, training
 from optaxaccel.models.own import network_at
 from optaxaccel.training import loop
-from optaxaccel.training.histories import judging, npz_files, safetensors_files
+from optaxaccel.training.histories import formats, judging, npz_files, safetensors_files
 from optaxaccel.training.keeping import records
 from optaxaccel.training.keeping.keep import Keep
 from optaxaccel.training.run.spec import Run
@@ -61,6 +63,33 @@ def test_the_command_measures_and_exports(trained, tmp_path, capsys, ending, rea
         np.testing.assert_array_equal(flat[name], array)
     assert cli.run(["evaluate", str(trained), "--export", str(out)]) == 2
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".npz"])
+@pytest.mark.parametrize("fault", ["SIGINT", "SIGTERM", "full"])
+def test_an_export_that_is_stopped_leaves_nothing(trained, tmp_path, capsys, monkeypatch, ending, fault):
+    """Behind the first bytes of a file a signal comes, or the disk is full."""
+    out = tmp_path / f"net{ending}"
+    kind = formats.for_writing(out, formats.NPZ)
+
+    def write(path, *arguments):
+        kind.write(path, *arguments)
+        path.write_bytes(path.read_bytes()[:1000])
+        if fault == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        signal.raise_signal(getattr(signal, fault))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(formats, "for_writing", lambda *arguments: kind._replace(write=write))
+        if fault == "full":
+            assert cli.run(["evaluate", str(trained), "--export", str(out)]) == 1
+        else:
+            with pytest.raises(SystemExit):
+                cli.run(["evaluate", str(trained), "--export", str(out)])
+            assert "nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert cli.run(["evaluate", str(trained), "--export", str(out)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
 def test_a_run_of_a_task_is_loaded_in_its_precision(tmp_path):
