@@ -36,6 +36,11 @@ def check(run: Run) -> None:
     optimizer.recipe(run, total_steps=1, steps_per_epoch=1)
 
 
+def data_hash(run: Run) -> str:
+    """Return by what the data of a run are known again, and its task if it is one's own; "" of what ships."""
+    return loop_of_tasks.data_hash(run, loop_of_tasks.check(run)) if run.task else feed.data_hash(run)
+
+
 def train(
     run: Run,
     path: Path,
@@ -76,7 +81,7 @@ def train(
     steps_per_epoch = images.examples // run.batch_size
     total = run.total_steps(steps_per_epoch)
     recipe = optimizer.recipe(run, total_steps=total, steps_per_epoch=steps_per_epoch)
-    start = None if resumes(keep) else starting.load(run)
+    start, data_hash = None if resumes(keep) else starting.load(run), feed.data_hash(run)
     with Keeper(run, keep) as keeper:
         compiled = program.program(run, recipe, images, layout, next(images.open(0)))
         numbers = program.numbers_of(run, recipe)
@@ -90,7 +95,7 @@ def train(
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, checkpoint.memory["offset"], run, total) if checkpoint else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run, total, data_hash) if checkpoint else 0
         with records.Writer(path if parallel.is_main_process() else None, offset=offset, also=also) as writer:
             journal = Journal(run, recipe, writer, progress, total, steps_per_epoch)
             journal.readings = compiled.readings
@@ -99,7 +104,7 @@ def train(
                 journal.recall(checkpoint.memory)
                 return _to_end(running, checkpoint.step, checkpoint.tree)
             about = {"label": label, "phase": phase, "note": images.note, "devices": layout.count}
-            journal.start(**about, compile_seconds=compiled.compile_seconds)
+            journal.start(**about, compile_seconds=compiled.compile_seconds, data_hash=data_hash)
             return _to_end(running, None, {"state": state, "histories": histories})
 
 

@@ -22,7 +22,7 @@ from optaxaccel.training.keeping.journal import Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper, resumes
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import UNLIMITED, Run
-from optaxaccel.training.steps import diagnosing, members
+from optaxaccel.training.steps import diagnosing, fingerprint, members
 from optaxaccel.training.steps.member import Member
 from optaxaccel.training.steps.state import TrainState, counts
 
@@ -57,6 +57,11 @@ def check(run: Run) -> Task:
     return task
 
 
+def data_hash(run: Run, task: Task) -> str:
+    """Return a hash of a task of one's own, or of one that was given data; "" of others."""
+    return fingerprint.of_task(task) if ":" in run.task or {"data", "dataset"} & set(run.task_args) else ""
+
+
 def train(
     run: Run,
     path: Path,
@@ -72,7 +77,7 @@ def train(
     task = check(run)
     epoch = batches.steps_per_epoch(task)
     total = task.steps if run.steps is None and run.epochs is None and run.seconds is None else run.total_steps(epoch)
-    start = None if resumes(keep) else starting.load(run)
+    start, own = None if resumes(keep) else starting.load(run), data_hash(run, task)
     with Keeper(run, keep) as keeper, jax.enable_x64(task.precision == "float64"):
         running = Running(run, task, total)
         if start is not None:
@@ -82,14 +87,14 @@ def train(
             raise ValueError(
                 f"the run has made {checkpoint.step:,} updates already, and {total:,} are asked for. Pass more."
             )
-        offset = records.going_on(path, checkpoint.memory["offset"], run, total) if checkpoint else 0
+        offset = records.going_on(path, checkpoint.memory["offset"], run, total, own) if checkpoint else 0
         with records.Writer(path if jax.process_index() == 0 else None, offset=offset, also=also) as writer:
             running.open(writer, keeper, progress)
             running.probing = probes.Probing(probe, running.task) if probe else None
             if checkpoint:
                 running.recall(checkpoint)
             else:
-                running.start(label or run.method, phase)
+                running.start(label or run.method, phase, {"data_hash": own} if own else {})
             try:
                 return running.to_end()
             except (ValueError, TypeError, LookupError, FileNotFoundError) as error:
@@ -123,7 +128,7 @@ class Running:
         """Take where rows and checkpoints go."""
         self.writer, self.keeper, self.progress = writer, keeper, progress
 
-    def start(self, label: str, phase: str) -> None:
+    def start(self, label: str, phase: str, more: Mapping[str, Any]) -> None:
         """Write the first row, and measure the start."""
         device = jax.devices()[0]
         self.writer.write(
@@ -138,6 +143,7 @@ class Running:
             steps_per_epoch=self.epoch,
             devices=1,
             compile_seconds=round(self.compile_seconds, 3),
+            **more,
             **records.provenance(f"{device.platform} {device.device_kind}"),
         )
         self.look(0, evaluates=True)

@@ -202,7 +202,7 @@ class Journal:
             steps_per_epoch=self.epoch,
             devices=devices,
             compile_seconds=round(compile_seconds, 3),
-            **more,
+            **{name: value for name, value in more.items() if value != ""},
             **records.provenance(f"{device.platform} {device.device_kind}"),
         )
 

@@ -86,14 +86,20 @@ def diagnosed(path: Path) -> list[Row]:
     return [json.loads(line) for line in lines_told]
 
 
-def going_on(path: Path, offset: int, run: Run, steps: int) -> int:
+def going_on(path: Path, offset: int, run: Run, steps: int, data_hash: str = "") -> int:
     """Return the length of a record from which a run goes on; its first row then says what the run is now.
 
     A run that goes on longer, to `steps` in all, has another specification than its record began with; that of before
     stays beside it.
+
+    Raises:
+      ValueError: it began with other data, see `refuse_other_data`.
     """
     row = next(lines.whole_rows(path), None) if path.exists() else None
-    if not isinstance(row, dict) or row.get("digest") == run.digest():
+    if not isinstance(row, dict):
+        return offset
+    refuse_other_data(path, row, data_hash)
+    if row.get("digest") == run.digest():
         return offset
     text = path.read_bytes()
     before = [*row.get("went_on_from", []), row["digest"]]
@@ -104,6 +110,31 @@ def going_on(path: Path, offset: int, run: Run, steps: int) -> int:
     written.write_bytes(first + rest)
     written.replace(path)
     return len(first) + len(rest)
+
+
+def refuse_other_data(path: Path, start: Row, data_hash: str) -> None:
+    """Raise ValueError where a run began with other data than there are now.
+
+    That can be told where the same versions ran on the same machine; on another one data that are computed differ in
+    their last digits.
+
+    Args:
+      path: of the record, for the message.
+      start: its first row; one of an older version knows no hash, and is taken as it is.
+      data_hash: of the data, and of the functions of a task of one's own.
+    """
+    import jax  # those who read records do without it
+
+    before, device = start.get("data_hash", ""), jax.devices()[0]
+    now = provenance(f"{device.platform} {device.device_kind}")
+    if not (before and data_hash) or any(start.get(n) != now[n] for n in ("versions", "device", "machine")):
+        return
+    if before != data_hash:
+        what = start["spec"].get("task") or start["spec"]["data"]
+        raise ValueError(
+            f"{path}: the run began with other data, or another task, than {what} is now. Bring back what it was, or "
+            "train anew with another --out."
+        )
 
 
 def read(path: Path) -> Record:

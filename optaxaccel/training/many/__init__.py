@@ -9,6 +9,6 @@ trajectory  a method on a function, step by step, for studies
 minibatches  a small network with many settings and seeds, step by step, for studies
 
 comparing          `compare`: methods on a task, tuned with equal budgets;  contenders  who is compared, and how
-training_members   the runs of a comparison that share a program;  fingerprint  whether a record is of this comparison
+training_members   the runs of a comparison that share a program
 compared           what was found: records and a table;  comparison_figure  its figure
 """

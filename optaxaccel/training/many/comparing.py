@@ -11,11 +11,11 @@ from optaxaccel.tasks import batches, refusals
 from optaxaccel.tasks.task import Task, from_loss
 from optaxaccel.training.keeping import interrupt, probes, records
 from optaxaccel.training.keeping.progress import Listener, telling
-from optaxaccel.training.many import fingerprint
 from optaxaccel.training.many.compared import Comparison, mean_score
 from optaxaccel.training.many.contenders import Contender, Setting, check_file_names, contenders, file_name
 from optaxaccel.training.many.training_members import Budget, MemberGroup, MemberJob
 from optaxaccel.training.run.spec import UNLIMITED, Run
+from optaxaccel.training.steps import fingerprint
 
 TUNING_SEED = 10_000  # the first seed of tuning; those of final runs begin at 0
 HELD_OUT = 0.1  # share of the training examples that settings are chosen on, where a task has no validation data
@@ -175,7 +175,7 @@ class _Comparing:
         if self.folder is None:
             return {}
         if id(setting) not in self.traced:
-            self.traced[id(setting)] = fingerprint.of_setting(setting, self.task)
+            self.traced[id(setting)] = fingerprint.of_method(setting.recipe, self.task)
         return {"fingerprint": f"{self.fingerprint}-{self.traced[id(setting)]}"}
 
     def _finished(self, job: MemberJob) -> records.Record | None:

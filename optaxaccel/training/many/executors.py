@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from optaxaccel import registry
 from optaxaccel.training.many import sweep
-from optaxaccel.training.many.recorded import finished, record_failure
+from optaxaccel.training.many.recorded import finished, finished_before, record_failure
 from optaxaccel.training.many.together import Job
 from optaxaccel.training.run.spec import Run
 
@@ -102,7 +102,7 @@ def train_many(
     labels = [run.method for run in runs] if labels is None else list(labels)
     paths = [path.absolute() for path in paths]
     jobs = sweep.jobs_of(runs, paths, labels, phase, vectorize)
-    statuses: dict[int, str] = {job.index: status for job in jobs if (status := finished(job))}
+    statuses = finished_before(jobs)
     for index in statuses:
         _tell(progress, index, "finished before")
     parts = _parts([job for job in jobs if job.index not in statuses], workers, vectorize)

@@ -13,7 +13,7 @@ import numpy as np
 
 from optaxaccel import data, registry
 from optaxaccel.training import loop
-from optaxaccel.training.many.recorded import finished, record_failure
+from optaxaccel.training.many.recorded import finished, finished_before, record_failure
 from optaxaccel.training.many.together import Group, Job
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.argument_text import parse_arguments, text_of
@@ -171,13 +171,11 @@ def train_many(
         if progress is not None:
             progress(job.index, said or status)
 
-    waiting = []
+    before = finished_before(jobs)
     for job in jobs:
-        if status := finished(job):
-            ended(job, status, "finished before")
-        else:
-            waiting.append(job)
-    for group in groups_of(waiting, vectorize):
+        if job.index in before:
+            ended(job, before[job.index], "finished before")
+    for group in groups_of([job for job in jobs if job.index not in before], vectorize):
         _train_group(group, ended, vectorize)
     return [statuses[job.index] for job in jobs]
 

@@ -100,11 +100,12 @@ class Group:
         compiled = remembered(_compile, *facts)
         training = _Training(self, compiled, jobs, recipes)
         seconds = time.perf_counter() - started if new else 0.0
+        data_hash = feed.data_hash(jobs[0].run)
         with ExitStack() as closing:  # not before: a record without a row would be none of a run
             for job, recipe in zip(jobs, recipes, strict=True):
                 member = self._member(job.run, recipe, closing.enter_context(Writer(job.path)))
                 about = {"label": job.label, "phase": job.phase, "note": self.feed.note, "devices": self.layout.count}
-                member.journal.start(**about, compile_seconds=seconds, members=len(jobs))
+                member.journal.start(**about, compile_seconds=seconds, members=len(jobs), data_hash=data_hash)
                 member.journal.readings = training.readings
                 training.members.append(member)
             training.to_end()

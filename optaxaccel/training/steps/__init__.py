@@ -8,5 +8,6 @@ feed      batches: resident on the device, or streamed
 remember  results that later runs of the process share, by all that they depend on
 program   all of these compiled, once for all runs that differ in numbers only
 members   runs of a task as one program, a state each;  member  such a state, and what of it a checkpoint holds
+fingerprint  whether a record is of this very task and its data
 diagnosing  what methods tell of themselves, from their states to rows
 """

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from optaxaccel import data
 from optaxaccel.data import stream
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import parallel
+from optaxaccel.training.steps import fingerprint, parallel
 from optaxaccel.training.steps.parallel import Layout
 
 EVAL_BATCH = 512
@@ -118,6 +118,18 @@ def feed(run: Run, devices: int | None, whole: Layout | None = None) -> tuple[Fe
             f"batch_size={run.batch_size} exceeds the {images.examples} training images. Pass a smaller one."
         )
     return images, layout
+
+
+def data_hash(run: Run) -> str:
+    """Return a hash of the images of a file or a folder; "" of sets with a name, and of streams."""
+    card = data.card_of(run.data, run.data_dir)
+    return "" if card.streamed or card.kind == "tfds" or run.data in data.DATASETS else _hash(*_load_arguments(run))
+
+
+@lru_cache(maxsize=2)
+def _hash(*load_arguments: Any) -> str:
+    loaded = _load(*load_arguments)
+    return fingerprint.of_arrays((loaded.train, loaded.test))
 
 
 # --- Data that live on the devices ------------------------------------------------------------------------------------
