@@ -123,13 +123,13 @@ def refuse_other_data(path: Path, start: Row, data_hash: str) -> None:
       start: its first row; one of an older version knows no hash, and is taken as it is.
       data_hash: of the data, and of the functions of a task of one's own.
     """
+    if start.get("data_hash", data_hash) == data_hash or not data_hash:
+        return
     import jax  # those who read records do without it
 
-    before, device = start.get("data_hash", ""), jax.devices()[0]
+    device = jax.devices()[0]
     now = provenance(f"{device.platform} {device.device_kind}")
-    if not (before and data_hash) or any(start.get(n) != now[n] for n in ("versions", "device", "machine")):
-        return
-    if before != data_hash:
+    if all(start.get(name) == now[name] for name in ("versions", "device", "machine")):
         what = start["spec"].get("task") or start["spec"]["data"]
         raise ValueError(
             f"{path}: the run began with other data, or another task, than {what} is now. Bring back what it was, or "
