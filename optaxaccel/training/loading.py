@@ -198,6 +198,13 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
     checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
     try:
         checkpoint = checkpoints.read(which, step, tree)
+    except ValueError as error:
+        if "stored shape" not in str(error):
+            raise
+        raise ValueError(
+            f"{folder} was trained with a network of other shapes than {run.task or run.data} makes now: its data, its "
+            "task or its network changed since. Bring back what it was, or train anew with another --out."
+        ) from error
     finally:
         checkpoints.close()
     saved = checkpoint.tree

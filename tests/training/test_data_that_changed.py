@@ -93,6 +93,17 @@ def test_records_of_a_grid_are_not_mixed(case, tmp_path, capsys):
     assert cli.run([*words, "learning_rate=0.01,0.04", "--resume"]) == 0
 
 
+def test_shapes_that_changed_are_said_where_a_run_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table()
+    words = ["--method-args", "learning_rate=0.01", "--steps", "4", "--out", "r"]
+    assert cli.run(["train", *CASES["table"][1], *words]) == 0
+    text = (tmp_path / "c.csv").read_text()
+    (tmp_path / "c.csv").write_text("c," + text.replace("\n", "\n1,", 120).removesuffix("1,"))
+    assert cli.run(["evaluate", "r", "--which", "last"]) == 2
+    assert "network of other shapes" in capsys.readouterr().err
+
+
 def test_another_machine_or_version_is_let_pass(tmp_path, monkeypatch):
     """There, data that are computed differ in their last digits."""
     monkeypatch.chdir(tmp_path)
