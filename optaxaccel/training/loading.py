@@ -14,7 +14,7 @@ from optaxaccel.tasks import batches
 from optaxaccel.tasks.images import images
 from optaxaccel.tasks.task import Task
 from optaxaccel.training.keeping import records
-from optaxaccel.training.keeping.checkpoint import Checkpoints
+from optaxaccel.training.keeping.checkpoint import Checkpoints, OtherShapesError
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import members
@@ -198,9 +198,7 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
     checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
     try:
         checkpoint = checkpoints.read(which, step, tree)
-    except ValueError as error:
-        if "stored shape" not in str(error):
-            raise
+    except OtherShapesError as error:
         raise ValueError(
             f"{folder} was trained with a network of other shapes than {run.task or run.data} makes now: its data, its "
             "task or its network changed since. Bring back what it was, or train anew with another --out."

@@ -53,9 +53,7 @@ class Checkpoints:
         _told_by_us(True)
         folder = folder.absolute()
         self.folder, self.run, self.read_only, self.say = folder, run, read_only, say
-        self._newest: dict[str, int] = dict.fromkeys(
-            _FOLDERS, -1
-        )  # what a manager says of it differs between processes for a while
+        self._newest: dict[str, int] = dict.fromkeys(_FOLDERS, -1)  # what a manager says differs between processes
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._numbers: dict[str, int | None] = {"last": 2, "best": 1, "kept": kept}
         for name in _FOLDERS:
@@ -148,9 +146,8 @@ class Checkpoints:
             except OtherRunError:
                 raise
             except Exception as error:  # whatever a damaged file makes the reader raise
-                reasons.append(
-                    f"{step}: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
-                )
+                first = str(error).splitlines()[0][:200] if str(error) else ""
+                reasons.append(f"{step}: {type(error).__name__}: {first}")
                 self.say(f"checkpoint {self.folder}/last/{reasons[-1]}. It is passed over.")
                 continue
             self.clear(above=step)
@@ -190,8 +187,7 @@ class Checkpoints:
         )
 
     def _memory(self, folder: str, step: int) -> dict[str, Any]:
-        args = ocp.args.Composite(memory=ocp.args.JsonRestore())
-        return self._managers[folder].restore(step, args=args)["memory"]
+        return self._managers[folder].restore(step, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
 
     def _arrays(self, folder: str, step: int, like: Tree, memory: Mapping[str, Any]) -> Tree:
         """Return the arrays of a checkpoint.
@@ -201,7 +197,10 @@ class Checkpoints:
         """
         manager = self._managers[folder]
         written = ocp.StandardCheckpointHandler().metadata(manager.directory / str(step) / "tree").tree
-        args = ocp.args.Composite(tree=ocp.args.StandardRestore(older_states.as_written(like, written)))
+        asked = older_states.as_written(like, written)
+        if sorted(leaf.shape for leaf in jax.tree.leaves(written)) != sorted(x.shape for x in jax.tree.leaves(asked)):
+            raise OtherShapesError(f"{manager.directory / str(step)} holds arrays of other shapes")  # orbax tells pages
+        args = ocp.args.Composite(tree=ocp.args.StandardRestore(asked))
         tree = older_states.as_now(manager.restore(step, args=args)["tree"], like)
         if int(_checksum(tree)) != memory["checksum"]:
             raise OSError(errno.EIO, "Its arrays are not those that were saved", str(manager.directory / str(step)))
@@ -235,14 +234,17 @@ class OtherRunError(ValueError):
     """A folder belongs to another specification."""
 
 
+class OtherShapesError(ValueError):
+    """A checkpoint is of another network."""
+
+
 def _options(keep: int | None, read_only: bool) -> ocp.CheckpointManagerOptions:
     """In the background, a write that fails in one of several processes is waited for by all of them for minutes."""
     alone = jax.process_count() == 1
     if read_only:
         return ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
-    return ocp.CheckpointManagerOptions(
-        max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=alone
-    )
+    more = {"max_to_keep": keep, "enable_async_checkpointing": alone}
+    return ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, **more)
 
 
 def _told_by_us(whether: bool) -> None:
