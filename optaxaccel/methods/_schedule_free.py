@@ -67,9 +67,9 @@ def schedule_free(
     Args:
       base: any transformation, with the sign and the rate of its steps, without momentum: mu_y stands for it.
       learning_rate: the base's rate once more, for the weights alone: a number says that it is constant, and then its
-        value does not matter. Give a schedule that warms up here, too.
+        value does not matter, as long as float32 holds its power p. Give a schedule that warms up here, too.
       mu_y: share of x in the point of the gradients, 0 to 1: the authors' `momentum` or `betas[0]`, 0.9 in their code.
-      r: power of the step in the weights, >= 0; 0 in the authors' code.
+      r: power of the step in the weights, 0 to 4; 0 in the authors' code.
       weight_lr_power: power p of the largest rate, >= 0; 2 in the authors' code.
       base_at: which sequence the base is shown as its parameters, "y" or "z": where its weight decay acts. "y" is the
         default of the authors' AdamW, "z" its `decay_at_z` and what their wrapper does. Losses go with it, see
@@ -97,7 +97,8 @@ def schedule_free(
     check_share(mu_y)
     contract.check_learning_rate(learning_rate)
     fixed = "it is a power of the step, or of the rate"
-    contract.check_number("r", r, "later iterates count more", at_least=0.0, below=float("inf"), fixed=fixed)
+    why = "later iterates count more, and the sum of t^r has to stay in the range of float32"
+    contract.check_number("r", r, why, at_least=0.0, at_most=4.0, fixed=fixed)
     why = "iterates of larger rates count more"
     contract.check_number("weight_lr_power", weight_lr_power, why, at_least=0.0, below=float("inf"), fixed=fixed)
     contract.check_choice("base_at", base_at, averaging.BASE_AT)
@@ -157,7 +158,7 @@ def schedule_free_adamw(
       eps: added to the root, > 0.
       weight_decay: decoupled decay w, >= 0, or a schedule of it.
       warmup_steps: T, an integer >= 0; the authors recommend a warm-up.
-      r: power of the step in the weights, >= 0; 0 in the authors' code.
+      r: power of the step in the weights, 0 to 4; 0 in the authors' code.
       weight_lr_power: power p of the largest rate, >= 0; 2 in the authors' code.
 
     Returns:
