@@ -8,7 +8,7 @@ import pytest
 import optaxaccel
 from optaxaccel import METHODS, cli, registry
 from optaxaccel.cli import formulas, showing
-from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 from optaxaccel.training.run import optimizer
 
 ATTRIBUTES = {

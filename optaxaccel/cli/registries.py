@@ -64,7 +64,7 @@ def data(command: Data) -> int:
 
 
 def _list_whole_losses() -> None:
-    from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+    from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 
     factories = {name: getattr(make, "func", make) for name, make in MINIMIZE_METHODS.items()}
     rows = [[name, (inspect.getdoc(make) or "").partition("\n")[0]] for name, make in factories.items()]

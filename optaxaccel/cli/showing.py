@@ -22,7 +22,7 @@ def show(name: str) -> None:
     from optaxaccel import METHODS
     from optaxaccel.data import DATASETS
     from optaxaccel.models import MODELS
-    from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+    from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
     from optaxaccel.tasks import TASKS
 
     shown = False
@@ -129,7 +129,7 @@ def _method(name: str) -> None:
 
 
 def _whole_loss(name: str) -> None:
-    from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+    from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 
     make: Any = MINIMIZE_METHODS[name]
     factory = getattr(make, "func", make)

@@ -63,7 +63,6 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
     learn from changes of the gradient among themselves alone, so that the matrix becomes that of the free ones.
     """
     method = "bfgs" if dense else "lbfgs"
-    rule = backtracking()
 
     def init(params: optax.Params) -> BoxState:
         n, dtype = flat.real_size(params), flat.real_dtype(params)
@@ -96,7 +95,9 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         steepest = ~(slope < 0) | ~jnp.isfinite(slope)
         direction = jnp.where(steepest, -g * free, direction)
         along = jnp.dot(direction, g)
-        evaluate = _along_arc(loss_with_aux(method, value_fn, extra, False), params, x, g, direction, state)
+        loss = loss_with_aux(method, value_fn, extra, False)
+        rule = backtracking(dtype=jax.eval_shape(loss, params)[0].dtype)
+        evaluate = _along_arc(loss, params, x, g, direction, state)
         length = jnp.linalg.norm(direction)
         first = jnp.where(steepest | (state.search.count == 0), jnp.minimum(1.0, 1.0 / length), 1.0)
         descends = along < 0

@@ -46,8 +46,8 @@ def when(due: jax.Array, function: Callable[..., Any], carry: Any, *operands: An
     return run(due, carry, operands)
 
 
-def forward_only(tree: Any, why: str) -> Any:
-    """Return the tree as it is, with a derivative in forward mode; in reverse mode NotImplementedError says why not."""
+def forward_only(tree: Any, why: str, error: type[Exception] = NotImplementedError) -> Any:
+    """Return the tree as it is, with a derivative in forward mode; in reverse mode an `error` says why not."""
 
     @jax.custom_jvp
     def same(leaves):
@@ -55,7 +55,7 @@ def forward_only(tree: Any, why: str) -> Any:
 
     @same.defjvp
     def tangent(primals, tangents):
-        return same(primals[0]), [_only_forwards.bind(leaf, why=why) for leaf in tangents[0]]
+        return same(primals[0]), [_only_forwards.bind(leaf, why=why, error=error) for leaf in tangents[0]]
 
     leaves, structure = jax.tree.flatten(tree)
     inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
@@ -63,13 +63,13 @@ def forward_only(tree: Any, why: str) -> Any:
     return jax.tree.unflatten(structure, [next(copies) if real else x for x, real in zip(leaves, inexact, strict=True)])
 
 
-def _refuse_to_transpose(cotangent: Any, leaf: Any, *, why: str) -> Any:
-    raise NotImplementedError(why)
+def _refuse_to_transpose(cotangent: Any, leaf: Any, *, why: str, error: type[Exception]) -> Any:
+    raise error(why)
 
 
 _only_forwards = Primitive("only_forwards")  # the identity, as a linear map without a transpose
-_only_forwards.def_impl(lambda leaf, *, why: leaf)
-_only_forwards.def_abstract_eval(lambda leaf, *, why: leaf)
+_only_forwards.def_impl(lambda leaf, **_: leaf)
+_only_forwards.def_abstract_eval(lambda leaf, **_: leaf)
 ad.deflinear2(_only_forwards, _refuse_to_transpose)
 batching.defvectorized(_only_forwards)
-mlir.register_lowering(_only_forwards, lambda ctx, leaf, *, why: [leaf])
+mlir.register_lowering(_only_forwards, lambda ctx, leaf, **_: [leaf])

@@ -9,26 +9,15 @@ import jax.core
 import jax.numpy as jnp
 import optax
 
-from optaxaccel import methods
 from optaxaccel.methods import SearchStatus, WolfeSearchState
-from optaxaccel.methods.box import BoxState, project, scale_in_box
+from optaxaccel.methods.box import BoxState, project
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
 from optaxaccel.numerics import flat, loops, trees
 from optaxaccel.numerics.closures import Reading
-from optaxaccel.solvers import batched_loops, keywords, minimize_refusals
-from optaxaccel.solvers.domain import as_box
+from optaxaccel.solvers import batched_loops, keywords, minimize_methods, minimize_refusals
+from optaxaccel.solvers.minimize_methods import box_around
 from optaxaccel.solvers.minimize_result import MinimizeResult, MinimizeState
 from optaxaccel.solvers.underived import without_reverse
-
-MINIMIZE_METHODS: Mapping[str, Callable[[], optax.GradientTransformationExtraArgs]] = {
-    "bfgs": methods.bfgs,
-    "lbfgs": methods.lbfgs,
-    "ssbfgs": methods.ssbfgs,
-    "ssbfgs_ol": functools.partial(methods.ssbfgs, method="ssbfgs_ol"),
-    "ssbroyden": methods.ssbroyden,
-    "ssbroyden1": functools.partial(methods.ssbroyden, method="ssbroyden1"),
-    "ssbroyden3": functools.partial(methods.ssbroyden, method="ssbroyden3"),
-}
 
 
 class Problem(NamedTuple):
@@ -89,7 +78,8 @@ def minimize(
         without compiling anew, and `jax.vmap` can map over them.
       bounds: `(lower, upper)`, each a number or a tree like `params`, infinite where there is none; for the methods
         "bfgs" and "lbfgs". The start is moved into the box, and `error` is then that of the projected gradient.
-      state: `state` of an earlier result, to go on from there; `params` is then not looked at.
+      state: `state` of an earlier result, to go on from there; `params` is then not looked at. The loss is evaluated
+        anew there, so that `data` and `fun` may be others.
 
     Returns:
       A `MinimizeResult`. A trial that is not finite only shortens a step; where the loss is not finite at the start,
@@ -111,12 +101,12 @@ def minimize(
       From SciPy: parameters are trees; `tol` is always that of the gradient; `callback` gets the result so far.
     """
     minimize_refusals.check_order("minimize", fun, params)
-    tx = _method(method) if bounds is None else _bounded(method)
+    tx = minimize_methods.of_any(method) if bounds is None else minimize_methods.in_box(method)
     if state is not None:
         minimize_refusals.check_state(state, tx)
         params = state.params
         if bounds is not None:
-            minimize_refusals.check_box(state, _box(params, bounds))
+            minimize_refusals.check_box(state, box_around(params, bounds))
     refuse_integers(params)
     minimize_refusals.check_tolerance(tol)
     max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
@@ -127,7 +117,9 @@ def minimize(
     at = state
     if at is None:
         params = jax.tree.map(jnp.asarray, params)
-        at = _init(problem, params, data, None if bounds is None else _box(params, bounds))
+        at = _init(problem, params, data, None if bounds is None else box_around(params, bounds))
+    else:
+        at = _seen_anew(problem, at, data)
     most = jnp.iinfo(jnp.int32).max
     limit = at.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), most - at.steps)
     tol = jnp.asarray(tol, at.value.dtype)
@@ -135,42 +127,6 @@ def minimize(
     if callback is None:
         return _finish(problem, _loop(problem, at, data, tol, limit), data)
     return _step_by_step(problem, at, data, tol, limit, callback)
-
-
-def _method(method: str | optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    if isinstance(method, str):
-        minimize_refusals.check_method(method, tuple(MINIMIZE_METHODS))
-        return _named(method)
-    if not isinstance(method, optax.GradientTransformation):
-        raise TypeError(
-            f"method={method!r} is neither a name nor a transformation. Pass one of {', '.join(MINIMIZE_METHODS)}, or "
-            "a transformation that was called, optax.adam(1e-3)."
-        )
-    return optax.with_extra_args_support(method)
-
-
-@functools.cache
-def _named(method: str) -> optax.GradientTransformationExtraArgs:
-    """Make a method once, so that the loop compiled for it is found again."""
-    return MINIMIZE_METHODS[method]()
-
-
-def _bounded(method: Any) -> optax.GradientTransformationExtraArgs:
-    if method not in ("bfgs", "lbfgs"):
-        raise ValueError(f"bounds work with method='bfgs' and method='lbfgs', not with {method!r}. Pass one of these.")
-    return _named_in_box(method)
-
-
-@functools.cache
-def _named_in_box(method: str) -> optax.GradientTransformationExtraArgs:
-    return scale_in_box(dense=method == "bfgs")
-
-
-def _box(params: optax.Params, bounds: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
-    """Return both bounds as vectors."""
-    whole = (jax.tree.map(lambda p, b: jnp.broadcast_to(b, p.shape), params, side) for side in as_box(bounds, params))
-    lower, upper = map(flat.flatten, whole)
-    return lower, upper
 
 
 # --- The loop ---------------------------------------------------------------------------------------------------------
@@ -190,7 +146,9 @@ def _error(state: MinimizeState) -> jax.Array:
     grad = state.grad
     if isinstance(state.opt_state, BoxState):
         x, g = flat.flatten(state.params), flat.flatten(grad)
-        grad = jnp.where(jnp.isfinite(g), project(x - g, state.opt_state) - x, g)
+        lower, upper = state.opt_state.lower, state.opt_state.upper
+        left = jnp.where(g < 0, jnp.maximum(x - upper, g), jnp.minimum(x - lower, g))  # x - g could round to x
+        grad = jnp.where(jnp.isfinite(g), left, g)
     leaves = [jnp.max(jnp.abs(g), initial=0).astype(trees.accumulation_dtype()) for g in jax.tree.leaves(grad)]
     return functools.reduce(jnp.maximum, leaves, jnp.zeros((), trees.accumulation_dtype()))
 
@@ -212,6 +170,14 @@ def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any], box: 
     value, grad = _evaluate(problem, params, data)
     steps, evaluations = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
     return MinimizeState(params, value, grad, opt_state, steps, evaluations, jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _seen_anew(problem: Problem, state: MinimizeState, data: Mapping[str, Any]) -> MinimizeState:
+    """Return a state with the loss and the gradient as they are now: `fun` and `data` may be others."""
+    value, grad = _evaluate(problem, state.params, data)
+    grad = trees.cast_like(grad, state.grad)
+    return state._replace(value=value, grad=grad, evaluations=state.evaluations + 1)
 
 
 def _inside(params: optax.Params, opt_state: optax.OptState) -> optax.Params:

@@ -100,14 +100,15 @@ def proximal_gradient(
       max_steps: steps in this call, >= 0.
       accelerate: whether to use momentum; without it this is plain proximal gradient descent.
       data: further arguments of `fun`, by name.
-      state: `state` of an earlier result, to go on from there; `params` is then not looked at.
+      state: `state` of an earlier result, to go on from there; `params` is then not looked at. The loss is evaluated
+        anew there, so that `data` and `fun` may be others.
 
     Returns:
       A `MinimizeResult`; `value` is that of the smooth loss alone.
 
     Raises:
       ValueError: the loss is not one number, or an argument is out of range.
-      TypeError: `params` has integer leaves.
+      TypeError: `params` has integer leaves, or `state` is that of something else.
 
     References:
       Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", 2009;
@@ -123,13 +124,19 @@ def proximal_gradient(
     minimize_refusals.check_order("proximal_gradient", fun, params)
     if state is None:
         refuse_integers(params)
+    else:
+        minimize_refusals.check_kind(state, ProximalGradientState)
     minimize_refusals.check_tolerance(tol, "it is the size of a proximal step at which to stop")
     max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
     minimize_refusals.check_data("proximal_gradient", fun, data)
     problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
-    state = _init(problem, jax.tree.map(jnp.asarray, params), data) if state is None else state
+    tol = jnp.asarray(tol, trees.accumulation_dtype())
+    if state is None:
+        state = _init(problem, jax.tree.map(jnp.asarray, params), data)
+    else:
+        state = _seen_anew(problem, state, data, tol)
     limit = state.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), jnp.iinfo(jnp.int32).max - state.steps)
-    return _loop(problem, state, data, jnp.asarray(tol, state.value.dtype), limit)
+    return _loop(problem, state, data, tol, limit)
 
 
 def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params], tuple[jax.Array, Any]]:
@@ -145,18 +152,28 @@ def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> Pr
 
 
 @functools.partial(jax.jit, static_argnums=0)
+def _seen_anew(problem: Problem, state: ProximalGradientState, data, tol: jax.Array) -> ProximalGradientState:
+    """Return a state with the loss as it is now: it has converged only where it has for this `fun` and `data`, too."""
+    (value, _), grad = value_and_gradient(_loss(problem, data))(state.params)
+    s = state.step_size
+    x = problem.prox(trees.add_scaled(state.params, -s, grad), scaling=s)
+    error = jnp.maximum(state.error, _error(problem, state.params, x, grad, s, tol))
+    return state._replace(value=value.astype(state.value.dtype), error=error, evaluations=state.evaluations + 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, limit: jax.Array) -> MinimizeResult:
     def judged(state: ProximalGradientState) -> ProximalGradientState:
         status = jnp.where(state.error <= tol, int(SearchStatus.CONVERGED), int(SearchStatus.RUNNING))
         status = jnp.where(jnp.isfinite(state.value), status, int(SearchStatus.NOT_FINITE))
-        failed = state.status == int(SearchStatus.PRECISION_LOSS)
-        return state._replace(status=jnp.where(failed, state.status, status).astype(jnp.int32))
+        kept = (state.status != int(SearchStatus.RUNNING)) & (status != int(SearchStatus.CONVERGED))
+        return state._replace(status=jnp.where(kept, state.status, status).astype(jnp.int32))
 
     def unfinished(state: ProximalGradientState) -> jax.Array:
         return (state.status == int(SearchStatus.RUNNING)) & (state.steps < limit)
 
     state = judged(state._replace(status=jnp.zeros((), jnp.int32)))
-    state = loops.while_loop(unfinished, lambda state: judged(_step(problem, state, data)), state)
+    state = loops.while_loop(unfinished, lambda state: judged(_step(problem, state, data, tol)), state)
     running = state.status == int(SearchStatus.RUNNING)
     state = state._replace(status=jnp.where(running, int(SearchStatus.LIMIT), state.status).astype(jnp.int32))
     state = without_reverse("proximal_gradient", state)
@@ -165,11 +182,13 @@ def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, 
     return MinimizeResult(state.params, state.value, aux, *counts, state.error, state)
 
 
-def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any]) -> ProximalGradientState:
+def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any], tol) -> ProximalGradientState:
     loss, y = _loss(problem, data), state.ahead
     (here, _), grad = value_and_gradient(loss)(y)
+    sound = jnp.isfinite(here) & trees.all_finite(grad)
+    rounding = 4 * jnp.finfo(here.dtype).eps
     here = here.astype(state.value.dtype)
-    slack = 4 * jnp.finfo(here.dtype).eps * jnp.abs(here)
+    slack = rounding * jnp.abs(here)
 
     def propose(s: jax.Array) -> tuple[optax.Params, jax.Array, jax.Array, jax.Array]:
         x = problem.prox(trees.add_scaled(y, -s, grad), scaling=s)
@@ -186,15 +205,47 @@ def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any
 
     s = state.step_size
     start = (s, jnp.ones((), jnp.int32), *propose(s))
-    s, trials, x, value, good, longer = loops.while_loop(lambda c: ~c[4] & (c[1] < MOST_TRIALS), shorten, start)
-    new = _accelerated(problem, state, x, value, s)
-    calls = state.evaluations + 1 + trials
-    failed = state._replace(status=jnp.full((), int(SearchStatus.PRECISION_LOSS), jnp.int32))
-    new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, failed)
-    return new._replace(step_size=longer, steps=state.steps + 1, evaluations=calls)
+    s, trials, x, value, good, longer = loops.while_loop(lambda c: sound & ~c[4] & (c[1] < MOST_TRIALS), shorten, start)
+    good &= sound
+    new = _accelerated(problem, state, x, s)
+    still = _same(x, y) & _same(x, state.params)  # a step that rounding swallows
+    error = _error(problem, y, x, grad, s, tol)
+    status = jnp.where(still, int(SearchStatus.PRECISION_LOSS), int(SearchStatus.RUNNING)).astype(jnp.int32)
+    new = new._replace(value=value, step_size=longer, error=error, status=status)
+    # Momentum may leave the domain of f, or what rounding can tell: once more from the last point.
+    why = jnp.where(sound, int(SearchStatus.PRECISION_LOSS), int(SearchStatus.NOT_FINITE))
+    status = jnp.where(_same(y, state.params), why, int(SearchStatus.RUNNING)).astype(jnp.int32)
+    back = state._replace(ahead=state.params, momentum=jnp.ones_like(state.momentum), status=status)
+    new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, back)
+    return new._replace(steps=state.steps + 1, evaluations=state.evaluations + 1 + trials)
 
 
-def _accelerated(problem: Problem, state, x: optax.Params, value: jax.Array, s: jax.Array) -> ProximalGradientState:
+def _same(x: optax.Params, y: optax.Params) -> jax.Array:
+    equal = [jnp.all(a == b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)]
+    return functools.reduce(jnp.logical_and, equal, jnp.asarray(True))
+
+
+def _error(problem: Problem, y: optax.Params, x: optax.Params, grad, s: jax.Array, tol: jax.Array) -> jax.Array:
+    """Return the largest entry of the step from y to x by its length s.
+
+    Where s is so short that rounding hides an entry of `tol`, that of a step that shows it counts, too.
+    """
+
+    def largest(x: optax.Params, s: jax.Array) -> jax.Array:
+        sizes = [jnp.max(jnp.abs(a - b), initial=0) for a, b in zip(*map(jax.tree.leaves, (x, y)), strict=True)]
+        return functools.reduce(jnp.maximum, sizes, jnp.zeros(())).astype(s.dtype) / s
+
+    hidden = [jnp.max(jnp.abs(b), initial=0) * jnp.finfo(b.dtype).eps for b in jax.tree.leaves(y)]
+    hidden = functools.reduce(jnp.maximum, hidden, jnp.zeros(())).astype(s.dtype)
+    shown = jnp.where(tol > 0, 8 * hidden / jnp.where(tol > 0, tol, 1.0), s)
+
+    def longer() -> jax.Array:
+        return largest(problem.prox(trees.add_scaled(y, -shown, grad), scaling=shown), shown)
+
+    return jnp.maximum(largest(x, s), loops.cond(shown > s, longer, lambda: jnp.zeros_like(s)))
+
+
+def _accelerated(problem: Problem, state, x: optax.Params, s: jax.Array) -> ProximalGradientState:
     """Take the step to x and choose from where to go on."""
     back = jax.tree.map(lambda a, b: a - b, state.ahead, x)  # y - x
     moved = jax.tree.map(lambda a, b: a - b, x, state.params)
@@ -202,14 +253,8 @@ def _accelerated(problem: Problem, state, x: optax.Params, value: jax.Array, s: 
     t = jnp.where(turned, 1.0, state.momentum)
     after = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * t * t))
     weight = jnp.where(turned, 0.0, (t - 1.0) / after) if problem.accelerate else jnp.zeros_like(t)
-    sizes = [jnp.max(jnp.abs(b), initial=0) for b in jax.tree.leaves(back)]
-    error = functools.reduce(jnp.maximum, sizes, jnp.zeros(())).astype(s.dtype) / s
     return state._replace(
         params=x,
-        value=value,
         ahead=trees.add_scaled(x, weight, moved),
         momentum=jnp.where(turned, 1.0, after),
-        step_size=s,
-        error=error,
-        status=jnp.zeros((), jnp.int32),
     )

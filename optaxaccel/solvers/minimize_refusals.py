@@ -14,6 +14,7 @@ import optax
 from optaxaccel import methods
 from optaxaccel.methods import contract
 from optaxaccel.methods.box import BoxState
+from optaxaccel.numerics import trees
 from optaxaccel.solvers.minimize_result import MinimizeState
 
 
@@ -79,8 +80,26 @@ def check_state(state: Any, tx: optax.GradientTransformation) -> None:
     """Raise TypeError or ValueError for a state with which `tx` cannot go on."""
     if not isinstance(state, MinimizeState):
         raise TypeError(f"state is a {type(state).__name__}. Pass that of an earlier result, state=result.state.")
-    if jax.tree.structure(jax.eval_shape(tx.init, state.params)) != jax.tree.structure(state.opt_state):
-        raise ValueError("state was made by another method. Pass the same method and bounds, or params=state.params.")
+    if _shapes(jax.eval_shape(tx.init, state.params)) != _shapes(state.opt_state):
+        raise ValueError(
+            "state was made by another method, or with other settings of it. Pass the same method and bounds, or "
+            "params=state.params to begin anew."
+        )
+
+
+def check_kind(state: Any, kind: type) -> None:
+    """Raise TypeError for a state that another function made."""
+    if not isinstance(state, kind):
+        raise TypeError(
+            f"state is a {type(state).__name__}, and proximal_gradient goes on from a {kind.__name__}. Pass that of an "
+            "earlier result of it, state=result.state."
+        )
+
+
+def _shapes(tree: Any) -> Any:
+    """Return the types of a tree's nodes, and the shape and the dtype of its leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(getattr(leaf, "shape", ()), trees.leaf_dtype(leaf)) for leaf in leaves]
 
 
 def check_box(state: MinimizeState, box: Any) -> None:
@@ -99,6 +118,14 @@ def check_data(name: str, fun: Any, data: Any) -> None:
     if not callable(fun):
         raise TypeError(f"{name}: fun={fun!r} is not a function. Pass fun=lambda params: loss.")
     named = list(inspect.signature(fun).parameters.values())[1:]
+    known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    other = [name for name in data or {} if name not in known]
+    if other and not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(fun).parameters.values()):
+        raise ValueError(
+            f"{name}: data holds {', '.join(map(str, other))}, which the loss does not take. It takes "
+            f"{', '.join(sorted(known)) or 'nothing but the parameters'}: leave the entry out, or name it as the "
+            "argument is named."
+        )
     named = [p for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is p.empty]
     missing = [p.name for p in named if p.name not in (data or {})]
     if missing:

@@ -12,7 +12,7 @@ class MinimizeState(NamedTuple):
     """Where a minimisation stands, with all that it takes to go on.
 
     Attributes:
-      params: the best point, a tree like the parameters.
+      params: the point at which it stands, a tree like the parameters.
       value: the loss there.
       grad: the gradient there.
       opt_state: the method's state.
@@ -34,7 +34,8 @@ class MinimizeResult(NamedTuple):
     """What `minimize` returns.
 
     Attributes:
-      params: the best point that was found, a tree like the parameters.
+      params: the last point, a tree like the parameters; of a method with a search, or in bounds, that is the best
+        one up to rounding. Methods without a search (`optax.sgd`, `optax.adam`) may have been at a better one.
       value: the loss there.
       aux: the auxiliary output there, or None.
       status: a `SearchStatus`, int32; `SearchStatus(int(status)).name` is its word.

@@ -144,9 +144,11 @@ def prox_group_lasso(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) -> Tree
     """
 
     def shorten(u: jax.Array, l2: Real) -> jax.Array:
-        square = jnp.sum(jnp.real(u * jnp.conj(u)))
-        norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-        return jnp.where(square > 0, jnp.maximum(1 - scaling * l2 / norm, 0), 0) * u
+        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(u), initial=0))  # squares of other units over- and underflow
+        v = u / jnp.where(largest > 0, largest, 1)
+        square = jnp.sum(jnp.real(v * jnp.conj(v)))
+        norm = largest * jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        return jnp.where(square > 0, jnp.maximum(1 - scaling * l2 / jnp.where(square > 0, norm, 1.0), 0), 0) * u
 
     return _leafwise(shorten, x, l2reg)
 
@@ -190,10 +192,11 @@ def prox_non_negative_ridge(x: Tree, *, l2reg: Tree = 1.0, scaling: Real = 1.0) 
 
 
 def _leafwise(function: Callable[[jax.Array, Real], jax.Array], x: Tree, weight: Tree) -> Tree:
-    """Apply to every leaf with its weight, in the leaf's dtype."""
+    """Apply to every leaf with its weight, in the leaf's dtype; to integers as floating numbers."""
 
     def apply(u: Any, w: Any) -> jax.Array:
         u = jnp.asarray(u)
+        u = u if jnp.issubdtype(u.dtype, jnp.inexact) else u.astype(float)
         return function(u, w).astype(u.dtype)
 
     if jax.tree.structure(weight) == jax.tree.structure(x):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from optaxaccel import fixed_point, minimize, proximal_gradient
-from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 
 X = jnp.zeros(2)
 

@@ -17,7 +17,7 @@ import optax
 from optaxaccel import methods, registry
 from optaxaccel.methods import contract
 from optaxaccel.methods._negative_curvature_descent import attempt_cost
-from optaxaccel.solvers._minimize import MINIMIZE_METHODS
+from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.baselines import BASELINES
 from optaxaccel.training.run.spec import Run
