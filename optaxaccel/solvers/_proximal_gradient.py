@@ -132,11 +132,11 @@ def proximal_gradient(
     problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
     tol = jnp.asarray(tol, trees.accumulation_dtype())
     if state is None:
-        state = _init(problem, jax.tree.map(jnp.asarray, params), data)
+        at = _init(problem, jax.tree.map(jnp.asarray, params), data)
     else:
-        state = _seen_anew(problem, state, data, tol)
-    limit = state.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), jnp.iinfo(jnp.int32).max - state.steps)
-    return _loop(problem, state, data, tol, limit)
+        at = _seen_anew(problem, state, data, tol)
+    limit = at.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), jnp.iinfo(jnp.int32).max - at.steps)
+    return _loop(problem, at, data, tol, limit)
 
 
 def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params], tuple[jax.Array, Any]]:

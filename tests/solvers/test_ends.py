@@ -34,8 +34,6 @@ def test_a_gradient_below_rounding_is_no_end_in_a_box(method):
     result = minimize(slope, jnp.array([1e6]), method=method, bounds=(0.0, jnp.inf))
     assert word(result) == "PRECISION_LOSS"
     assert float(result.error) == pytest.approx(0.03, rel=1e-2)
-    moved = minimize(lambda x: 10.0 * slope(x), jnp.array([1e6]), method=method, bounds=(0.0, jnp.inf))
-    assert (word(moved), float(moved.params[0])) == ("CONVERGED", 0.0)
     resting = minimize(slope, jnp.array([3.0]), method=method, bounds=(3.0, jnp.inf))
     assert (word(resting), int(resting.steps)) == ("CONVERGED", 0)
 
