@@ -28,7 +28,7 @@ class SearchStatus(enum.IntEnum):
     RUNNING = 0  # no step yet, or the last one was accepted
     CONVERGED = 1  # the gradient is zero, or as small as was asked
     PRECISION_LOSS = 2  # no step along the direction satisfies the conditions: rounding hides the decrease
-    NO_DESCENT = 3  # the direction does not descend
+    NO_DESCENT = 3  # the direction does not descend, or its slope is zero or infinite in floating point
     LIMIT = 4  # the evaluations or steps that were allowed are used up
     NOT_FINITE = 5  # the loss or the gradient at the start is not finite
     STOPPED = 6  # a callback asked to stop

@@ -83,8 +83,8 @@ def minimize(
 
     Returns:
       A `MinimizeResult`. A trial that is not finite only shortens a step; where the loss is not finite at the start,
-      the start is returned with the status `NOT_FINITE`. A method with a search never returns a point that is worse
-      than one it was at before.
+      the start is returned with the status `NOT_FINITE`. A method with a search never returns a point that is worse,
+      beyond rounding, than one it was at before; others (`optax.sgd`, `optax.adam`) return the last one.
 
     Raises:
       ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
