@@ -1,6 +1,5 @@
 """One look back on the last step, on data that it had not seen, and the rate that follows from many."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -39,7 +38,6 @@ class Seen(NamedTuple):
     differs: jax.Array  # by how much the loss at one place differs from batch to batch
     known: jax.Array
     failed: jax.Array
-    lost: jax.Array  # whether nothing was measured yet and the step was lost to rounding, which a longer one is not
     finite: jax.Array  # of what was handed in
 
 
@@ -120,13 +118,7 @@ def look_back(state: Any, params: Any, value: jax.Array, grad: Any, before: jax.
     due = due & (state.count > 0)
     known = due & (along != 0) & jnp.isfinite(curvature)
     failed = due & ~jnp.isfinite(curvature)
-    nothing_yet = due & finite & (along == 0) & (state.slope == 0) & (state.curvature == 0)
-    lost = jax.lax.cond(nothing_yet, _is_somewhere_not_zero, lambda _: jnp.zeros((), bool), grad)
-    return Seen(along - curvature, curvature, value - before, differs, known, failed, lost, finite)
-
-
-def _is_somewhere_not_zero(tree: Any) -> jax.Array:
-    return jnp.any(jnp.stack([jnp.any(leaf != 0) for leaf in jax.tree.leaves(tree)]))
+    return Seen(along - curvature, curvature, value - before, differs, known, failed, finite)
 
 
 def _difference(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -155,7 +147,7 @@ def follow(state: Any, seen: Seen, relaxation: jax.typing.ArrayLike, every: int,
     change = jnp.where(bends, GAIN * jnp.log(relaxation * best), GAIN)
     change = jnp.where(falls, change, -GAIN)
     change = jnp.clip(change, -GAIN, jnp.minimum(GAIN, GROWTH * every / (steps + 1.0)))
-    factor = jnp.where(seen.known & bounded_means, jnp.exp(change), jnp.where(seen.lost, math.exp(GAIN), 1.0))
+    factor = jnp.where(seen.known & bounded_means, jnp.exp(change), 1.0)
     spike = seen.rise * (jnp.maximum(share, LEAST_SHARE) if bounded else 1.0) > SPIKE * state.change
     factor = jnp.where(seen.known & spike, jnp.minimum(factor, _cut(seen)), factor)
     return Rates(

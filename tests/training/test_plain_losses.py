@@ -11,7 +11,7 @@ import pytest
 
 from optaxaccel import tasks, training
 from optaxaccel.tasks import Task, from_loss
-from optaxaccel.training.many import fingerprint
+from optaxaccel.training.steps import fingerprint
 
 X = {"x": np.linspace(-1.0, 1.0, 40).reshape(20, 2), "y": np.ones(20)}
 SGD = {"sgd": optax.sgd(0.1)}
