@@ -23,7 +23,7 @@ def parse(arguments: Sequence[str]) -> Command:
         return parsing.parse(arguments)
     from optaxaccel.training import starting
 
-    base = _resumed(arguments)
+    base = _resumed(arguments, Path(folder))
     if base is None:
         base, start_from = starting.origin(Path(folder), _typed(arguments, "--from-which") or "last")
         base = dataclasses.replace(base, start_from=start_from)
@@ -41,16 +41,16 @@ def parse(arguments: Sequence[str]) -> Command:
     return command
 
 
-def _resumed(arguments: Sequence[str]) -> Run | None:
-    """Return the run that `--resume` goes on with, where its record is there and it started from another one."""
+def _resumed(arguments: Sequence[str], origin: Path) -> Run | None:
+    """Return the run that `--resume` goes on with, where its record is there and it started from `origin`."""
     record = Path(_typed(arguments, "--out") or "") / "record.jsonl"
     if "--resume" not in arguments or not record.is_file():
         return None
     from optaxaccel.training import loading
     from optaxaccel.training.keeping import records
 
-    run = loading.run_of(records.read(record).start["spec"])
-    return run if run.start_from else None
+    run = loading.run_of(records.first_row(record)["spec"])
+    return run if run.start_from.get("run") == origin.as_posix() else None
 
 
 def _typed(arguments: Sequence[str], option: str) -> str | None:

@@ -196,8 +196,8 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
         raise ValueError(f"value has shape {value.shape}, but a loss is one number. Pass value=mean_loss.")
     slope, size = trees.vdot(grad, updates), trees.norm(grad)
     # Squares of a small gradient are zero and those of a large one infinite: only its entries say what it is.
-    finite = jnp.isfinite(value) & trees.all_finite(grad)
-    zero = functools.reduce(jnp.logical_and, [jnp.all(g == 0) for g in jax.tree.leaves(grad)], jnp.asarray(True))
+    largest = trees.largest(grad)
+    finite = jnp.isfinite(value) & jnp.isfinite(largest)
     before = jnp.where(jnp.isfinite(state.last_value), state.last_value, value + 0.5 * size)
     descends = finite & (slope < 0) & jnp.isfinite(slope)
     trial = 2.02 * (value - before) / jnp.where(descends, slope, -1.0)
@@ -210,7 +210,7 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
     status = jnp.where(accepted, int(SearchStatus.RUNNING), int(SearchStatus.PRECISION_LOSS))
     status = jnp.where(spent, int(SearchStatus.LIMIT), status)
     status = jnp.where(descends, status, int(SearchStatus.NO_DESCENT))
-    status = jnp.where(finite & zero, int(SearchStatus.CONVERGED), status)
+    status = jnp.where(finite & (largest == 0), int(SearchStatus.CONVERGED), status)
     moved = jax.tree.map(lambda d: jnp.where(outcome.step > 0, outcome.step * d, 0.0), updates)
     gradient, kept_aux = outcome.payload
     new = WolfeSearchState(

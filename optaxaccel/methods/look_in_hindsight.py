@@ -139,15 +139,15 @@ def follow(state: Any, seen: Seen, relaxation: jax.typing.ArrayLike, every: int,
     window = jnp.where(first, 1.0, jnp.maximum(SHORTEST_WINDOW, share * longest))
     slope = state.slope + (-seen.slope / state.rate - state.slope) / window
     curvature = state.curvature + (seen.curvature / state.rate**2 - state.curvature) / window
-    bounded_means = jnp.isfinite(slope) & jnp.isfinite(curvature)  # of a rate whose square is none, they are not
-    slope = jnp.where(bounded_means, slope, state.slope)
-    curvature = jnp.where(bounded_means, curvature, state.curvature)
+    in_range = jnp.isfinite(slope) & jnp.isfinite(curvature)  # not so where the square of the rate is not
+    slope = jnp.where(in_range, slope, state.slope)
+    curvature = jnp.where(in_range, curvature, state.curvature)
     bends, falls = curvature > 0, slope > 0
     best = jnp.where(falls, slope, 1.0) / jnp.where(bends, curvature * state.rate, 1.0)
     change = jnp.where(bends, GAIN * jnp.log(relaxation * best), GAIN)
     change = jnp.where(falls, change, -GAIN)
     change = jnp.clip(change, -GAIN, jnp.minimum(GAIN, GROWTH * every / (steps + 1.0)))
-    factor = jnp.where(seen.known & bounded_means, jnp.exp(change), 1.0)
+    factor = jnp.where(seen.known & in_range, jnp.exp(change), 1.0)
     spike = seen.rise * (jnp.maximum(share, LEAST_SHARE) if bounded else 1.0) > SPIKE * state.change
     factor = jnp.where(seen.known & spike, jnp.minimum(factor, _cut(seen)), factor)
     return Rates(

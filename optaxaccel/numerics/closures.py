@@ -152,7 +152,10 @@ def _read_of(owner: Any, names: frozenset[str], home: Any, seen: set[Any]) -> It
 
 
 def _of_name(owner: Any, name: str) -> Any:
-    """Return what is kept under a name in an object, a slot of it or its class; None where it would be computed."""
+    """Return what is kept under a name in an object, a slot of it or its class; of a property the function.
+
+    None where it would be computed in another way.
+    """
     own = getattr(owner, "__dict__", {})
     if isinstance(own, (dict, types.MappingProxyType)) and name in own:
         return own[name]

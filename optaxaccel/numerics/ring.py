@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from optaxaccel.numerics.trees import Tree, alike, leaf_dtype, zeros_like
+from optaxaccel.numerics.trees import Tree, leaf_dtype, zeros_like
 
 __all__ = ["History", "history_init", "history_list", "history_push"]
 
@@ -215,7 +215,8 @@ def order(history: History) -> tuple[jax.Array, jax.Array]:
 
 
 def _check_same(history: History, params: Tree) -> None:
-    if not alike(params, jax.eval_shape(lambda slots: jax.tree.map(lambda s: s[0], slots), history.slots)):
+    same = jax.tree.structure(params) == jax.tree.structure(history.slots)
+    if not same or [*map(np.shape, jax.tree.leaves(params))] != [s.shape[1:] for s in jax.tree.leaves(history.slots)]:
         slots = jax.tree.map(lambda s: s.shape[1:], history.slots)
         shapes = jax.tree.map(np.shape, params)
         raise ValueError(

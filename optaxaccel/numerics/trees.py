@@ -102,12 +102,16 @@ def _difference_moved(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.
     return difference(x, y), moved
 
 
+def largest(*trees: Tree, times: int = 1) -> jax.Array:
+    """Return `times` the largest modulus of all entries, in float32 at least: NaN where one is, 0 of no entries."""
+    sizes = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(trees)]
+    if times > 1:
+        sizes = [x * times if jnp.issubdtype(x.dtype, jnp.inexact) else x for x in sizes]
+    dtype = jnp.result_type(jnp.float32, *(x for x in sizes if x.dtype.itemsize > 1))  # float8 mixes with nothing
+    return functools.reduce(jnp.maximum, [x.astype(dtype) for x in sizes], jnp.zeros((), dtype))
+
+
 def all_finite(*trees: Tree, times: int = 1) -> jax.Array:
     """Return whether every entry of every leaf is finite, as it is or `times` over in its dtype, as a scalar bool."""
     # A maximum (NaN stays NaN) is one quick reduction; all(isfinite(x)) takes more than twice as long on CPU.
-    largest = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(trees)]
-    if times > 1:
-        largest = [x * times if jnp.issubdtype(x.dtype, jnp.inexact) else x for x in largest]
-    dtype = jnp.result_type(jnp.float32, *(x for x in largest if x.dtype.itemsize > 1))  # float8 mixes with nothing
-    together = functools.reduce(jnp.maximum, [x.astype(dtype) for x in largest], jnp.zeros((), dtype))
-    return compiler.is_finite(together)
+    return compiler.is_finite(largest(*trees, times=times))

@@ -149,8 +149,7 @@ def _error(state: MinimizeState) -> jax.Array:
         lower, upper = state.opt_state.lower, state.opt_state.upper
         left = jnp.where(g < 0, jnp.maximum(x - upper, g), jnp.minimum(x - lower, g))  # x - g could round to x
         grad = jnp.where(jnp.isfinite(g), left, g)
-    leaves = [jnp.max(jnp.abs(g), initial=0).astype(trees.accumulation_dtype()) for g in jax.tree.leaves(grad)]
-    return functools.reduce(jnp.maximum, leaves, jnp.zeros((), trees.accumulation_dtype()))
+    return trees.largest(grad).astype(trees.accumulation_dtype())
 
 
 def _status(state: MinimizeState, tol: jax.Array, searched: jax.Array) -> jax.Array:

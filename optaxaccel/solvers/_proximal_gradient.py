@@ -231,18 +231,18 @@ def _error(problem: Problem, y: optax.Params, x: optax.Params, grad, s: jax.Arra
     Where s is so short that rounding hides an entry of `tol`, that of a step that shows it counts, too.
     """
 
-    def largest(x: optax.Params, s: jax.Array) -> jax.Array:
-        sizes = [jnp.max(jnp.abs(a - b), initial=0) for a, b in zip(*map(jax.tree.leaves, (x, y)), strict=True)]
-        return functools.reduce(jnp.maximum, sizes, jnp.zeros(())).astype(s.dtype) / s
+    def size(x: optax.Params, s: jax.Array) -> jax.Array:
+        return trees.largest(jax.tree.map(lambda a, b: a - b, x, y)).astype(s.dtype) / s
 
-    hidden = [jnp.max(jnp.abs(b), initial=0) * jnp.finfo(b.dtype).eps for b in jax.tree.leaves(y)]
-    hidden = functools.reduce(jnp.maximum, hidden, jnp.zeros(())).astype(s.dtype)
+    hidden = trees.largest(jax.tree.map(lambda b: b * jnp.finfo(b.dtype).eps, y)).astype(s.dtype)
     shown = jnp.where(tol > 0, 8 * hidden / jnp.where(tol > 0, tol, 1.0), s)
 
     def longer() -> jax.Array:
-        return largest(problem.prox(trees.add_scaled(y, -shown, grad), scaling=shown), shown)
+        return size(problem.prox(trees.add_scaled(y, -shown, grad), scaling=shown), shown)
 
-    return jnp.maximum(largest(x, s), loops.cond(shown > s, longer, lambda: jnp.zeros_like(s)))
+    error = size(x, s)
+    looks = (shown > s) & (error <= tol)  # only where this would be the end
+    return jnp.maximum(error, loops.cond(looks, longer, lambda: jnp.zeros_like(s)))
 
 
 def _accelerated(problem: Problem, state, x: optax.Params, s: jax.Array) -> ProximalGradientState:

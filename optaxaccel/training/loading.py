@@ -139,7 +139,7 @@ def evaluated(folder: Path) -> Callable[[Path], Tree] | None:
         return None
 
     def read(path: Path) -> Tree:
-        checkpoints = Checkpoints(folder / "checkpoints", run)
+        checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
         with jax.enable_x64(double):
             try:
                 state = checkpoints.read("kept", int(path.name), {"state": like}).tree["state"]

@@ -36,7 +36,8 @@ class Stopping:
 
 def train(run, folder, **options):
     """Train with a checkpoint at every look."""
-    keep = Keep(folder, resume=options.pop("resume", False), seconds=options.pop("seconds", 0.0))
+    every = options.pop("every", 0)
+    keep = Keep(folder, resume=options.pop("resume", False), seconds=options.pop("seconds", 0.0), every=every)
     return loop.train(run, folder / "record.jsonl", keep=keep, **options)
 
 

@@ -31,6 +31,25 @@ def test_who_looks_at_a_run_leaves_what_it_is_writing(tmp_path):
     assert not under_way.is_dir()
 
 
+def test_who_merges_leaves_what_it_is_writing(tmp_path):
+    """The method evaluates another iterate, so that checkpoints are read as the run itself reads them."""
+    train(RUN.replace(method="averaged_sgd"), tmp_path, every=4)
+    under_way = tmp_path / "checkpoints" / "kept" / "12.orbax-checkpoint-tmp"
+    under_way.mkdir()
+    assert cli.run(["merge", str(tmp_path), "--last", "2"]) == 0
+    assert under_way.is_dir()
+
+
+def test_a_first_checkpoint_that_was_not_whole_is_none(tmp_path):
+    """A run that starts from another one, killed while it wrote its first: it starts there again."""
+    train(RUN, tmp_path / "first")
+    second = RUN.replace(start_from={"run": (tmp_path / "first").as_posix(), "which": "last"})
+    train(second, tmp_path / "whole")
+    (tmp_path / "parts" / "checkpoints" / "last" / "11.orbax-checkpoint-tmp").mkdir(parents=True)
+    train(second, tmp_path / "parts", resume=True)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+
+
 def test_who_looks_makes_no_folder(tmp_path):
     train(RUN, tmp_path)
     (tmp_path / "checkpoints" / "best").rename(tmp_path / "elsewhere")

@@ -38,7 +38,10 @@ class Keep(NamedTuple):
 
 def resumes(keep: Keep | None) -> bool:
     """Return whether there is a checkpoint that a run is asked to go on from."""
-    return keep is not None and keep.resume and any((keep.folder / "checkpoints" / "last").glob("[0-9]*"))
+    if keep is None or not keep.resume:
+        return False
+    whole = (keep.folder / "checkpoints" / "last").glob("*")
+    return any(path.name.isdigit() for path in whole)  # those under way have longer names
 
 
 class Keeper:
