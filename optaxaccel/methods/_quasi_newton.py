@@ -9,6 +9,7 @@ import optax
 from optaxaccel.methods import contract
 from optaxaccel.methods._quasi_newton_update import QUASI_NEWTON_METHODS, quasi_newton_update
 from optaxaccel.numerics import flat
+from optaxaccel.numerics.branching import when
 
 __all__ = ["QuasiNewtonState", "scale_by_quasi_newton"]
 
@@ -85,9 +86,11 @@ def scale_by_quasi_newton(
       evaluation of the loss.
 
     Deviations:
-      The step size of the last search is recovered from :math:`a = -s^T d / \lVert d \rVert^2`, so that any search may
-      follow. An update whose gradient, or `value` where it is given, is not finite stores nothing but
-      `notfinite_count` + 1.
+      * The step size of the last search is recovered from :math:`a = -s^T d / \lVert d \rVert^2`, so that any search
+        may follow.
+      * Where H is no longer positive definite, which rounding does where curvatures of the first pair are above 1 over
+        the precision, H begins anew as :math:`(s^T y / y^T y) I`, updated by BFGS with the last pair.
+      * An update whose gradient, or `value` where it is given, is not finite stores nothing but `notfinite_count` + 1.
     """
     contract.check_choice("method", method, QUASI_NEWTON_METHODS)
     contract.check_count("max_size", max_size, "a dense matrix has its square of entries")
@@ -125,7 +128,9 @@ def scale_by_quasi_newton(
             method=method,
             first=(state.count == 1) if initial_scale else False,
         )
-        direction = jnp.dot(H, jnp.where(finite, g, 0.0), precision=jax.lax.Precision.HIGHEST)
+        direction = _times(H, jnp.where(finite, g, 0.0))
+        uphill = finite & ~(jnp.dot(direction, g) > 0) & (jnp.dot(g, g) > 0)
+        H, direction, _ = when(uphill, _anew, (H, direction, g), s, y)
         new = state._replace(
             count=state.count + finite,
             notfinite_count=state.notfinite_count + ~finite,
@@ -138,6 +143,24 @@ def scale_by_quasi_newton(
         return flat.unflatten(direction, updates), new
 
     return contract.transformation("scale_by_quasi_newton", QuasiNewtonState, init, update)
+
+
+def _times(H: jax.Array, g: jax.Array) -> jax.Array:
+    return jnp.dot(H, g, precision=jax.lax.Precision.HIGHEST)
+
+
+def _anew(carry: tuple[jax.Array, ...], s: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+    """Return H begun anew, as the identity scaled by the last pair and updated with it, H g and what is not used again.
+
+    Rounding is what made H indefinite: curvatures larger than 1 over the precision, from an identity that was far too
+    large.
+    """
+    H, _, g = carry
+    one = jnp.eye(g.size, dtype=H.dtype) + jnp.zeros_like(g)  # of what is carried, or it would be made in every step
+    updated = quasi_newton_update(one, s, y, g, 1.0, method="bfgs", first=True)
+    direction = _times(updated, g)
+    downhill = jnp.dot(direction, g) > 0
+    return jnp.where(downhill, updated, one), jnp.where(downhill, direction, g), -g
 
 
 def refuse_large(n: int, itemsize: int, max_size: int) -> None:

@@ -181,8 +181,9 @@ def _next_start(num_pairs, starts, ends, history, regularization, counts) -> tup
     """Return the number of pairs in the window, which a period that does not count opens anew, and the next start."""
     newest = num_pairs % history
     pairs = sequences.of_pairs(starts, ends, num_pairs + 1, newest, history)
-    weights = extrapolation_weights.weights(sequences.columns_of(pairs), pairs.mask, regularization)
-    new = sequences.combine(pairs, weights, 0)
+    columns = sequences.columns_of(pairs)
+    weights, care = extrapolation_weights.weights_and_care(columns, pairs.mask, regularization)
+    new = sequences.combine(pairs, weights, 0, care)
     end = ring.read(ends, newest)
     keeps = _can_be_reached(new, ends, newest) & counts
     num_pairs = jnp.where(keeps, optax.safe_increment(num_pairs), 0)

@@ -12,7 +12,7 @@ import optax
 from optaxaccel.methods import contract, masks
 from optaxaccel.methods.compiled_once import compiled_once
 from optaxaccel.methods.loss_along_line import loss_and_slope, refuse_integers
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import flat, trees
 from optaxaccel.numerics.line_search.hager_zhang import hager_zhang
 from optaxaccel.numerics.line_search.rule import Rule, Verdict, search
 from optaxaccel.numerics.line_search.strong_wolfe import strong_wolfe
@@ -43,7 +43,7 @@ class WolfeSearchState(NamedTuple):
       evaluations: losses with gradients that the searches took so far, int32.
       step_size: the step along the last direction.
       status: a `SearchStatus`, int32.
-      value: the loss at the accepted point; inf before the first step.
+      value: the loss at the accepted point, in the dtype of the parameters, float32 at least; inf before the first step.
       grad: the gradient there, a tree like the parameters.
       last_value: the loss before the last step; inf before the first.
       aux: the auxiliary output at the accepted point, or None.
@@ -163,13 +163,14 @@ def scale_by_wolfe_search(
 def fresh_state(params: optax.Params, aux: Any) -> WolfeSearchState:
     """Return the state before the first step, each number in a buffer of its own so that it can be donated."""
     real = functools.partial(jnp.full, (), dtype=trees.accumulation_dtype())
+    own = flat.real_dtype(params)  # that of a loss of them; `optax.value_and_grad_from_state` takes no other
     return WolfeSearchState(
         count=jnp.zeros((), jnp.int32),
         notfinite_count=jnp.zeros((), jnp.int32),
         evaluations=jnp.zeros((), jnp.int32),
         step_size=real(0.0),
         status=jnp.zeros((), jnp.int32),
-        value=real(jnp.inf),
+        value=real(jnp.inf).astype(own),
         grad=trees.zeros_like(params),
         last_value=real(jnp.inf),
         aux=None if aux is None else trees.zeros_like(aux),
@@ -189,8 +190,8 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
     """Search along `updates` and return the scaled updates and the new state."""
     evaluate = loss_and_slope(value_fn, extra, params, updates, has_aux, state.grad)
     if value is None or grad is None:
-        value, _, (grad, _) = evaluate(jnp.zeros_like(state.value))
-    value = jnp.asarray(value, state.value.dtype)
+        value, _, (grad, _) = evaluate(jnp.zeros_like(state.last_value))
+    value = jnp.asarray(value, state.last_value.dtype)
     grad = trees.cast_like(grad, state.grad)
     if value.shape != ():
         raise ValueError(f"value has shape {value.shape}, but a loss is one number. Pass value=mean_loss.")
@@ -219,7 +220,7 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
         evaluations=state.evaluations + outcome.evaluations,
         step_size=outcome.step,
         status=status.astype(jnp.int32),
-        value=outcome.value,
+        value=outcome.value.astype(state.value.dtype),
         grad=gradient,
         last_value=value,
         aux=kept_aux,

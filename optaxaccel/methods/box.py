@@ -87,7 +87,7 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         contract.require_params(method, params)
         refuse_integers(params)
         g, x = flat.flatten(updates), flat.flatten(params)
-        value = jnp.asarray(value, state.search.value.dtype)
+        value = jnp.asarray(value, state.search.last_value.dtype)
         free = free_variables(x, g, state.lower, state.upper)
         memory = _learn(state, x, g)
         direction = -_apply(memory, g * free, free)
@@ -178,7 +178,7 @@ def _search_state(state: BoxState, outcome: Any, value: jax.Array) -> WolfeSearc
         evaluations=state.search.evaluations + outcome.evaluations,
         step_size=outcome.step,
         status=jnp.where(accepted, int(SearchStatus.RUNNING), int(SearchStatus.PRECISION_LOSS)).astype(jnp.int32),
-        value=outcome.value,
+        value=outcome.value.astype(state.search.value.dtype),
         grad=outcome.payload,
         last_value=value,
     )

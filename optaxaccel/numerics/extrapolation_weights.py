@@ -33,12 +33,20 @@ def weights(
       regularization: lambda, at least 0.
       relative: whether s = |R'R| or s = 1.
     """
-    return solve(leaves, mask, reduced(leaves, mask), regularization, relative)
+    return weights_and_care(leaves, mask, regularization, relative)[0]
+
+
+def weights_and_care(
+    leaves: Sequence[Leaf], mask: jax.Array, regularization: jax.typing.ArrayLike, relative: bool = True
+) -> tuple[jax.Array, jax.Array | bool]:
+    """Return the weights of `weights`, and whether there may be infinite entries, as `least_squares.reduce` tells."""
+    small, care = _reduced(leaves, mask)
+    return solve(leaves, mask, small, regularization, relative), care
 
 
 def reduced(leaves: Sequence[Leaf], mask: jax.Array) -> jax.Array:
     """Return the small matrix of `least_squares.reduce`, a constant to differentiation."""
-    return least_squares.reduce(_with(leaves, jax.lax.stop_gradient(_arrays(leaves))), mask)
+    return _reduced(leaves, mask)[0]
 
 
 def solve(
@@ -72,6 +80,10 @@ def solve(
         return c, c * jnp.sum(bent) - bent
 
     return solved(arrays, jnp.asarray(regularization, mask.dtype), mask, small)
+
+
+def _reduced(leaves: Sequence[Leaf], mask: jax.Array) -> tuple[jax.Array, jax.Array | bool]:
+    return least_squares.reduce(_with(leaves, jax.lax.stop_gradient(_arrays(leaves))), mask)
 
 
 def _arrays(leaves: Sequence[Leaf]) -> Any:

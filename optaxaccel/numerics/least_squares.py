@@ -33,8 +33,10 @@ class _Whitened(NamedTuple):
     careful: jax.Array  # whether equal infinities are looked for; only once the sums of a pass were not finite
 
 
-def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
-    """Return a (K, K) matrix T with |T c| = |R c| for every c that vanishes where `mask` does.
+def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> tuple[jax.Array, jax.Array | bool]:
+    """Return a (K, K) matrix T with |T c| = |R c| for every c that vanishes where `mask` does, and what was met.
+
+    The second result is whether there may be infinite entries; False where all of them were seen to be finite.
 
     Args:
       leaves: the leaves of R, which has K columns.
@@ -70,7 +72,7 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> jax.Array:
     last = lax.while_loop(unfinished, whiten, _Whitened(start, start, start, start[0, 0], none, none > 0))
     values, vectors = jnp.linalg.eigh(last.gram)
     root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
-    return (root @ last.inverse) * mask
+    return (root @ last.inverse) * mask, last.careful if quick_first else True
 
 
 def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:

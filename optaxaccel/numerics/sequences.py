@@ -3,6 +3,7 @@
 Used by extrapolation and merging.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optaxaccel.numerics import ring
+from optaxaccel.numerics import loops, ring
 from optaxaccel.numerics.columns import Leaf, fetch
 from optaxaccel.numerics.ring import History
 from optaxaccel.numerics.sharding import may_be_sharded
@@ -153,13 +154,18 @@ def columns_of(iterates: Iterates) -> list[Leaf]:
     return columns
 
 
-def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
+def combine(iterates: Iterates, weights: jax.Array, ahead: int, careful: jax.Array | bool = True) -> Tree:
     """Return x_K + sum_j weights[j] (x_{j + ahead} - x_K), x_K being the newest tree.
 
     Column j of R belongs to row j: as the residual of pair j, or as the difference that leads from row j to row j + 1,
     whose end is one row `ahead`. The differences are exact where rounding matters, and a plain sum is ten times faster
-    than a contraction on CPU. Each leaf has its own dtype; of integers the newest is returned.
+    than a contraction on CPU. Each leaf has its own dtype; of integers the newest is returned. The difference of equal
+    infinities is zero, or NaN where it is not `careful`, which takes a third less arithmetic.
     """
+    if isinstance(careful, jax.Array):
+        branches = (functools.partial(combine, iterates, weights, ahead, way) for way in (True, False))
+        return loops.cond(careful, *branches)
+    minus = difference if careful else jnp.subtract
     number = len(iterates.order)
     rows = [(j + ahead) % number for j in range(weights.shape[0])]
     if isinstance(iterates.newest, int):
@@ -171,7 +177,7 @@ def combine(iterates: Iterates, weights: jax.Array, ahead: int) -> Tree:
         dtype = _wide(leaf.dtype)
         newest = total = _row(leaf, iterates.newest, dtype)
         for j, k in enumerate(rows):
-            total = total + weights[j].astype(dtype) * difference(_row(leaf, k, dtype), newest)
+            total = total + weights[j].astype(dtype) * minus(_row(leaf, k, dtype), newest)
         return total.astype(leaf.dtype)
 
     return jax.tree.unflatten(iterates.structure, map(mean, iterates.leaves))

@@ -167,6 +167,7 @@ def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any], box: 
         opt_state = opt_state._replace(lower=box[0], upper=box[1])
         params = _inside(params, opt_state)
     value, grad = _evaluate(problem, params, data)
+    opt_state = _keeping_as(value, opt_state)
     steps, evaluations = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
     return MinimizeState(params, value, grad, opt_state, steps, evaluations, jnp.zeros((), jnp.int32))
 
@@ -184,6 +185,15 @@ def _inside(params: optax.Params, opt_state: optax.OptState) -> optax.Params:
     if not isinstance(opt_state, BoxState):
         return params
     return flat.unflatten(project(flat.flatten(params), opt_state), params)
+
+
+def _keeping_as(value: jax.Array, opt_state: optax.OptState) -> optax.OptState:
+    """Return a new state whose search keeps losses in the dtype of `value`, not in that of the parameters."""
+
+    def kept(node: Any) -> Any:
+        return node._replace(value=node.value.astype(value.dtype)) if isinstance(node, WolfeSearchState) else node
+
+    return jax.tree.map(kept, opt_state, is_leaf=lambda node: isinstance(node, WolfeSearchState))
 
 
 def _search_state(opt_state: optax.OptState) -> WolfeSearchState | None:

@@ -239,3 +239,19 @@ def test_bad_arguments_are_refused():
         tx.update(params, state, params, value=1.0, grad=params, value_fn=lambda p: 1.0)
     with pytest.raises(ValueError, match=r"one number"):
         one_step(descent(), lambda x: x, jnp.ones(3), value=1.0, grad=jnp.ones(3))
+
+
+@pytest.mark.parametrize(("dtype", "wide"), [("float32", False), ("float32", True), ("float64", True)])
+def test_the_loop_of_optax_reads_the_state_in_any_precision(dtype, wide):
+    """The loss that is kept has the dtype of the loss, for `optax.value_and_grad_from_state` chooses between them."""
+    with jax.enable_x64(wide):
+        start, target = jnp.zeros(3, dtype), jnp.arange(3, dtype=dtype)
+        evaluate = optax.value_and_grad_from_state(lambda x: jnp.sum((x - target) ** 2))
+        for tx in (optaxaccel.bfgs(), optaxaccel.lbfgs()):
+            x, state = start, tx.init(start)
+            for _ in range(4):
+                value, grad = evaluate(x, state=state)
+                extra = {"value": value, "grad": grad, "value_fn": lambda x: jnp.sum((x - target) ** 2)}
+                update, state = tx.update(grad, state, x, **extra)
+                x = optax.apply_updates(x, update)
+            np.testing.assert_allclose(x, target, rtol=1e-5)

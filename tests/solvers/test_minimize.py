@@ -201,3 +201,17 @@ def test_a_state_of_something_else_is_explained():
 def test_a_limit_beyond_32_bits_is_no_limit():
     begun = minimize(valley, START, max_steps=2)
     assert word(minimize(valley, START, state=begun.state, max_steps=10**12)) == "CONVERGED"
+
+
+@pytest.mark.parametrize("method", ["bfgs", "ssbfgs", "ssbroyden", "lbfgs"])
+def test_features_of_any_size_in_single_precision(method):
+    """Curvatures above 1 over the precision make an update of the identity indefinite: it begins anew, scaled."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, 5)) * 3000
+    targets = features @ random.normal(size=5) + random.normal(size=200) * 300
+    best = np.linalg.lstsq(features, targets)[0]
+    with jax.enable_x64(False):
+        features, targets = (jnp.asarray(a, jnp.float32) for a in (features, targets))
+        result = minimize(lambda w: jnp.mean((features @ w - targets) ** 2), jnp.zeros(5), method=method, max_steps=200)
+    assert word(result) == "PRECISION_LOSS"  # an error of 1e-6 is not to be had there
+    np.testing.assert_allclose(result.params, best, rtol=1e-3)
