@@ -1,7 +1,9 @@
 """The one loop: train a run, measure it, record it, and go on where it was stopped."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import probes, records
-from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
+from optaxaccel.training.keeping.journal import PATIENCE, Journal, NotFiniteError, Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper, resumes
 from optaxaccel.training.keeping.trace import Trace
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import feed, parallel, program
+from optaxaccel.training.steps.several import CHUNK
 from optaxaccel.training.steps.state import TrainState, counts
 
 
@@ -122,7 +125,7 @@ class _Running:
     def __init__(self, run, feed, compiled, numbers, journal, keeper, beside, trace, probe):
         self.run, self.feed, self.compiled, self.numbers = run, feed, compiled, numbers
         self.journal, self.keeper, self.beside, self.trace, self.probe = journal, keeper, beside, trace, probe
-        self.next_evaluation = 0
+        self.next_evaluation, self.each = 0, math.inf
 
     def to_end(self, restored: int | None, state: TrainState, histories: Any) -> Outcome:
         """Train from `restored` updates on, which may be 0, or from the start; `state` is replicated."""
@@ -135,8 +138,7 @@ class _Running:
             del state
             with self.trace:
                 while step < journal.total and not keeper.asked_to_stop():
-                    self.advance(step, sources)
-                    step += 1
+                    step += self.advance(step, sources)
             keeper.save(step, self.kept(), journal.memory(collect), wait=True)
         except NotFiniteError as fault:
             journal.end("diverged", fault.step, what=fault.what)
@@ -147,33 +149,60 @@ class _Running:
         journal.end("done", step, **counts(state))
         return Outcome("done", step, state, journal.last_eval)
 
-    def advance(self, step: int, sources: Iterator[Any]) -> None:
-        """Make one update and all that is due after it."""
+    def advance(self, step: int, sources: Iterator[Any]) -> int:
+        """Make one update, or several in one call, and all that is due after them; return how many."""
         compiled, journal = self.compiled, self.journal
         self.trace.before(step, self.state)
-        self.state, metrics = compiled.step(self.state, self.numbers, *journal.waited_for(sources))
-        journal.pending.append(metrics)
+        count = 1
+        if compiled.several is not None:
+            count = self.at_once(step)
+            self.make(count, sources)
+        else:
+            self.state, metrics = compiled.step(self.state, self.numbers, *journal.waited_for(sources))
+            journal.pending.append(metrics)
+        step += count
         if journal.clock is None:  # the first call of a program pays for starting it
             jax.block_until_ready(self.state)
             journal.start_clock()
         parallel.wait_for_oldest(journal.pending)
-        journal.close_budget(step + 1)
+        journal.close_budget(step)
         reads = journal.due()
         if reads:  # step k + 1 runs while the metrics of step k are read
             journal.log(compiled.collect, under_way=1)
-        evaluates = self.evaluates_after(step + 1)
-        pushes = self.beside is not None and (step + 1) % self.beside.interval == 0
+        evaluates = self.evaluates_after(step)
+        pushes = self.beside is not None and step % self.beside.interval == 0
         if evaluates or pushes:
             journal.log(compiled.collect)
             jax.block_until_ready(self.state)
             journal.tick()
-            self.measure(step + 1, compiled.collect(self.state), evaluates, pushes)
+            self.measure(step, compiled.collect(self.state), evaluates, pushes)
             journal.start_clock()
         stays = self.keeper.interval(journal.epoch)
-        if stays and (step + 1) % stays == 0:
-            self.keeper.save_kept(step + 1, {"state": compiled.collect(self.state)})
+        if stays and step % stays == 0:
+            self.keeper.save_kept(step, {"state": compiled.collect(self.state)})
         if (reads or evaluates or pushes) and self.keeper.due():
-            self.keeper.save(step + 1, self.kept(), journal.memory(compiled.collect))
+            self.keeper.save(step, self.kept(), journal.memory(compiled.collect))
+        return count
+
+    def at_once(self, step: int) -> int:
+        """Return how many updates may follow in one call, which takes a twentieth of a second at most."""
+        if self.journal.clock is None:
+            return 1
+        epoch, stays = self.journal.epoch, self.keeper.interval(self.journal.epoch)
+        intervals = [epoch, stays, 0 if self.beside is None else self.beside.interval]
+        ends = [(step // interval + 1) * interval for interval in intervals if interval]
+        ends += [end for end in self.trace[1:] if end > step]
+        until = min(self.journal.total, self.run.next_evaluation(step, epoch), *ends)
+        return max(1, min(until - step, CHUNK, int(PATIENCE / self.each)))
+
+    def make(self, count: int, sources: Iterator[Any]) -> None:
+        """Make several updates of one epoch in one call."""
+        assert self.compiled.several is not None
+        source, started = self.journal.waited_for(sources), time.perf_counter()
+        self.state, metrics = self.compiled.several(self.state, self.numbers, np.int32(count), *source)
+        self.journal.pending += np.asarray(metrics, float)[:count].tolist()  # waits for them
+        self.each = (time.perf_counter() - started) / count
+        next(islice(sources, count - 1, count - 1), None)  # they were made from the same source
 
     def kept(self) -> Mapping[str, Any]:
         """Return the arrays that a checkpoint holds."""

@@ -136,42 +136,44 @@ class Journal:
         faults = on_their_way.faults(columns)
         with self.writer.at_once():
             for start in range(0, count, self.log_every):
-                part = slice(start, min(count, start + self.log_every))
-                self.seconds = before + seconds * part.stop / count
-                self._row(_cut(columns, part), _cut(readings, part), faults[part])
+                stop = min(count, start + self.log_every)
+                self.seconds = before + seconds * stop / count
+                self._row(columns, readings, faults, start, stop)
 
-    def _row(self, columns: Columns, readings: Columns, faults: list[str]) -> None:
-        """Write one row about the next steps, and one of what the method tells."""
-        count = len(faults)
+    def _row(self, columns: Columns, readings: Columns, all_faults: list[str], start: int, stop: int) -> None:
+        """Write one row about the steps from `start` to `stop`, and one of what the method tells."""
+        faults = all_faults[start:stop]
         end = self._first_fault(faults)
-        good = [i for i in range(end) if not faults[i]]
-        if end and columns["line_values"][0] != UNKNOWN:
-            line_calls = [int(sum(columns[name][:end])) for name in ("line_values", "line_grads")]
+        good = [start + i for i in range(end) if not faults[i]]
+        if end and columns["line_values"][start] != UNKNOWN:
+            line_calls = [int(sum(columns[name][start : start + end])) for name in ("line_values", "line_grads")]
             self.line = [so_far + now for so_far, now in zip(self.line or (0, 0), line_calls, strict=True)]
         if good:
             self.attempts = int(columns["search_attempts"][good[-1]])
-            elapsed, steps = self.seconds - self.logged_seconds, max(1, end)
-            row = {
-                **self.position(self.logged + end),
-                "loss": diagnosing.mean([columns["loss"][i] for i in good]),
-                "accuracy": diagnosing.mean([columns["accuracy"][i] for i in good]),
-                "grad_norm": columns["grad_norm"][good[-1]],
-                "images_per_second": self._speed(self.logged + end),
-                "step_seconds": round(elapsed / steps, 6),
-                "wait_seconds": round(self.wait_seconds, 6),
-                "skipped": self.skipped,
-            }
+            loss, accuracy = columns["loss"], columns["accuracy"]
+            row = self.position(self.logged + end)
+            row["loss"] = diagnosing.mean([loss[i] for i in good])
+            row["accuracy"] = diagnosing.mean([accuracy[i] for i in good])
+            row["grad_norm"] = columns["grad_norm"][good[-1]]
+            row["images_per_second"] = self._speed(self.logged + end)
+            row["step_seconds"] = round((self.seconds - self.logged_seconds) / max(1, end), 6)
+            row["wait_seconds"] = round(self.wait_seconds, 6)
+            row["skipped"] = self.skipped
             self.write("train", row)
-            of_good = {name: [column[i] for i in good] for name, column in readings.items()}
-            if fields := diagnosing.row(self.readings, of_good):
-                self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
+            if readings:
+                of_good = {name: [column[i] for i in good] for name, column in readings.items()}
+                if fields := diagnosing.row(self.readings, of_good):
+                    self.writer.write("diagnostics", **{**fields, **self.position(self.logged + end)})
         self.logged_seconds = self.seconds
         self.logged += end
-        if end < count:
+        if end < stop - start:
             raise NotFiniteError(self.logged, faults[end])
 
     def _first_fault(self, faults: list[str]) -> int:
         """Return the first step that ends the run, or the number of steps; count those that are skipped."""
+        if not any(faults):
+            self.skipped_in_a_row = 0 if faults else self.skipped_in_a_row
+            return len(faults)
         for step, fault in enumerate(faults):
             if not fault:
                 self.skipped_in_a_row = 0
@@ -284,7 +286,3 @@ class Journal:
             setattr(self, name, memory.get(name, _BEFORE[name]) if name in _BEFORE else memory[name])
         self.pending = [on_their_way.completed(m, tuple(self.readings)) for m in memory["pending"]]
         self.last_eval = dict(memory["last_eval"])
-
-
-def _cut(columns: Columns, part: slice) -> Columns:
-    return {name: column[part] for name, column in columns.items()}

@@ -30,10 +30,10 @@ from optaxaccel.training.steps import diagnosing, feed, parallel, program
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import is_remembered, remembered
+from optaxaccel.training.steps.several import CHUNK, several
 from optaxaccel.training.steps.state import TrainState, counts
 
 Tree = Any
-CHUNK = 64  # steps in one call; few enough that a signal is heard soon
 MEMBERS = 64  # most members at once
 AT_STAKE = 20_000  # most steps of one CPU device for members at once: what is lost if they are interrupted
 ROOM = 2**28  # most bytes of their states there, since only small networks gain
@@ -169,15 +169,7 @@ def _compile(plan: program.Blueprint, one_at_a_time: bool) -> _Compiled:
     def advance(common, own):
         images, labels, period, steps = common
         state, numbers, order = own
-        like = jax.eval_shape(step, state, numbers, images, labels, order, period)[1]
-        empty = jnp.zeros((CHUNK, *like.shape), like.dtype)
-
-        def body(i, carry):
-            state, rows = carry
-            state, metrics = step(state, numbers, images, labels, order, period)
-            return state, rows.at[i].set(metrics)
-
-        return jax.lax.fori_loop(0, steps, body, (state, empty))
+        return several(step)(state, numbers, steps, images, labels, order, period)
 
     def cut(function, **options):
         whole, part = PartitionSpec(), PartitionSpec(AXIS)
@@ -213,11 +205,14 @@ class _Training:
         self.run = jobs[0].run
         assert group.feed.resident is not None  # streams were left out
         self.images, self.labels, self.indices = group.feed.resident
+        self.drawn: tuple[int, Any] = (-1, None)
         self.call(self.order(0), 0)  # compiles
 
     def order(self, epoch: int) -> jax.Array:
-        """Return the members' orders of an epoch."""
-        return self.compiled.order((np.uint32(epoch), self.labels, self.indices), self.seeds)
+        """Return the members' orders of an epoch; they are kept for whoever asks again."""
+        if epoch != self.drawn[0]:
+            self.drawn = epoch, self.compiled.order((np.uint32(epoch), self.labels, self.indices), self.seeds)
+        return self.drawn[1]
 
     def call(self, order: jax.Array, steps: int) -> jax.Array:
         """Make at most CHUNK steps within an epoch and return their metrics [members, CHUNK, ...]."""
@@ -232,7 +227,8 @@ class _Training:
         while step < total and any(not member.status for member in self.members):
             until = min(total, self.run.next_evaluation(step, self.group.steps_per_epoch))
             metrics, seconds = self.advance(step, until)
-            evaluation = self.measure()  # goes on while the rows are written
+            evaluation = self.measure()  # goes on while the rows are written, and so does what comes next
+            self.order(min(until, total - 1) // self.group.steps_per_epoch)
             for place, member in enumerate(self.members):
                 if not member.status:
                     member.take(metrics[place], seconds)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +14,11 @@ from optaxaccel.training.run.optimizer import Recipe
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import diagnosing
 from optaxaccel.training.steps.evaluated_state import evaluate_batch
-from optaxaccel.training.steps.feed import Feed, Select, Source
+from optaxaccel.training.steps.feed import Feed, Resident, Select, Source
 from optaxaccel.training.steps.loss import Batch, Options, objective
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import remembered
+from optaxaccel.training.steps.several import Late, several
 from optaxaccel.training.steps.state import TrainState, init_state
 from optaxaccel.training.steps.step import packed, train_step
 
@@ -29,7 +31,10 @@ class Program(NamedTuple):
 
     Attributes:
       init: (seed, numbers) -> state, replicated.
-      step: (state, numbers, *source) -> (state, METRICS and what the method tells in one array).
+      step: (state, numbers, *source) -> (state, METRICS and what the method tells in one array); compiled when it is
+        called first, where there is `several`.
+      several: (state, numbers, count, *source) -> (state, the same of every step), see `several.several`; None where a
+        step is long, or what it takes changes from step to step.
       evaluate: (state, images, labels, weight) -> sums over one batch.
       spread: what the step takes, from what is replicated; `pmap` wants a copy a device along a first axis.
       refresh: (state, *source) -> state with the batch statistics moved by one training batch, the parameters as they
@@ -43,6 +48,7 @@ class Program(NamedTuple):
 
     init: Callable[..., TrainState]
     step: Callable[..., tuple[TrainState, jax.Array]]
+    several: Callable[..., tuple[TrainState, jax.Array]] | None
     evaluate: Callable[..., Mapping[str, jax.Array]]
     refresh: Callable[..., TrainState]
     value: Callable[..., jax.Array]
@@ -122,7 +128,8 @@ def blueprint(run: Run, recipe: Recipe, feed: Feed, layout: Layout) -> Blueprint
 def program(run: Run, recipe: Recipe, feed: Feed, layout: Layout, source: Source) -> Program:
     """Return the run's compiled functions, from earlier runs if they shared them."""
     shapes = jax.tree.map(_shape_of, (numbers_of(run, recipe), source))
-    return remembered(_compile, blueprint(run, recipe, feed, layout), *shapes)
+    at_once = not run.log_every and run.seconds is None  # nobody counts on every step's being over by itself
+    return remembered(_compile, blueprint(run, recipe, feed, layout), at_once, *shapes)
 
 
 def _shape_of(array: Any) -> jax.ShapeDtypeStruct:
@@ -183,8 +190,8 @@ def functions(plan: Blueprint) -> Functions:
     return Functions(init, _step(plan, model), evaluate, refresh, value)
 
 
-def _compile(plan: Blueprint, numbers: Numbers, source: Source) -> Program:
-    """Compile the functions for numbers and batches of these shapes."""
+def _compile(plan: Blueprint, at_once: bool, numbers: Numbers, source: Source) -> Program:
+    """Compile the functions for numbers and batches of these shapes; `at_once` allows many steps in one call."""
     init, step, evaluate, refresh, value = functions(plan)
     layout, started = plan.layout, time.perf_counter()
     compiled_init = jax.jit(init, out_shardings=layout.replicated).lower(np.uint32(0), numbers).compile()
@@ -192,17 +199,33 @@ def _compile(plan: Blueprint, numbers: Numbers, source: Source) -> Program:
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=layout.replicated),
         jax.eval_shape(init, np.uint32(0), numbers),
     )
+    compiled_several = None
     if layout.mode == "pmap":
         in_axes = (0, None, *(0 for _ in source))
         compiled_step = jax.pmap(step, axis_name=AXIS, in_axes=in_axes, donate_argnums=0)
     else:
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=layout.replicated)
-        compiled_step = jitted.lower(state, numbers, *source).compile()
+        options = {"donate_argnums": 0, "out_shardings": layout.replicated}
+        lowered = partial(jax.jit(step, **options).lower, state, numbers, *source)
+        if at_once and _are_short(plan, state):
+            compiled_step = Late(lambda: lowered().compile())
+            count = jax.ShapeDtypeStruct((), np.int32)
+            compiled_several = jax.jit(several(step), **options).lower(state, numbers, count, *source).compile()
+        else:
+            compiled_step = lowered().compile()
     compiled_evaluate, compiled_refresh = (jax.jit(f, out_shardings=layout.replicated) for f in (evaluate, refresh))
     spread, collect = (layout.stack, layout.unstack) if layout.mode == "pmap" else (_same, _same)
     readings, seconds = diagnosing.kinds(state.opt_state), time.perf_counter() - started
     rest = (compiled_evaluate, compiled_refresh, value, spread, collect, readings, seconds)
-    return Program(compiled_init, compiled_step, *rest)
+    return Program(compiled_init, compiled_step, compiled_several, *rest)
+
+
+def _are_short(plan: Blueprint, state: TrainState) -> bool:
+    """Return whether many steps may be one call: from data on one device, without convolutions.
+
+    The gradients of those are many times slower inside a loop on a CPU, and long anyway.
+    """
+    convolves = any(leaf.ndim > 2 for leaf in jax.tree.leaves(state.params))  # axes of a kernel
+    return isinstance(plan.select, Resident) and plan.layout.count == 1 and not convolves
 
 
 def _same(tree: Any) -> Any:
