@@ -91,15 +91,14 @@ GOALS = (
         "training loop, mlp",
         "training loop",
         1.15,
-        "a row for every second step, since an epoch has 22, is 8 microseconds a step, and the rest of the loop 6",
+        "a row for every second step, since an epoch has 22, and their evaluations' intervals end calls of many steps",
     ),
     Goal(
         "16 small runs together, over one after another",
         SWEEP,
         "together",
         0.2,
-        "what is left is arithmetic, 30 microseconds a step, evaluations and rows; on two cores sixteen runs take the "
-        "time of eight",
+        "one after another, too, makes many steps in one call; what is left is arithmetic, evaluations and rows",
     ),
     Goal(
         "step of the three-convolution network, over PyTorch",

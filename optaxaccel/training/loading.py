@@ -68,6 +68,8 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
     place = Path(folder)
     if not (place / "record.jsonl").is_file():
         raise FileNotFoundError(f"{place} is no folder of a run: it has no record.jsonl. Pass the --out of a training.")
+    if not records.has_a_row(place / "record.jsonl"):
+        raise FileNotFoundError(f"{place} has a record without a row: its run is only starting. Ask again in a moment.")
     if not (place / "checkpoints").is_dir():
         raise FileNotFoundError(
             f"{place} has no checkpoints. Train with optaxaccel train, or training.loop with keep=."

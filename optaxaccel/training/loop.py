@@ -17,7 +17,7 @@ from optaxaccel.training.begun import RunFailedError
 from optaxaccel.training.ended import Outcome
 from optaxaccel.training.histories.beside import extrapolation
 from optaxaccel.training.keeping import probes, records
-from optaxaccel.training.keeping.journal import PATIENCE, Journal, NotFiniteError, Progress
+from optaxaccel.training.keeping.journal import Journal, NotFiniteError, Progress
 from optaxaccel.training.keeping.keep import Keep, Keeper, resumes
 from optaxaccel.training.keeping.trace import Trace
 from optaxaccel.training.run import optimizer
@@ -192,8 +192,9 @@ class _Running:
         intervals = [epoch, stays, 0 if self.beside is None else self.beside.interval]
         ends = [(step // interval + 1) * interval for interval in intervals if interval]
         ends += [end for end in self.trace[1:] if end > step]
-        until = min(self.journal.total, self.run.next_evaluation(step, epoch), *ends)
-        return max(1, min(until - step, CHUNK, int(PATIENCE / self.each)))
+        self.reckon(step)
+        until = min(self.journal.total, self.next_evaluation, *ends)
+        return max(1, int(min(until - step, CHUNK, self.journal.steps_of(self.each))))
 
     def make(self, count: int, sources: Iterator[Any]) -> None:
         """Make several updates of one epoch in one call."""
@@ -210,9 +211,13 @@ class _Running:
 
     def evaluates_after(self, step: int) -> bool:
         """Return whether an interval between evaluations, or the run, ends here."""
-        if step > self.next_evaluation:  # reckoned in fractions, which take as long as a small network's step
-            self.next_evaluation = self.run.next_evaluation(step - 1, self.journal.epoch)
+        self.reckon(step - 1)
         return step in (self.journal.total, self.next_evaluation)
+
+    def reckon(self, step: int) -> None:
+        """Know the first evaluation after `step`; in fractions, which take as long as a small network's step."""
+        if step >= self.next_evaluation:
+            self.next_evaluation = self.run.next_evaluation(step, self.journal.epoch)
 
     def measure(self, step: int, state: TrainState, evaluates: bool = True, pushes: bool = True) -> None:
         """Evaluate, keep what is best, extrapolate; the clock stands still meanwhile."""

@@ -175,3 +175,10 @@ def test_a_run_is_loaded_again_and_again_while_it_trains(tmp_path):
         ended.set()
         looking.join()
     assert not failures
+
+
+def test_a_run_that_is_only_starting_has_nothing_to_load(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "record.jsonl").write_text("")
+    with pytest.raises(FileNotFoundError, match="only starting"):
+        training.load(tmp_path, "last")

@@ -107,6 +107,10 @@ class Journal:
             return True
         return time.perf_counter() - self.read_at > PATIENCE
 
+    def steps_of(self, seconds: float) -> float:
+        """Return how many steps of so many seconds rows may wait for."""
+        return PATIENCE / seconds
+
     def log(self, collect: Collect, under_way: int = 0) -> None:
         """Read the metrics of all steps, or of whole rows of them with as many left as are under way, and write them.
 

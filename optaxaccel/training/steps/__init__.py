@@ -2,7 +2,7 @@
 
 state     `TrainState`: parameters, batch statistics, state of the optimiser, key
 loss      the objective of a batch, as value_and_grad and as `value_fn`
-step      one training step;  evaluated_state  one batch of an evaluation
+step      one training step;  several  many of them in one call;  evaluated_state  one batch of an evaluation
 parallel  devices: how a batch is laid out over them
 feed      batches: resident on the device, or streamed
 remember  results that later runs of the process share, by all that they depend on
