@@ -43,7 +43,7 @@ class WolfeSearchState(NamedTuple):
       evaluations: losses with gradients that the searches took so far, int32.
       step_size: the step along the last direction.
       status: a `SearchStatus`, int32.
-      value: the loss at the accepted point, in the dtype of the parameters, float32 at least; inf before the first step.
+      value: the loss at the accepted point, in the real dtype of the parameters; inf before the first step.
       grad: the gradient there, a tree like the parameters.
       last_value: the loss before the last step; inf before the first.
       aux: the auxiliary output at the accepted point, or None.

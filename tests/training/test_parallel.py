@@ -125,4 +125,6 @@ def test_a_step_uses_the_memory_of_its_old_state(count):
     state = compiled.init(np.uint32(0), program.numbers_of(spec, recipe))
     bare = [leaf for leaf in jax.tree.leaves(state) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
     assert layout.count == count
-    assert (compiled.several or compiled.step).memory_analysis().alias_size_in_bytes >= sum(leaf.nbytes for leaf in bare)
+    assert (compiled.several or compiled.step).memory_analysis().alias_size_in_bytes >= sum(
+        leaf.nbytes for leaf in bare
+    )
