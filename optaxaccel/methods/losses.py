@@ -33,7 +33,7 @@ def bind_value_fn(
 
     Raises:
       ValueError: `value_fn` is missing, or names data that `update` was not given.
-      TypeError: `value_fn` is not a function, or it cannot be evaluated where a mask hides leaves of the parameters.
+      TypeError: `value_fn` is not a function or its result is no real number, or a mask hides leaves that it needs.
     """
     arguments.require_extra(method, "value_fn", value_fn)
     warn_of_accumulation(method)
@@ -70,7 +70,13 @@ def bind_value_fn(
                 "(batch statistics, logits) have no place in it. Pass value_fn=lambda params: loss_fn(params)[0], say, "
                 "and keep the auxiliary outputs of jax.value_and_grad(loss_fn, has_aux=True)."
             )
+        counts = hasattr(value, "dtype") and not jnp.issubdtype(value.dtype, jnp.floating)
         value = jnp.asarray(value)
+        if counts:
+            raise TypeError(
+                f"{method}: value_fn returned {value.dtype}, but a loss is one real number that has a gradient. Return "
+                "a mean of float32, say: a count or a comparison is no loss."
+            )
         if value.shape != ():
             raise ValueError(
                 f"{method}: value_fn returned an array of shape {value.shape}, but a loss is one number. "

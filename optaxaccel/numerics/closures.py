@@ -33,21 +33,28 @@ class Reading:
         return self.fun(*args, **kwargs)
 
     def __hash__(self) -> int:
-        return hash(self.fun)
+        return hash(self.fun) if _has_hash(self.fun) else id(self.fun)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Reading) or self.fun != other.fun or len(self.bindings) != len(other.bindings):
+        if not isinstance(other, Reading) or len(self.bindings) != len(other.bindings):
+            return False
+        if self.fun is not other.fun and not (_has_hash(self.fun) and self.fun == other.fun):
             return False
         return all(map(_same, self.bindings, other.bindings))
 
 
 def reading(fun: Any) -> Any:
     """Return a callable as `Reading`, and None, or what cannot be a key of a compiled program, as it is."""
+    return Reading(fun) if callable(fun) and _has_hash(fun) else fun
+
+
+def _has_hash(fun: Any) -> bool:
+    """Return whether a callable says how it compares; an instance of a data class may not, and is itself then."""
     try:
         hash(fun)
     except TypeError:
-        return fun
-    return Reading(fun) if callable(fun) else fun
+        return False
+    return True
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -76,11 +76,11 @@ _SCIPY = {
 }
 
 
-def check_state(state: Any, tx: optax.GradientTransformation) -> None:
-    """Raise TypeError or ValueError for a state with which `tx` cannot go on."""
+def check_state(state: Any, init: Callable[[Any], Any]) -> None:
+    """Raise TypeError or ValueError for a state that goes on from none that `init` of the parameters gives."""
     if not isinstance(state, MinimizeState):
         raise TypeError(f"state is a {type(state).__name__}. Pass that of an earlier result, state=result.state.")
-    if _shapes(jax.eval_shape(tx.init, state.params)) != _shapes(state.opt_state):
+    if _shapes(jax.eval_shape(init, state.params)) != _shapes(state.opt_state):
         raise ValueError(
             "state was made by another method, or with other settings of it. Pass the same method and bounds, or "
             "params=state.params to begin anew."
@@ -117,6 +117,12 @@ def check_data(name: str, fun: Any, data: Any) -> None:
         raise TypeError(f"data={data!r} has no names. Pass a dict of arguments of the loss, data={{'batch': batch}}.")
     if not callable(fun):
         raise TypeError(f"{name}: fun={fun!r} is not a function. Pass fun=lambda params: loss.")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        if not (contract.is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, (bool, complex))):
+            raise TypeError(
+                f"{name}: data{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, and data are arrays and numbers. "
+                "Close over it: fun=lambda params, batch: loss(params, batch, ...)."
+            )
     named = list(inspect.signature(fun).parameters.values())[1:]
     known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     other = [name for name in data or {} if name not in known]

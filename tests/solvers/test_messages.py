@@ -130,3 +130,47 @@ def test_reverse_mode_is_refused_with_the_remedy(name, wrap, function):
     a = jnp.ones(2) if wrap is jax.vmap else jnp.array(1.0)
     with pytest.raises(TypeError, match=rf"{name} has no derivative in reverse mode.*fixed_point.*stop_gradient"):
         wrap(jax.grad(function))(a)
+
+
+class Loss:
+    """A loss that says what equals it, and so has no hash, as instances of data classes have none."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __eq__(self, other):
+        return isinstance(other, Loss) and self.at == other.at
+
+    __hash__ = None
+
+    def __call__(self, x):
+        return jnp.sum((x - self.at) ** 2)
+
+
+def test_a_loss_without_a_hash_is_itself():
+    one = Loss(1.0)
+    np.testing.assert_allclose(minimize(one, X).params, 1.0)
+    np.testing.assert_allclose(minimize(Loss(2.0), X).params, 2.0)
+    one.at = 3.0
+    np.testing.assert_allclose(minimize(one, X).params, 3.0)
+
+
+@pytest.mark.parametrize("bad", ["bool", "int32", "complex64"])
+@pytest.mark.parametrize("solve", [minimize, lambda fun, x: proximal_gradient(fun, x, prox=lambda x, _: x)])
+def test_a_loss_that_has_no_gradient_is_refused(bad, solve):
+    with pytest.raises(TypeError, match=f"returned {bad}, but a loss is one real number"):
+        solve(lambda x: jnp.sum(x).astype(bad), X)
+
+
+def test_data_are_arrays_and_numbers():
+    with pytest.raises(TypeError, match=r"data\['name'\] is a str, and data are arrays and numbers"):
+        minimize(lambda x, name: loss(x), X, data={"name": "adult"})
+    result = minimize(lambda x, a, b: loss(x, a) + b[0].real, X, data={"a": 1, "b": [1j, True, np.float64(2)]})
+    assert result.status == 1
+
+
+def test_a_state_goes_on_in_single_precision_beside_double():
+    with jax.enable_x64(True):
+        start = jnp.zeros(2, jnp.float32)
+        first = minimize(loss, start, max_steps=2)
+        assert minimize(loss, start, state=first.state).steps > first.steps
