@@ -120,7 +120,7 @@ def check_data(name: str, fun: Any, data: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         if not (contract.is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, (bool, complex))):
             raise TypeError(
-                f"{name}: data{jax.tree_util.keystr(path)} is a {type(leaf).__name__}, and data are arrays and numbers. "
+                f"{name}: data{jax.tree_util.keystr(path)} is a {type(leaf).__name__}; data are arrays and numbers. "
                 "Close over it: fun=lambda params, batch: loss(params, batch, ...)."
             )
     named = list(inspect.signature(fun).parameters.values())[1:]

@@ -163,7 +163,7 @@ def test_a_loss_that_has_no_gradient_is_refused(bad, solve):
 
 
 def test_data_are_arrays_and_numbers():
-    with pytest.raises(TypeError, match=r"data\['name'\] is a str, and data are arrays and numbers"):
+    with pytest.raises(TypeError, match=r"data\['name'\] is a str; data are arrays and numbers"):
         minimize(lambda x, name: loss(x), X, data={"name": "adult"})
     result = minimize(lambda x, a, b: loss(x, a) + b[0].real, X, data={"a": 1, "b": [1j, True, np.float64(2)]})
     assert result.status == 1
