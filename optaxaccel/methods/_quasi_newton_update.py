@@ -107,6 +107,8 @@ def quasi_newton_update(
             f"quasi_newton_update: H has shape {H.shape}, s {s.shape}, y {y.shape}, g {g.shape}, but a matrix (n, n) "
             "and three vectors (n,) are needed. Join trees to vectors with jax.flatten_util.ravel_pytree."
         )
+    if jnp.ndim(step_size if step_size is not None else 0.0) or jnp.ndim(first):
+        raise ValueError("quasi_newton_update: step_size and first belong to the whole step. Pass one number each.")
     product = jax.lax.Precision.HIGHEST
     Hy = jnp.dot(H, y, precision=product)
     sy, yHy, yy, sg = jnp.dot(s, y), jnp.dot(y, Hy), jnp.dot(y, y), jnp.dot(s, g)

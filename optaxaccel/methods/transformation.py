@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import losses
@@ -40,16 +41,23 @@ def transformation(
     def begun(params: optax.Params) -> Any:
         if sees_loss:
             losses.warn_of_accumulation(method)
-        return init(params)
+        return init(_arrays(params))
 
     @functools.wraps(update)
     def checked(updates, state, params=None, **extra):
         if not isinstance(state, states):
             raise TypeError(_foreign(method, states, state))
+        updates, params = _arrays(updates), _arrays(params)
+        if sees_loss:
+            _check_value(method, extra.get("value"))
         _same_shapes(f"{method}: the gradient", updates, "the parameters", params)
         try:
             moved, new = update(updates, state, params, **extra)
-        except (TypeError, ValueError) as error:  # of two leaves that do not belong together, somewhere within
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:  # of two leaves that do not belong together, somewhere within
             if params is None or jax.tree.structure(updates) == jax.tree.structure(params):
                 raise
             raise ValueError(_unlike(method, updates, params)) from error
@@ -58,6 +66,25 @@ def transformation(
         return moved, new
 
     return optax.GradientTransformationExtraArgs(begun, checked)
+
+
+def _arrays(tree: Any) -> Any:
+    """Return a tree in which numbers of Python, which have no dtype, are arrays."""
+    if all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(tree)):
+        return tree
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, (int, float, complex)) else leaf, tree)
+
+
+def _check_value(method: str, value: Any) -> None:
+    """Raise TypeError or ValueError for a loss, where one is given, that is not one number."""
+    if value is None:
+        return
+    if not (hasattr(value, "dtype") or isinstance(value, (int, float))):
+        raise TypeError(f"{method}: value is a {type(value).__name__}, but a loss is one number. Pass value=loss.")
+    if jnp.shape(value):
+        raise ValueError(
+            f"{method}: value has shape {jnp.shape(value)}, but a loss is one number. Pass value=mean_loss."
+        )
 
 
 def _same_shapes(what: str, tree: Any, other: str, others: Any) -> None:

@@ -156,19 +156,19 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.
     value, aux = traced(constants, point)
     status, residual, maps, rejected, backward = lax.stop_gradient(outcome)
     if phantom is None:
-        status = _status_of_small(status, residual, *lax.stop_gradient((value, point)), rule, limits)
+        status = _status_of_small(status, residual, *lax.stop_gradient((value, point)), rule.axis_name, limits)
     integers = (jnp.asarray(number, jnp.int32) for number in (status, maps + (phantom or 1), rejected, backward))
     status, maps, rejected, backward = integers
     return FixedPoint(value, aux, status, residual, maps, rejected, backward)
 
 
-def _status_of_small(status: Any, residual: Any, value: Any, point: Any, rule: turns.Rule, limits: turns.Limits) -> Any:
+def _status_of_small(status: Any, residual: Any, value: Any, point: Any, axis_name: Any, limits: turns.Limits) -> Any:
     """Return STALLED in place of a convergence that is only an underflow of squares."""
     range_ = jnp.finfo(residual.dtype)
     doubtful = (status == FixedPointStatus.CONVERGED.value) & (residual < float(range_.tiny / range_.eps) ** 0.5)
 
     def look(value, point):
-        underflow = underflows(value, point, Products(rule.axis_name), limits.rtol, limits.atol)
+        underflow = underflows(value, point, Products(axis_name), limits.rtol, limits.atol)
         return jnp.where(doubtful & underflow, FixedPointStatus.STALLED.value, status).astype(status.dtype)
 
     return lax.cond(anybody(doubtful), look, lambda *_: status, value, point)
@@ -193,7 +193,7 @@ def anderson_init(x0: Any, *, history: int = 10) -> AndersonSteps:
     Returns:
       A tree of arrays, 2 `history` + 2 copies of x0: it can be saved, donated, sharded.
     """
-    _check_history(history)
+    contract.check_count("history", history, "it is the number of differences kept")
     return anderson_steps.start(as_unknowns("anderson_init", x0), history)
 
 
@@ -270,22 +270,21 @@ def anderson_update(
 def _turn(domain: Domain, axis_name: Any, image: Any, x: Any, state: AndersonSteps, limits: turns.Limits) -> Any:
     products = Products(axis_name)
     evaluation = evaluate(image, x, products, limits.rtol, limits.atol)
-    return anderson_steps.step(evaluation, state, domain._replace(box=limits.box), products)
+    following, state = anderson_steps.step(evaluation, state, domain._replace(box=limits.box), products)
+    status = _status_of_small(state.status, state.residual, image, x, axis_name, limits)
+    return following, state._replace(status=status)
 
 
 def _rule(method, history, callback, project, valid, bounds, axis_name) -> turns.Rule:
     contract.check_choice("method", method, turns.METHODS)
-    _check_history(history)
+    minimize_refusals.check_functions(callback=callback, project=project, valid=valid)
+    contract.check_count("history", history, "it is the number of differences kept")
     if bounds is not None and project is not None:
         raise ValueError(
             "bounds and project are both given, and which comes first is not clear. Pass one: "
             "project=lambda x: jnp.clip(..., lower, upper)."
         )
     return turns.Rule(method, history, Domain(reading(project), reading(valid)), axis_name, callback)
-
-
-def _check_history(history: Any) -> None:
-    contract.check_count("history", history, "it is the number of differences kept")
 
 
 def _check_tolerances(rtol: Any, atol: Any) -> None:

@@ -112,6 +112,7 @@ def minimize(
     minimize_refusals.check_tolerance(tol)
     max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
     minimize_refusals.check_data("minimize", fun, data)
+    minimize_refusals.check_functions(callback=callback)
     if callback is not None:
         minimize_refusals.check_untraced(params, data)
     problem, data = Problem(Reading(fun), tx, has_aux), dict(data or {})

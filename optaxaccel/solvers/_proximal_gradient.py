@@ -129,6 +129,8 @@ def proximal_gradient(
     minimize_refusals.check_tolerance(tol, "it is the size of a proximal step at which to stop")
     max_steps = minimize_refusals.whole("max_steps", max_steps, "it is a number of steps")
     minimize_refusals.check_data("proximal_gradient", fun, data)
+    if not callable(prox):
+        raise TypeError(f"proximal_gradient: prox={prox!r} is not a function. Pass prox=prox_none where there is none.")
     problem, data = Problem(Reading(fun), Reading(prox), has_aux, accelerate), dict(data or {})
     tol = jnp.asarray(tol, trees.accumulation_dtype())
     if state is None:
@@ -146,6 +148,12 @@ def _loss(problem: Problem, data: Mapping[str, Any]) -> Callable[[optax.Params],
 @functools.partial(jax.jit, static_argnums=0)
 def _init(problem: Problem, params: optax.Params, data: Mapping[str, Any]) -> ProximalGradientState:
     dtype = trees.accumulation_dtype()
+    near = jax.eval_shape(lambda x: problem.prox(x, scaling=jnp.ones((), dtype)), params)
+    if not trees.alike(near, params):
+        raise ValueError(
+            f"proximal_gradient: prox returned {near}, and the parameters are of the shapes "
+            f"{jax.tree.map(jnp.shape, params)}. Return the nearest point, a tree like the parameters."
+        )
     value = _loss(problem, data)(params)[0].astype(dtype)
     one, zero = jnp.ones((), dtype), jnp.zeros((), jnp.int32)
     return ProximalGradientState(params, value, params, one, one, one * jnp.inf, zero, zero + 1, zero)

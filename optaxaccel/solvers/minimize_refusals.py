@@ -142,6 +142,13 @@ def check_data(name: str, fun: Any, data: Any) -> None:
         )
 
 
+def check_functions(**functions: Any) -> None:
+    """Raise TypeError for an argument that is given and no function."""
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}={function!r} is not a function. Pass a function, or leave {name} out.")
+
+
 def check_untraced(*trees: Any) -> None:
     """Raise TypeError where a callback could not be called."""
     if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(trees)):

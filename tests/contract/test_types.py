@@ -112,3 +112,14 @@ def test_traces_once(card: Card):
     run(step, 2, state=jax.jit(step.tx.init)(start()))
     assert step.traces == [1]
     assert step.update._cache_size() == compiled
+
+
+def test_numbers_of_python_are_parameters(card: Card):
+    """As in optax: a scalar problem needs no arrays."""
+    tx = optax.with_extra_args_support(build(card))
+    extra = {"value": 2.25, "grad": 3.0, "value_fn": lambda w: (w - 0.5) ** 2}
+    update, state = tx.update(3.0, tx.init(2.0), 2.0, **extra)
+    again, state = tx.update(3.0, state, 2.0, **extra)
+    assert np.shape(update) == np.shape(again) == ()
+    assert np.isfinite(update)
+    assert np.isfinite(again)

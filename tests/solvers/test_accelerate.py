@@ -64,3 +64,11 @@ def test_auxiliary_output_is_a_pair(got):
     fast = accelerate(got, has_aux=True)
     with pytest.raises(ValueError, match=r"pair \(params, aux\)"):
         fast.step(jnp.ones(2), fast.init(jnp.ones(2)))
+
+
+def test_squares_that_underflow_are_no_convergence():
+    """x = x / 2 + 1e-25 has the solution 2e-25, and squares of such residuals are zero in single precision."""
+    step = accelerate(lambda x: 0.5 * x + jnp.float32(1e-25))
+    x = jnp.zeros(2)
+    _, state = step.step(x, step.init(x))
+    assert state.status == FixedPointStatus.STALLED
