@@ -70,9 +70,9 @@ def bind_value_fn(
                 "(batch statistics, logits) have no place in it. Pass value_fn=lambda params: loss_fn(params)[0], say, "
                 "and keep the auxiliary outputs of jax.value_and_grad(loss_fn, has_aux=True)."
             )
-        counts = hasattr(value, "dtype") and not jnp.issubdtype(value.dtype, jnp.floating)
+        is_array = not arguments.is_number(value)
         value = jnp.asarray(value)
-        if counts:
+        if is_array and not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(
                 f"{method}: value_fn returned {value.dtype}, but a loss is one real number that has a gradient. Return "
                 "a mean of float32, say: a count or a comparison is no loss."

@@ -103,7 +103,7 @@ def minimize(
     minimize_refusals.check_order("minimize", fun, params)
     tx = minimize_methods.of_any(method) if bounds is None else minimize_methods.in_box(method)
     if state is not None:
-        kept = getattr(state, "value", None)
+        kept: Any = getattr(state, "value", None)
         minimize_refusals.check_state(state, lambda params: _keeping_as(kept, tx.init(params)))
         params = state.params
         if bounds is not None:
