@@ -89,7 +89,7 @@ def averaged(
     name: str, base: optax.GradientTransformation, mu_y: float, rule: Rule, base_at: str
 ) -> optax.GradientTransformationExtraArgs:
     """Return the transformation that moves z by the base and y = mu_y x + (1 - mu_y) z along with it."""
-    inner = optax.with_extra_args_support(base)
+    inner = contract.base_of(name, base)
     keeps_primal = mu_y > _CLOSE
     ahead = mu_y / (1.0 - mu_y) if not keeps_primal else 0.0
 

@@ -149,7 +149,7 @@ def gose(
         "ema_decay", ema_decay, "it is the share of the old gradients", at_least=0.0, below=1.0, fixed=fixed
     )
     finder = as_finder(finder)
-    base = optax.with_extra_args_support(base)
+    base = contract.base_of("gose", base)
 
     def init(params: optax.Params) -> GoseState:
         contract.check_params("gose", params)

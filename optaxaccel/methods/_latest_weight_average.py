@@ -95,7 +95,7 @@ def latest_weight_average(
     contract.check_static(history=history, period=period)
     contract.check_count("history", history, "it is the number of checkpoints in the mean")
     contract.check_count("period", period, "it is the number of steps between two checkpoints")
-    inner = optax.with_extra_args_support(base)
+    inner = contract.base_of("latest_weight_average", base)
 
     def init(params: optax.Params) -> LatestWeightAverageState:
         contract.check_params("latest_weight_average", params)

@@ -98,7 +98,7 @@ def outer_nesterov(
     contract.check_count("period", period, "it is the number of inner steps between two outer ones")
     contract.check_learning_rate(step_size, "step_size")
     contract.check_number("momentum", momentum, "it is the share of the old outer step", at_least=0.0, below=1.0)
-    inner = optax.with_extra_args_support(base)
+    inner = contract.base_of("outer_nesterov", base)
 
     def init(params: optax.Params) -> OuterNesterovState:
         contract.check_params("outer_nesterov", params)

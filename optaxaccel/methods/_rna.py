@@ -129,7 +129,7 @@ def rna(
     contract.check_count("start", start, "it is the number of periods that are forgotten", at_least=0)
     why = "a negative one is no longer a least-squares problem"
     contract.check_number("regularization", regularization, why, at_least=0.0, below=float("inf"))
-    base = optax.with_extra_args_support(base)
+    base = contract.base_of("rna", base)
 
     def init(params: optax.Params) -> RnaState:
         contract.check_params("rna", params)

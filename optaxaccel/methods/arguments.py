@@ -144,6 +144,18 @@ def check_params(method: str, params: optax.Params) -> None:
             )
 
 
+def base_of(method: str, base: Any) -> optax.GradientTransformationExtraArgs:
+    """Return the transformation that a method goes around, which takes extra arguments.
+
+    Raises:
+      TypeError: it is none; a factory is called first.
+    """
+    if not (callable(getattr(base, "init", None)) and callable(getattr(base, "update", None))):
+        call = f"{base.__name__}(...)" if hasattr(base, "__name__") else "optax.sgd(0.1)"
+        raise TypeError(f"{method}: {base!r} is no transformation. Pass what its factory returns, {call}.")
+    return optax.with_extra_args_support(base)
+
+
 def require_params(method: str, params: optax.Params | None) -> None:
     """Raise ValueError when `update` was called without `params`."""
     if params is None:

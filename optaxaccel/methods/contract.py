@@ -20,6 +20,7 @@ Everything that a method's file needs of it is here; what each piece does stands
 
 from optaxaccel.methods.arguments import (
     at_step,
+    base_of,
     check_choice,
     check_count,
     check_learning_rate,
@@ -43,6 +44,7 @@ __all__ = [
     "ValueFn",
     "as_seen_by",
     "at_step",
+    "base_of",
     "bind_value_fn",
     "check_choice",
     "check_count",

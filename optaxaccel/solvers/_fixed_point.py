@@ -115,6 +115,7 @@ def fixed_point(
       * Where the search did not converge `value` belongs to the point of least residual.
     """
     minimize_refusals.check_order("fixed_point", fun, x0)
+    minimize_refusals.check_arrays("fixed_point: args", args, "further arguments of F are arrays and numbers")
     x0 = as_unknowns("fixed_point", x0)
     rule = _rule(method, history, callback, project, valid, bounds, axis_name)
     _check_tolerances(rtol, atol)

@@ -19,9 +19,12 @@ from optaxaccel.solvers.minimize_result import MinimizeState
 
 
 def check_order(name: str, fun: Any, params: Any) -> None:
-    """Raise TypeError for the first two arguments the wrong way round."""
+    """Raise TypeError for the first two arguments the wrong way round, or of the wrong kind."""
     if callable(params) and not callable(fun):
         raise TypeError(f"{name}: the function comes first and the start second. Call {name}(fun, params).")
+    if not callable(fun):
+        raise TypeError(f"{name}: fun={fun!r} is not a function. Pass fun=lambda x: ..., a function of the unknowns.")
+    check_arrays(f"{name}: the start", params, "unknowns are arrays and numbers")
 
 
 def check_tolerance(tol: Any, why: str = "it is the size of the gradient at which to stop") -> None:
@@ -112,17 +115,10 @@ def check_box(state: MinimizeState, box: Any) -> None:
 
 
 def check_data(name: str, fun: Any, data: Any) -> None:
-    """Raise TypeError for data without names or a loss that is no function, ValueError for data that do not fit it."""
+    """Raise TypeError for data without names or that are no arrays, ValueError for data that do not fit the loss."""
     if not isinstance(data, Mapping | None):
         raise TypeError(f"data={data!r} has no names. Pass a dict of arguments of the loss, data={{'batch': batch}}.")
-    if not callable(fun):
-        raise TypeError(f"{name}: fun={fun!r} is not a function. Pass fun=lambda params: loss.")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        if not (contract.is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, (bool, complex))):
-            raise TypeError(
-                f"{name}: data{jax.tree_util.keystr(path)} is a {type(leaf).__name__}; data are arrays and numbers. "
-                "Close over it: fun=lambda params, batch: loss(params, batch, ...)."
-            )
+    check_arrays(f"{name}: data", data, "data are arrays and numbers")
     named = list(inspect.signature(fun).parameters.values())[1:]
     known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     other = [name for name in data or {} if name not in known]
@@ -140,6 +136,16 @@ def check_data(name: str, fun: Any, data: Any) -> None:
             f"{name}: the loss takes {', '.join(missing)}, which data does not hold. Pass data={{{entries}}}, or give "
             "the argument a default."
         )
+
+
+def check_arrays(what: str, tree: Any, rule: str) -> None:
+    """Raise TypeError for a leaf that is neither an array nor a number."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not (contract.is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, (bool, complex))):
+            raise TypeError(
+                f"{what}{jax.tree_util.keystr(path)} is a {type(leaf).__name__}; {rule}. Close over what is none: "
+                "fun=lambda x: loss(x, ...)."
+            )
 
 
 def check_functions(**functions: Any) -> None:

@@ -165,6 +165,13 @@ def test_a_loss_that_has_no_gradient_is_refused(bad, solve):
 def test_data_are_arrays_and_numbers():
     with pytest.raises(TypeError, match=r"data\['name'\] is a str; data are arrays and numbers"):
         minimize(lambda x, name: loss(x), X, data={"name": "adult"})
+    with pytest.raises(TypeError, match=r"args\[0\] is a PjitFunction; further arguments of F are arrays"):
+        fixed_point(lambda x, f: f(x), X, jnp.sin)
+    for solve in (minimize, fixed_point, proximal_gradient):
+        with pytest.raises(TypeError, match="the start is a str; unknowns are arrays and numbers"):
+            solve(loss, "abc")
+        with pytest.raises(TypeError, match="fun=3 is not a function"):
+            solve(3, X)
     result = minimize(lambda x, a, b: loss(x, a) + b[0].real, X, data={"a": 1, "b": [1j, True, np.float64(2)]})
     np.testing.assert_allclose(result.params, 0.58975, rtol=1e-3)  # the root of 2 (x - 1) + 4 x^3
 
