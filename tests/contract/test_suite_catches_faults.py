@@ -89,6 +89,7 @@ FAULTS = [
     plant(types.test_state_is_made_of_plain_strong_arrays, "entries", **faults.carrying(lambda: jnp.zeros((0, 3)))),
     plant(types.test_init_takes_shapes_alone, "ShapeDtypeStruct", init=faults.state_with(velocity=negative)),
     plant(types.test_traces_once, "assert .2. == .1.", init=faults.state_with(count=weak)),
+    plant(types.test_numbers_of_python_are_parameters, "no attribute 'shape'", update=faults.broadcasts),
     plant(buffers.test_fresh_state_shares_no_buffer, "twice", init=faults.state_with(velocity=lambda p: p)),
     plant(buffers.test_fresh_state_shares_no_buffer, "twice", init=faults.share_a_counter),
     plant(buffers.test_fresh_state_can_be_donated, "donate the same buffer twice", init=faults.share_a_counter),
