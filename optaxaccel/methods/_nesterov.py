@@ -114,7 +114,7 @@ def nesterov(
         A schedule is read at k and k + 1, because the look-ahead of a step needs the next step's size. An injected
         value stands for both. A step of size zero leaves theta alone, and no momentum enters or leaves it.
       strong_convexity: m, the smallest curvature of g, from 0 (the default, always right) to 1/t, or a
-        schedule of it, which is read at k + 1: :math:`\theta_{k+1}` takes the m and the t of its own step.
+        schedule of it, which is read at k, as it acts from its step on: :math:`\theta_{k+1}` takes :math:`m_k`.
       theta0: :math:`\theta_0`, in (0, 1]. 1 starts without momentum. sqrt(m t) makes the momentum constant,
         `strongly_convex_momentum(1 / t, m)`.
       prox: `prox(params, step_size)` returns the minimiser of h(u) + ||u - params||^2 / (2 step_size), a tree like
@@ -151,8 +151,7 @@ def nesterov(
         del grad, value_fn, extra
         finite = contract.loss_is_finite(value)
         t, t_next = (contract.at_step(learning_rate, count) for count in (state.count, state.count + 1))
-        m_next = contract.at_step(strong_convexity, state.count + 1)
-        theta, beta = _next_theta(state.theta, t, t_next, m_next)
+        theta, beta = _next_theta(state.theta, t, t_next, contract.at_step(strong_convexity, state.count))
         count = jnp.where(finite, optax.safe_increment(state.count), state.count)
         notfinite = jnp.where(finite, state.notfinite_count, optax.safe_increment(state.notfinite_count))
         theta = jnp.where(finite, theta, state.theta).astype(state.theta.dtype)

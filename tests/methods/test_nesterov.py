@@ -154,8 +154,8 @@ def test_a_step_of_zero_stores_no_nan():
 
 
 def test_a_schedule_of_curvature_is_that_of_the_step():
-    """With theta_0 = t = 1/2 and m_0 = 0, theta_1 takes m_1 = 1/2: 2 theta^2 = (1 - theta) / 2 + theta / 2."""
-    tx = optaxaccel.nesterov(0.5, strong_convexity=lambda k: jnp.where(k > 0, 0.5, 0.0), theta0=0.5)
+    """theta_1 takes m_0 = 1/2: with theta_0 = t = 1/2 it is the root of 2 theta^2 = (1 - theta) / 2 + theta / 2."""
+    tx = optaxaccel.nesterov(0.5, strong_convexity=lambda k: jnp.where(k > 0, 0.0, 0.5), theta0=0.5)
     w = jnp.array(1.0)
     updates, state = tx.update(w, tx.init(w), w)
     np.testing.assert_allclose(state.theta, 0.5, rtol=1e-6)
