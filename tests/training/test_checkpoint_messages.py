@@ -1,6 +1,7 @@
 """What is said of checkpoints of another precision, and of a disk that is full before there is any."""
 
 import errno
+import logging
 import subprocess
 import sys
 import types
@@ -36,6 +37,20 @@ def test_a_full_disk_is_told_with_what_is_whole(before, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert ("the checkpoint before this one is whole" in str(full.value)) is before
     kept.close()
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_writers_that_a_failure_left_over_stay_silent(failed, tmp_path, monkeypatch):
+    """Their futures complain through asyncio once nobody refers to them, which may be at the end of the process."""
+    logger = logging.getLogger("asyncio")
+    monkeypatch.setattr(logger, "filters", [])
+    kept = Checkpoints(tmp_path, Run())
+    if failed:
+        with pytest.raises(OSError, match="No space"), kept._writing():
+            raise OSError(errno.ENOSPC, "No space left on device")
+    kept.close()
+    complaint = logger.makeRecord("asyncio", logging.ERROR, "", 0, "Future exception was never retrieved", (), None)
+    assert bool(logger.filter(complaint)) is not failed
 
 
 @pytest.mark.parametrize("size", ["size=300k", "size=30m,nr_inodes=14"])

@@ -51,6 +51,7 @@ class Checkpoints:
         With `read_only` nothing is made or cleared away: the run may be training.
         """
         _told_by_us(True)
+        self._failed = False  # whether something could not be written
         folder = folder.absolute()
         self.folder, self.run, self.read_only, self.say = folder, run, read_only, say
         self._newest: dict[str, int] = dict.fromkeys(_FOLDERS, -1)  # what a manager says differs between processes
@@ -121,7 +122,8 @@ class Checkpoints:
         with self._writing(), ExitStack() as closing:
             for manager in self._managers.values():
                 closing.callback(manager.close)
-        _told_by_us(False)  # not where that failed: threads that are left over complain until the process ends
+        if not self._failed:  # threads that are left over complain until the process ends
+            _told_by_us(False)
 
     def steps(self) -> list[int]:
         """Return the updates after which there are checkpoints of `last`, newest first."""
@@ -222,8 +224,14 @@ class Checkpoints:
                 f"would go on with other random numbers. Set JAX_ENABLE_X64={int(x64)}, or pass another --out."
             )
 
-    def _writing(self) -> Any:
-        return _writing(self.folder)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with _writing(self.folder):
+                yield
+        except OSError:
+            self._failed = True
+            raise
 
 
 def _x64() -> bool:
