@@ -226,12 +226,20 @@ class Checkpoints:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        """Turn what libraries say of a full or read-only disk into one OSError that names the folder."""
         try:
-            with _writing(self.folder):
-                yield
-        except OSError:
-            self._failed = True
-            raise
+            yield
+        except Exception as error:
+            self._failed, text = True, " ".join(str(e) for e in (error, error.__cause__) if e is not None)
+            number = error.errno if isinstance(error, OSError) else None
+            if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
+                whole = any(path.name.isdigit() for path in (self.folder / "last").glob("*"))  # others are under way
+                whole_one = "; the checkpoint before this one is whole" if whole else ""
+                raise OSError(errno.ENOSPC, f"No space left on the disk{whole_one}", str(self.folder)) from error
+            if isinstance(error, OSError):
+                raise
+            what = f"The checkpoint could not be written: {text[:300]}"
+            raise OSError(errno.EIO, what, str(self.folder)) from error
 
 
 def _x64() -> bool:
@@ -270,23 +278,6 @@ def _of_writers(record: logging.LogRecord) -> bool:
     mine = record.name == "asyncio" or "orbax" in record.pathname
     often = mine and str(record.msg).startswith("Waiting for previous save")  # where evaluations are quick
     return not (mine and record.levelno >= logging.ERROR) and not often
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn what libraries say of a full or read-only disk into one OSError that names the folder."""
-    try:
-        yield
-    except Exception as error:
-        text = " ".join(str(e) for e in (error, error.__cause__) if e is not None)
-        number = error.errno if isinstance(error, OSError) else None
-        if number == errno.ENOSPC or "No space left" in text or "ENOSPC" in text:
-            whole = any(path.name.isdigit() for path in (folder / "last").glob("*"))  # those under way end otherwise
-            whole_one = "; the checkpoint before this one is whole" if whole else ""
-            raise OSError(errno.ENOSPC, f"No space left on the disk{whole_one}", str(folder)) from error
-        if isinstance(error, OSError):
-            raise
-        raise OSError(errno.EIO, f"The checkpoint could not be written: {text[:300]}", str(folder)) from error
 
 
 @jax.jit
