@@ -91,7 +91,7 @@ GOALS = (
         "training loop, mlp",
         "training loop",
         1.15,
-        "a row for every second step, since an epoch has 22, and their evaluations' intervals end calls of many steps",
+        "an epoch of 22 steps ends a call of many, and asks for a row of every second one",
     ),
     Goal(
         "16 small runs together, over one after another",

@@ -193,8 +193,6 @@ def losses(
     contract.require_params(method, params)
     loss = contract.bind_value_fn(method, value_fn, extra)
     initial = jnp.asarray(loss(params) if value is None else value, trees.accumulation_dtype())
-    if initial.shape != ():
-        raise ValueError(f"{method}: value has shape {initial.shape}, but a loss is one number. Pass value=mean_loss.")
     return loss, initial
 
 

@@ -193,8 +193,6 @@ def _step(rule: Rule, max_evaluations: int, has_aux: bool, value_fn, updates, st
         value, _, (grad, _) = evaluate(jnp.zeros_like(state.last_value))
     value = jnp.asarray(value, state.last_value.dtype)
     grad = trees.cast_like(grad, state.grad)
-    if value.shape != ():
-        raise ValueError(f"value has shape {value.shape}, but a loss is one number. Pass value=mean_loss.")
     slope, size = trees.vdot(grad, updates), trees.norm(grad)
     # Squares of a small gradient are zero and those of a large one infinite: only its entries say what it is.
     largest = trees.largest(grad)

@@ -88,8 +88,6 @@ def bound_loss(
     contract.require_params(method, params)
     loss = contract.bind_value_fn(method, value_fn, extra)
     value = jnp.asarray(loss(params) if value is None else value)
-    if value.shape != ():
-        raise ValueError(f"{method}: value has shape {value.shape}, but a loss is one number. Pass value=mean_loss.")
     return loss, value.astype(trees.accumulation_dtype())
 
 

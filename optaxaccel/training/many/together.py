@@ -30,7 +30,7 @@ from optaxaccel.training.steps import diagnosing, feed, parallel, program
 from optaxaccel.training.steps.feed import Feed
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import is_remembered, remembered
-from optaxaccel.training.steps.several import CHUNK, several
+from optaxaccel.training.steps.several import CHUNK, convolves, several
 from optaxaccel.training.steps.state import TrainState, counts
 
 Tree = Any
@@ -79,7 +79,7 @@ class Group:
         state = _shapes(run, self.feed, self.layout)
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         self.width = len(devices) * _members_of_a_device(count, len(devices), self.total, size)
-        self._convolves = any(leaf.ndim > 2 for leaf in jax.tree.leaves(state.params))  # axes of a kernel
+        self._convolves = convolves(state.params)
 
     @property
     def pays(self) -> bool:

@@ -18,7 +18,7 @@ from optaxaccel.training.steps.feed import Feed, Resident, Select, Source
 from optaxaccel.training.steps.loss import Batch, Options, objective
 from optaxaccel.training.steps.parallel import AXIS, Layout
 from optaxaccel.training.steps.remember import remembered
-from optaxaccel.training.steps.several import Late, several
+from optaxaccel.training.steps.several import Late, convolves, several
 from optaxaccel.training.steps.state import TrainState, init_state
 from optaxaccel.training.steps.step import packed, train_step
 
@@ -220,12 +220,8 @@ def _compile(plan: Blueprint, at_once: bool, numbers: Numbers, source: Source) -
 
 
 def _are_short(plan: Blueprint, state: TrainState) -> bool:
-    """Return whether many steps may be one call: from data on one device, without convolutions.
-
-    The gradients of those are many times slower inside a loop on a CPU, and long anyway.
-    """
-    convolves = any(leaf.ndim > 2 for leaf in jax.tree.leaves(state.params))  # axes of a kernel
-    return isinstance(plan.select, Resident) and plan.layout.count == 1 and not convolves
+    """Return whether many steps may be one call: from data on one device, without convolutions, which are long."""
+    return isinstance(plan.select, Resident) and plan.layout.count == 1 and not convolves(state.params)
 
 
 def _same(tree: Any) -> Any:

@@ -32,6 +32,11 @@ def several(step: Callable[..., tuple[Any, jax.Array]]) -> Callable[..., tuple[A
     return steps
 
 
+def convolves(params: Any) -> bool:
+    """Return whether a network has kernels, whose gradients are many times slower inside a loop on a CPU."""
+    return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
+
+
 class Late:
     """A compiled function, compiled when it is first asked for."""
 
