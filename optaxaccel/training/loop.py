@@ -201,9 +201,9 @@ class _Running:
         assert self.compiled.several is not None
         source, started = self.journal.waited_for(sources), time.perf_counter()
         self.state, metrics = self.compiled.several(self.state, self.numbers, np.int32(count), *source)
+        next(islice(sources, count - 1, count - 1), None)  # they are made from the same source
         self.journal.pending += np.asarray(metrics, float)[:count].tolist()  # waits for them
         self.each = (time.perf_counter() - started) / count
-        next(islice(sources, count - 1, count - 1), None)  # they were made from the same source
 
     def kept(self) -> Mapping[str, Any]:
         """Return the arrays that a checkpoint holds."""

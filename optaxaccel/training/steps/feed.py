@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import jax
@@ -201,13 +202,18 @@ def _resident(run: Run, layout: Layout) -> Feed:
 
     def sources(first: int) -> Iterator[Source]:
         order_of = _order(len(dataset.train.label), examples, layout)
-        period, step = spread(layout.put(np.int32(steps_per_epoch))), first
+        period, epoch = spread(layout.put(np.int32(steps_per_epoch))), first // steps_per_epoch
+
+        def order(epoch: int) -> Any:
+            return spread(order_of(np.uint32(run.seed), np.uint32(epoch), placed.members))
+
+        now, left = order(epoch), steps_per_epoch - first % steps_per_epoch
         while True:
-            epoch = np.uint32(step // steps_per_epoch)
-            order = spread(order_of(np.uint32(run.seed), epoch, placed.members))
-            for _ in range(steps_per_epoch - step % steps_per_epoch):
-                yield (*placed.train, order, period)
-                step += 1
+            source = (*placed.train, now, period)
+            yield source
+            epoch, now = epoch + 1, order(epoch + 1)  # it is drawn while the steps of this epoch are made
+            yield from repeat(source, left - 1)
+            left = steps_per_epoch
 
     return Feed(
         note=dataset.note,
