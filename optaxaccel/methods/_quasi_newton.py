@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optaxaccel.methods import contract
-from optaxaccel.methods._quasi_newton_update import QUASI_NEWTON_METHODS, quasi_newton_update
+from optaxaccel.methods._quasi_newton_update import QUASI_NEWTON_METHODS, correction
 from optaxaccel.numerics import flat
 from optaxaccel.numerics.branching import when
 
@@ -82,8 +82,8 @@ def scale_by_quasi_newton(
       and competitive can PINNs be?", 2025; Al-Baali, 1998; Al-Baali and Khalfan, 2005.
 
     Costs:
-      H is read three times and written once a step (two products and the update); n^2 + 3 n numbers of state. No
-      evaluation of the loss.
+      H is read three times and written once a step (two products and the update), with "bfgs" read twice (H y is the
+      change of H times the gradient); n^2 + 3 n numbers of state. No evaluation of the loss.
 
     Deviations:
       * The step size of the last search is recovered from :math:`a = -s^T d / \lVert d \rVert^2`, so that any search
@@ -119,18 +119,16 @@ def scale_by_quasi_newton(
         d = state.last_direction
         dd = jnp.dot(d, d)
         step_size = -jnp.dot(s, d) / jnp.where(dd > 0, dd, 1.0)
-        H = quasi_newton_update(
-            state.inverse_hessian,
-            s,
-            y,
-            state.last_gradient,
-            step_size,
-            method=method,
-            first=(state.count == 1) if initial_scale else False,
-        )
-        direction = _times(H, jnp.where(finite, g, 0.0))
+        H, g = state.inverse_hessian, jnp.where(finite, g, 0.0)
+        # d is H times the last gradient, so H y is known with H g; self-scaling would multiply the rounding of that.
+        Hg = _times(H, g) if method == "bfgs" else None
+        Hy = _times(H, y) if Hg is None else jnp.where(known, Hg - d, 0.0)
+        first = (state.count == 1) if initial_scale else False
+        learnt = correction(H, Hy, s, y, state.last_gradient, step_size, method=method, first=first)
+        H = learnt.matrix(H)
+        direction = _times(H, g) if Hg is None else learnt.product(Hg, g)
         uphill = finite & ~(jnp.dot(direction, g) > 0) & (jnp.dot(g, g) > 0)
-        H, direction, _ = when(uphill, _anew, (H, direction, g), s, y)
+        H, direction, *_ = when(uphill, _anew, (H, direction, g, s, y))
         new = state._replace(
             count=state.count + finite,
             notfinite_count=state.notfinite_count + ~finite,
@@ -149,18 +147,23 @@ def _times(H: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.dot(H, g, precision=jax.lax.Precision.HIGHEST)
 
 
-def _anew(carry: tuple[jax.Array, ...], s: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+def _anew(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """Return H begun anew, as the identity scaled by the last pair and updated with it, H g and what is not used again.
 
     Rounding is what made H indefinite: curvatures larger than 1 over the precision, from an identity that was far too
-    large.
+    large. Everything comes from what is carried and changes: a matrix of anything else would be made in every step.
     """
-    H, _, g = carry
-    one = jnp.eye(g.size, dtype=H.dtype) + jnp.zeros_like(g)  # of what is carried, or it would be made in every step
-    updated = quasi_newton_update(one, s, y, g, 1.0, method="bfgs", first=True)
-    direction = _times(updated, g)
-    downhill = jnp.dot(direction, g) > 0
-    return jnp.where(downhill, updated, one), jnp.where(downhill, direction, g), -g
+    _, _, g, s, y = carry
+    sy, yy, sg, yg = jnp.dot(s, y), jnp.dot(y, y), jnp.dot(s, g), jnp.dot(y, g)
+    rho, scale = 1.0 / sy, sy / yy
+    direction = scale * (g - rho * (yg * s + sg * y)) + 2 * rho * sg * s
+    sound = (sy > 0) & (scale > 0) & jnp.isfinite(scale) & jnp.isfinite(rho * jnp.dot(s, s))
+    taught = sound & (jnp.dot(direction, g) > 0)
+    rho, scale = jnp.where(taught, rho, 0.0), jnp.where(taught, scale, 1.0)
+    a, b = jnp.where(taught, s, 0.0), jnp.where(taught, y, 0.0)
+    both = a[:, None] * b[None, :] + b[:, None] * a[None, :]
+    H = scale * (jnp.eye(g.size, dtype=g.dtype) - rho * both) + 2 * rho * (a[:, None] * a[None, :])
+    return H, jnp.where(taught, direction, g), -g, -s, -y
 
 
 def refuse_large(n: int, itemsize: int, max_size: int) -> None:

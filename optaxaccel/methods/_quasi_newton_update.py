@@ -110,11 +110,56 @@ def quasi_newton_update(
     if jnp.ndim(step_size if step_size is not None else 0.0) or jnp.ndim(first):
         raise ValueError("quasi_newton_update: step_size and first belong to the whole step. Pass one number each.")
     product = jax.lax.Precision.HIGHEST
-    Hy = jnp.dot(H, y, precision=product)
-    sy, yHy, yy, sg = jnp.dot(s, y), jnp.dot(y, Hy), jnp.dot(y, y), jnp.dot(s, g)
     if step_size is None:
         Hg = jnp.dot(H, g, precision=product)
         step_size = -jnp.dot(s, Hg) / _nonzero(jnp.dot(Hg, Hg))
+    return correction(H, jnp.dot(H, y, precision=product), s, y, g, step_size, method=method, first=first).matrix(H)
+
+
+class Correction(NamedTuple):
+    """What an update adds to a matrix: vectors of shape (n,) and numbers, see `quasi_newton_update`.
+
+    Attributes:
+      usable: whether there is an update.
+      Hy, v, s: the vectors.
+      shrink, stretch, grow, rho: 1 / y'Hy, phi y'Hy, 1 / tau and rho.
+    """
+
+    usable: jax.Array
+    Hy: jax.Array
+    v: jax.Array
+    s: jax.Array
+    shrink: jax.Array
+    stretch: jax.Array
+    grow: jax.Array
+    rho: jax.Array
+
+    def matrix(self, H: jax.Array) -> jax.Array:
+        """Return H_+: H is read and written once."""
+        return self._of(H, *(x[:, None] * x[None, :] for x in (self.Hy, self.v, self.s)))
+
+    def product(self, Hx: jax.Array, x: jax.Array) -> jax.Array:
+        """Return H_+ x from H x, for vectors of shape (n,)."""
+        return self._of(Hx, *(jnp.dot(a, x) * a for a in (self.Hy, self.v, self.s)))
+
+    def _of(self, old: jax.Array, of_Hy: jax.Array, of_v: jax.Array, of_s: jax.Array) -> jax.Array:
+        new = (old - self.shrink * of_Hy + self.stretch * of_v) * self.grow + self.rho * of_s
+        return jnp.where(self.usable, new.astype(old.dtype), old)
+
+
+def correction(
+    H: jax.Array,
+    Hy: jax.Array,
+    s: jax.Array,
+    y: jax.Array,
+    g: jax.Array,
+    step_size: jax.typing.ArrayLike,
+    *,
+    method: str,
+    first: jax.typing.ArrayLike = False,
+) -> Correction:
+    """Return the update of H by a pair, where H y is known; only the diagonal of H is read."""
+    sy, yHy, yy, sg = jnp.dot(s, y), jnp.dot(y, Hy), jnp.dot(y, y), jnp.dot(s, g)
     usable = (sy > 0) & (yHy > 0)
     rho = 1.0 / jnp.where(usable, sy, 1.0)
     yHy = jnp.where(usable, yHy, 1.0)
@@ -123,15 +168,10 @@ def quasi_newton_update(
     v = rho * s - Hy / yHy
     shrink, grow = 1.0 / yHy, 1.0 / p.tau  # a division for each entry would take longer than the pass over H
     # A bound on all entries, which needs no pass over H: no entry of a positive definite matrix exceeds its diagonal.
-    largest = (_largest(jnp.diagonal(H)) + _largest(Hy) ** 2 * shrink + p.phi * yHy * _largest(v) ** 2) * grow
-    largest = largest + rho * _largest(s) ** 2
+    diagonal, of_Hy, of_v, of_s = (jnp.max(jnp.abs(x), initial=0) for x in (jnp.diagonal(H), Hy, v, s))
+    largest = (diagonal + of_Hy**2 * shrink + p.phi * yHy * of_v**2) * grow + rho * of_s**2
     usable = usable & jnp.isfinite(largest) & (p.tau > 0) & ((b > 0) | (method == "bfgs"))
-
-    def square(x: jax.Array) -> jax.Array:
-        return x[:, None] * x[None, :]
-
-    new = (H - shrink * square(Hy) + (p.phi * yHy) * square(v)) * grow + rho * square(s)
-    return jnp.where(usable, new.astype(H.dtype), H)
+    return Correction(usable, Hy, v, s, shrink, p.phi * yHy, grow, rho)
 
 
 class Parameters(NamedTuple):
@@ -175,7 +215,3 @@ def _theta(method: str, h, b, c, first) -> jax.Array:
 
 def _nonzero(x: jax.Array) -> jax.Array:
     return jnp.where(x == 0, 1.0, x)
-
-
-def _largest(x: jax.Array) -> jax.Array:
-    return jnp.max(jnp.abs(x), initial=0)

@@ -89,7 +89,8 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         g, x = flat.flatten(updates), flat.flatten(params)
         value = jnp.asarray(value, state.search.last_value.dtype)
         free = free_variables(x, g, state.lower, state.upper)
-        memory = _learn(state, x, g)
+        finite = contract.step_is_finite(g, value)
+        memory = _learn(state, x, g, finite)
         direction = -_apply(memory, g * free, free)
         slope = jnp.dot(direction, g)
         steepest = ~(slope < 0) | ~jnp.isfinite(slope)
@@ -107,14 +108,13 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
             last_params=x,
             last_gradient=g,
             last_free=free.astype(x.dtype),
-            memory=memory,
+            memory=None,  # it learns nothing from what is not finite; a choice would be a pass over its matrix
             search=_search_state(state, outcome, value),
         )
-        finite = contract.step_is_finite(g, value)
-        unchanged = state._replace(search=state.search._replace(notfinite_count=state.search.notfinite_count + 1))
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, unchanged)
+        held = state.search._replace(notfinite_count=state.search.notfinite_count + 1)
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state._replace(search=held, memory=None))
         moved = jnp.where(finite, project(x + outcome.step.astype(x.dtype) * direction, state) - x, 0.0)
-        return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new
+        return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new._replace(memory=memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -135,9 +135,9 @@ def refuse_complex(params: optax.Params) -> None:
         raise TypeError("bounds: complex parameters have no order. Split them into real and imaginary parts.")
 
 
-def _learn(state: BoxState, x: jax.Array, g: jax.Array) -> Any:
-    moved = state.last_free * (state.search.count > 0)
-    s, y = (x - state.last_params) * moved, (g - state.last_gradient) * moved
+def _learn(state: BoxState, x: jax.Array, g: jax.Array, finite: jax.Array) -> Any:
+    moved = (state.last_free > 0) & (state.search.count > 0) & finite
+    s, y = (jnp.where(moved, change, 0.0) for change in (x - state.last_params, g - state.last_gradient))
     memory = state.memory
     if isinstance(memory, DenseMemory):
         H, first = memory.inverse_hessian, state.search.count == 1  # without a search for the step, scale the identity

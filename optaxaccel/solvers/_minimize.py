@@ -122,10 +122,8 @@ def minimize(
         at = _init(problem, params, data, None if bounds is None else box_around(params, bounds))
     else:
         at = _seen_anew(problem, at, data)
-    most = jnp.iinfo(jnp.int32).max
-    limit = at.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), most - at.steps)
-    tol = jnp.asarray(tol, at.value.dtype)
-    at = at._replace(status=_status(at, tol, jnp.zeros((), jnp.int32)))
+    status, limit, tol = _outset(at, tol, max_steps)
+    at = at._replace(status=status)
     if callback is None:
         return _finish(problem, _loop(problem, at, data, tol, limit), data)
     return _step_by_step(problem, at, data, tol, limit, callback)
@@ -160,6 +158,14 @@ def _status(state: MinimizeState, tol: jax.Array, searched: jax.Array) -> jax.Ar
     status = jnp.where(error <= tol, int(SearchStatus.CONVERGED), searched)
     finite = jnp.isfinite(error) & jnp.isfinite(state.value)
     return jnp.where(finite, status, int(SearchStatus.NOT_FINITE)).astype(jnp.int32)
+
+
+@jax.jit
+def _outset(at: MinimizeState, tol: jax.Array, max_steps: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return how the start stands, the step to end at and the tolerance; compiled one by one it takes half a second."""
+    most, tol = jnp.iinfo(jnp.int32).max, jnp.asarray(tol, at.value.dtype)
+    limit = at.steps + jnp.minimum(jnp.asarray(max_steps, jnp.int32), most - at.steps)
+    return _status(at, tol, jnp.zeros((), jnp.int32)), limit, tol
 
 
 @functools.partial(jax.jit, static_argnums=0)

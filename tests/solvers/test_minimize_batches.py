@@ -90,9 +90,9 @@ def test_batches_of_batches():
 def test_a_turn_of_a_batch_selects_between_matrices_once(method):
     """The select is the update's own, for pairs that teach nothing; the compiler makes one pass of both.
 
-    Two more belong to the round in which a matrix begins anew, a loop that runs only where one is no longer definite.
+    Another belongs to the round in which a matrix begins anew, a loop that runs only where one is no longer definite.
     """
     program = jax.jit(jax.vmap(run({"method": method}))).lower(jnp.ones((3, N))).as_text().splitlines()
     selects = [line for line in program if "stablehlo.select" in line and line.endswith(f"tensor<3x{N}x{N}xf64>")]
     inside = [line for line in selects if "%iterArg" in line]  # of that loop's turn, which keeps the others' matrices
-    assert (len(selects), len(inside)) == (3, 1)
+    assert (len(selects), len(inside)) == (2, 1)
