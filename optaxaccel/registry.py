@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+_READABLE = 100  # names
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -19,8 +20,12 @@ def suggestion(name: str, known: Collection[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> ValueError:
-    """Return the error for a name that is not known, with the nearest one that is."""
-    return ValueError(f"Unknown {kind} {name!r}.{suggestion(name, known)} Known: {', '.join(sorted(known))}.")
+    """Return the error for a name that is not known, with the nearest one that is, and all where they can be read."""
+    names = sorted(known)
+    if len(names) > _READABLE:
+        near = difflib.get_close_matches(str(name), names, n=8, cutoff=0.3)
+        names = [*near, f"{len(names) - len(near)} others"]
+    return ValueError(f"Unknown {kind} {name!r}.{suggestion(name, known)} Known: {', '.join(names)}.")
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:

@@ -1,6 +1,5 @@
 """`optaxaccel compare`: methods on a task, in a table and a figure."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ from optaxaccel.training.run.argument_text import parse_arguments
 
 def compare(command: Compare) -> int:
     """Compare, write records, table and figure, and return the exit status: diverged if all runs of all methods did."""
-    methods = [_method(text) for text in command.methods]
-    if len(dict(methods)) < len(methods):
+    if len(set(command.methods)) < len(command.methods):
         raise ValueError(f"--methods {' '.join(command.methods)} has one twice. Pass every one once.")
     tune = dict(map(_values, command.tune))
     name = Path(command.task.partition(":")[0]).stem
@@ -30,7 +28,7 @@ def compare(command: Compare) -> int:
     screen = console()
     comparison = training.compare(
         task,
-        dict(methods),
+        command.methods,
         steps=command.steps,
         calls=command.calls,
         seconds=command.seconds,
@@ -63,15 +61,6 @@ class _Lines:
         if what != self.last:
             say(f"{self.title}: {what}, {share:.0%} of all runs done")
             self.last = what
-
-
-def _method(text: str) -> tuple[str, Any]:
-    """Return a label and a method, from `pal` or `pal(measuring_step_size=0.1)`."""
-    parsed = parse_arguments(f"method={text}")["method"]
-    if isinstance(parsed, Mapping):
-        arguments = dict(parsed)
-        return text, (arguments.pop("name"), {name: [value] for name, value in arguments.items()})
-    return text, str(parsed)
 
 
 def _values(text: str) -> tuple[str, tuple[Any, ...]]:

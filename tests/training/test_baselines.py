@@ -56,3 +56,6 @@ def test_a_run_names_them_and_a_misspelt_name_is_refused():
     assert optimizer.find("baseline.parabola_adam").cost.values == 1.0
     with pytest.raises(ValueError, match="backtracking_sgd"):
         optimizer.find("baseline.backtraking_sgd")
+    with pytest.raises(ValueError, match=r"Did you mean 'adamw'\?") as raised:
+        optimizer.find("optax.adamww")
+    assert len(str(raised.value)) < 400  # optax has three hundred names

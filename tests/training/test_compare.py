@@ -64,6 +64,14 @@ def test_all_seeds_and_settings_follow_numpy_to_the_last_digit():
     assert [r.start["spec"]["method_args"] for r in comparison.final("sgd")] == [best, best]
 
 
+def test_a_method_may_be_written_as_a_call():
+    called, given = "optax.sgd(learning_rate=0.1, momentum=0.5)", {"learning_rate": 0.1, "momentum": 0.5}
+    comparison = training.compare(BOWL, {"as text": called, "as a pair": ("optax.sgd", given)}, steps=3, seeds=1)
+    text, pair = (rows(comparison.final(label)[0])[-1]["loss"] for label in ("as text", "as a pair"))
+    assert text == pair
+    assert training.compare(BOWL, [called], steps=1, seeds=1).best == called
+
+
 def test_a_method_that_looks_at_the_loss_gets_it():
     """On a quadratic the parabola through two losses is exact: one step of PAL along -g is the line's minimum."""
     comparison = training.compare(
@@ -231,6 +239,8 @@ def test_the_command_compares_a_task_of_a_file(tmp_path, monkeypatch, capsys):
         ({"methods": {"x": optax.adam}}, "needs learning_rate"),
         ({"methods": {"x": (optax.adam, {"rate": 1.0})}}, "Unknown argument"),
         ({"methods": ["pla"]}, "Did you mean 'pal'"),
+        ({"methods": ["pal(measuring_step_size=0.1"]}, "is not a list of arguments"),
+        ({"methods": ["pal(0.1)"]}, "is not a list of arguments"),
         ({"methods": {"x": lambda: 3}}, "no optax transformation"),
         ({"steps": 3, "calls": 3}, "both given"),
         ({"steps": 0}, "no budget"),

@@ -48,8 +48,9 @@ def compare(
     Args:
       task: a `Task`, a name of `optaxaccel.tasks.TASKS`, "my_file.py:make_task", or a plain loss: `loss(params)`, or
         `loss(params, batch)` with `data`; see `tasks.from_loss`.
-      methods: {label: method}, or names. A method is a name such as "pal" or "optax.adam", a transformation, a factory,
-        or (name or factory, {argument: value, or values to try}).
+      methods: {label: method}, or names. A method is a name such as "pal", with its arguments where it needs some
+        ("optax.adam(learning_rate=0.1)"), a transformation, a factory, or (name or factory, {argument: value, or
+        values to try}).
       steps: updates of every run; the task's own number without any budget.
       calls: instead, oracle calls: losses, gradients and Hessian products together.
       seconds: instead, seconds of training.

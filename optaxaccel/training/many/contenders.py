@@ -14,7 +14,7 @@ import optax
 from optaxaccel import methods, registry
 from optaxaccel.methods import states
 from optaxaccel.training.run import optimizer
-from optaxaccel.training.run.argument_text import steps_from
+from optaxaccel.training.run.argument_text import parse_arguments, steps_from
 from optaxaccel.training.run.optimizer import Method, Recipe
 from optaxaccel.training.run.spec import Run
 
@@ -47,8 +47,9 @@ def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None, steps_pe
     """Return the contenders that `compare` was asked for.
 
     Args:
-      entrants: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a transformation, a
-        factory, or (name or factory, {argument: value or sequence of values to try}).
+      entrants: {label: method}, or a sequence of names. A method is a name ("pal", "optax.adam"), a call as text
+        ("optax.adam(learning_rate=0.1)"), a transformation, a factory, or (name or factory, {argument: value or
+        sequence of values to try}).
       tune: {argument: values to try} for every method that has the argument and was not given it.
       steps_per_epoch: of the task, what "2epochs" are steps of.
 
@@ -86,6 +87,9 @@ def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None, steps_pe
 
 def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]], steps_per_epoch: int) -> Contender:
     what, arguments = method_or_pair if _with_arguments(method_or_pair) else (method_or_pair, {})
+    if isinstance(what, str) and "(" in what:
+        what, of_call = _called(what)
+        arguments = {**of_call, **arguments}
     if isinstance(what, optax.GradientTransformation):
         if arguments:
             raise ValueError(f"{label}: a transformation takes no arguments. Pass its factory: (optax.adam, {{...}}).")
@@ -117,6 +121,15 @@ def _contender(label: str, method_or_pair: Any, tune: Mapping[str, Sequence[Any]
         for arguments, literals in zip(_combined(values), _combined(shown), strict=True)
     )
     return Contender(label, settings, tuned)
+
+
+def _called(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the arguments of a method that is written as a call, "pal(measuring_step_size=0.1)"."""
+    parsed = parse_arguments(f"method={text}")["method"]
+    if not isinstance(parsed, Mapping):
+        raise ValueError(f"{text!r} is no method. Write pal, or pal(measuring_step_size=0.1).")
+    arguments = dict(parsed)
+    return str(arguments.pop("name")), {name: [value] for name, value in arguments.items()}
 
 
 def _combined(values: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

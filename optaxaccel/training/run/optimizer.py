@@ -4,6 +4,7 @@ Every float hyperparameter becomes an array: a scalar, or, where the run schedul
 steps. The compiled step takes them as an argument, so that a grid over numbers and schedules compiles once.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,6 +105,12 @@ def called_otherwise(name: str, known: Collection[str]) -> str:
     return "" if near in known else others.get(near, "")
 
 
+@functools.lru_cache(maxsize=64)  # asked for every row of a record, and a signature takes as long as the row
+def _usual_finder(make: Callable[..., Any]) -> Any:
+    argument = inspect.signature(make).parameters.get("finder")  # a transformation that was handed in hides it
+    return "lanczos" if argument is None else argument.default
+
+
 class Recipe(NamedTuple):
     """A transformation, split into what shapes the program and what it takes as numbers."""
 
@@ -128,8 +135,7 @@ class Recipe(NamedTuple):
             return methods.Cost(*map(float, line))
         each, count = self.method.cost, steps
         if self.method.counts_attempts:
-            argument = self.method.arguments().get("finder")  # a transformation that was handed in hides it
-            finder = self.static.get("finder", "lanczos" if argument is None else argument.default)
+            finder = self.static["finder"] if "finder" in self.static else _usual_finder(self.method.make)
             each, count = attempt_cost(finder), attempts
         return methods.Cost(count * each.values, count * each.grads, count * each.hvps)
 
