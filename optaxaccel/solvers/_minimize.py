@@ -12,6 +12,7 @@ import optax
 from optaxaccel.methods import SearchStatus, WolfeSearchState
 from optaxaccel.methods.box import BoxState, project
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
+from optaxaccel.methods.states import line_calls
 from optaxaccel.numerics import flat, loops, trees
 from optaxaccel.numerics.closures import Reading
 from optaxaccel.solvers import batched_loops, keywords, minimize_methods, minimize_refusals
@@ -224,7 +225,9 @@ def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], to
     before, after = _search_state(state.opt_state), _search_state(opt_state)
     if after is None or before is None:
         value, grad = _evaluate(problem, params, data)
-        calls, searched = jnp.ones((), jnp.int32), jnp.zeros((), jnp.int32)
+        trials = line_calls(opt_state, state.opt_state) or ()  # those of optax's searches, say
+        calls = jnp.asarray(sum(trials, start=jnp.ones((), jnp.int32)), jnp.int32)
+        searched = jnp.zeros((), jnp.int32)
     else:
         value, grad = after.value.astype(state.value.dtype), after.grad
         calls, searched = after.evaluations - before.evaluations, after.status

@@ -40,7 +40,8 @@ class MinimizeResult(NamedTuple):
       aux: the auxiliary output there, or None.
       status: a `SearchStatus`, int32; `SearchStatus(int(status)).name` is its word.
       steps: steps made, int32.
-      evaluations: losses with gradients, int32.
+      evaluations: losses with gradients, int32; with those of a method's own search along lines, and without what else
+        it evaluates (the measurements of `pal`: see its costs).
       error: the largest absolute entry of the gradient.
       state: a `MinimizeState` (of `proximal_gradient` its own), with which `state=state` goes on.
     """

@@ -215,3 +215,31 @@ def test_features_of_any_size_in_single_precision(method):
         result = minimize(lambda w: jnp.mean((features @ w - targets) ** 2), jnp.zeros(5), method=method, max_steps=200)
     assert word(result) == "PRECISION_LOSS"  # an error of 1e-6 is not to be had there
     np.testing.assert_allclose(result.params, best, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "bfgs",
+        "lbfgs",
+        optax.lbfgs(),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)),
+        optax.sgd(0.1),
+    ],
+    ids=["bfgs", "lbfgs", "optax.lbfgs", "backtracking", "sgd"],
+)
+def test_evaluations_are_those_that_were_made(method):
+    made = 0
+
+    def counted(x):
+        def count():
+            nonlocal made
+            made += 1
+
+        jax.debug.callback(count)
+        return jnp.sum((x[1:] - x[:-1] ** 2) ** 2) + jnp.sum((1 - x) ** 2) / 10
+
+    result = minimize(counted, jnp.full(8, 0.3), method=method, max_steps=12)
+    jax.effects_barrier()
+    assert int(result.steps) == 12
+    assert int(result.evaluations) == made
