@@ -112,7 +112,8 @@ def salsa(
         L_t = \min \Big\{ L_{\max},\ \frac{1}{\max(q, 1/q) - 1} \Big\}, \qquad q = \frac{\text{mean of } \eta
         \text{ over about ten searches}}{\text{mean over about a hundred}}
 
-    so that searches are rare where their rates no longer change.
+    so that searches are rare where their rates no longer change. Both means begin at 1e-8, as in the authors' code, so
+    that q is far from 1 over the first hundred searches or so.
 
     Args:
       init_learning_rate: the rate before the first step, > 0. The first search mends one that is far too large, in
@@ -126,8 +127,8 @@ def salsa(
       max_interval: most steps from a search to the next, :math:`L_{\max}` >= 1. 10 in the authors' code; 1 searches in
         every step.
       momentum_in_search: whether a search goes along Adam's direction. False: along :math:`g / \sqrt v`, which is also
-        what its step takes, and only steps between searches have momentum; the default of the authors' code, whose
-        comment recommends True.
+        what its step takes, and only steps between searches have momentum; the default of the authors' newer code,
+        whose comment recommends True.
 
     Returns:
       A transformation whose `update` needs `params`, `value` and `value_fn`.
@@ -135,7 +136,8 @@ def salsa(
     References:
       Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing SALSA - Stable Armijo Line Search
       Adaptation", IJCNN 2024, arXiv:2407.20650. The numbers, the rule of :math:`L_t` and the index of Adam's bias are
-      those of the authors' code. Its defaults are `max_interval=10`, `momentum_in_search=False`.
+      those of the authors' code. The defaults here are those of its first release (April 2024); it had `max_interval=10`
+      from May 2024 on, and `momentum_in_search=False`, too, since August 2024.
 
     Costs:
       One loss for each trial, in the long run 1 + log 1.1 / log 1.25 = 1.43 a search: a cut by `decrease_factor` makes
