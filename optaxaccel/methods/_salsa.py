@@ -136,8 +136,8 @@ def salsa(
     References:
       Kenneweg, Kenneweg, Fumagalli and Hammer, "No learning rates needed: Introducing SALSA - Stable Armijo Line Search
       Adaptation", IJCNN 2024, arXiv:2407.20650. The numbers, the rule of :math:`L_t` and the index of Adam's bias are
-      those of the authors' code. The defaults here are those of its first release (April 2024); it had `max_interval=10`
-      from May 2024 on, and `momentum_in_search=False`, too, since August 2024.
+      those of the authors' code. The defaults here are those of its first release (April 2024); `max_interval=10` came
+      in May 2024, `momentum_in_search=False` in August.
 
     Costs:
       One loss for each trial, in the long run 1 + log 1.1 / log 1.25 = 1.43 a search: a cut by `decrease_factor` makes
