@@ -89,7 +89,7 @@ def scale_by_quasi_newton(
       * The step size of the last search is recovered from :math:`a = -s^T d / \lVert d \rVert^2`, so that any search
         may follow.
       * Where H is no longer positive definite, which rounding does where curvatures of the first pair are above 1 over
-        the precision, H begins anew as :math:`(s^T y / y^T y) I`, updated by BFGS with the last pair.
+        the precision, H begins anew as :math:`(s^T y / y^T y) I`.
       * An update whose gradient, or `value` where it is given, is not finite stores nothing but `notfinite_count` + 1.
     """
     contract.check_choice("method", method, QUASI_NEWTON_METHODS)
@@ -128,7 +128,10 @@ def scale_by_quasi_newton(
         H = learnt.matrix(H)
         direction = _times(H, g) if Hg is None else learnt.product(Hg, g)
         uphill = finite & ~(jnp.dot(direction, g) > 0) & (jnp.dot(g, g) > 0)
-        H, direction, *_ = when(uphill, _anew, (H, direction, g, s, y))
+        # Rounding has made H indefinite: there were curvatures above 1 over the precision, and H began far too large.
+        scale = jnp.dot(s, y) / jnp.dot(y, y)
+        scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
+        H, direction, *_ = when(uphill, _anew, (H, direction, scale, g))
         new = state._replace(
             count=state.count + finite,
             notfinite_count=state.notfinite_count + ~finite,
@@ -148,22 +151,12 @@ def _times(H: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _anew(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Return H begun anew, as the identity scaled by the last pair and updated with it, H g and what is not used again.
+    """Return the scaled identity, its product with the gradient, and what is not used again.
 
-    Rounding is what made H indefinite: curvatures larger than 1 over the precision, from an identity that was far too
-    large. Everything comes from what is carried and changes: a matrix of anything else would be made in every step.
+    All comes from what is carried and changes: a matrix made of anything else would be made in every step.
     """
-    _, _, g, s, y = carry
-    sy, yy, sg, yg = jnp.dot(s, y), jnp.dot(y, y), jnp.dot(s, g), jnp.dot(y, g)
-    rho, scale = 1.0 / sy, sy / yy
-    direction = scale * (g - rho * (yg * s + sg * y)) + 2 * rho * sg * s
-    sound = (sy > 0) & (scale > 0) & jnp.isfinite(scale) & jnp.isfinite(rho * jnp.dot(s, s))
-    taught = sound & (jnp.dot(direction, g) > 0)
-    rho, scale = jnp.where(taught, rho, 0.0), jnp.where(taught, scale, 1.0)
-    a, b = jnp.where(taught, s, 0.0), jnp.where(taught, y, 0.0)
-    both = a[:, None] * b[None, :] + b[:, None] * a[None, :]
-    H = scale * (jnp.eye(g.size, dtype=g.dtype) - rho * both) + 2 * rho * (a[:, None] * a[None, :])
-    return H, jnp.where(taught, direction, g), -g, -s, -y
+    _, _, scale, g = carry
+    return scale * jnp.eye(g.size, dtype=g.dtype), scale * g, -scale, -g
 
 
 def refuse_large(n: int, itemsize: int, max_size: int) -> None:

@@ -1,4 +1,4 @@
-"""What a step of the dense quasi-Newton methods holds beside its matrix, and what it learns where that begins anew."""
+"""What a step of the dense quasi-Newton methods holds beside its matrix, and where that begins anew."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import optaxaccel
-from optaxaccel.methods._quasi_newton import _anew
 from optaxaccel.methods._quasi_newton_update import QUASI_NEWTON_METHODS
 
 N = 300
@@ -81,20 +80,15 @@ def _step_size(s, old):
     return -jnp.dot(s, old.last_direction) / jnp.dot(old.last_direction, old.last_direction)
 
 
-def test_a_matrix_begins_anew_as_a_scaled_identity_that_learnt_the_last_pair():
-    rng = np.random.default_rng(0)
-    s, g = jnp.asarray(rng.normal(size=(2, N)))
-    y = s * jnp.linspace(1.0, 3.0, N)
-    H, direction, *_ = _anew((jnp.eye(N), g, g, s, y))
-    want = optaxaccel.quasi_newton_update(jnp.eye(N), s, y, g, 1.0, method="bfgs", first=True)
-    np.testing.assert_allclose(H, want, atol=1e-13)
-    np.testing.assert_array_equal(H, H.T)
-    np.testing.assert_allclose(direction, want @ g, atol=1e-12)
-
-
-@pytest.mark.parametrize(("s", "y"), [(1.0, -1.0), (1.0, 0.0), (1e-200, 1e-200), (1e200, 1e200)])
-def test_without_a_pair_that_teaches_it_begins_as_the_identity(s, y):
-    g = jnp.ones(N)
-    H, direction, *_ = _anew((jnp.eye(N), g, g, jnp.full(N, s), jnp.full(N, y)))
-    np.testing.assert_array_equal(H, np.eye(N))
-    np.testing.assert_array_equal(direction, g)
+@pytest.mark.parametrize(("y", "scale"), [(4.0, 0.25), (-1.0, 1.0), (0.0, 1.0), (1e200, 1.0), (1e-200, 1.0)])
+@pytest.mark.parametrize("method", ["bfgs", "ssbroyden"])
+def test_a_matrix_that_is_not_definite_begins_anew_as_the_identity_that_the_last_pair_scales(method, y, scale):
+    tx = optaxaccel.scale_by_quasi_newton(method=method)
+    x, g = jnp.ones(3), jnp.arange(1.0, 4.0)
+    _, state = tx.update(g, tx.init(x), x)
+    indefinite = jnp.diag(jnp.array([1.0, 1.0, -1e6]))
+    state = state._replace(inverse_hessian=indefinite, last_direction=indefinite @ g)
+    direction, state = tx.update(g + y, state, x + 1.0)
+    np.testing.assert_allclose(state.inverse_hessian, scale * np.eye(3), rtol=1e-12)
+    np.testing.assert_allclose(direction, scale * (g + y), rtol=1e-12)
+    np.testing.assert_array_equal(state.last_direction, direction)
