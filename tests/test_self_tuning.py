@@ -94,6 +94,43 @@ def test_a_cosine_counts_at_the_end_of_its_own_budget_only(modules):
     assert score.trials(rows, "a", "Adam", 1) == pytest.approx({(1.0, False): 0.3, (1.0, True): 0.2})
 
 
+def wrong(contender, number, ends):
+    made = row("a", contender, "error", number, [])
+    return {**made, "seeds": list(range(len(ends))), "ends": ends}
+
+
+def test_held_out_errors_are_means_over_seeds_and_against_the_reference_tuned_on_the_loss(modules):
+    score = modules.score
+    rows = [r for r in made() if r["task"] == "a"]
+    rows += [wrong("Adam", 1.0, [[0.4, 0.1], [0.2, 0.3]]), wrong("Adam", 2.0, [[0.1, 0.1], [0.1, 0.1]])]
+    rows += [wrong("new", 0.0, [[0.6, 0.0], [0.0, 0.0]])]
+    assert score.errors(rows, "a", 0) == pytest.approx({("Adam", 1.0, False): 0.3, ("Adam", 2.0, False): 0.1,
+        ("new", 0.0, False): 0.3})  # fmt: skip
+    assert score.errors(rows, "a", 1)["new", 0.0, False] == score.LEAST
+    cells = score.cells(rows, {"Adam": 1.0, "new": 0.0}, score.ERRORS)
+    assert cells["new", "default"] == pytest.approx({("a", "quarter"): 1.0, ("a", "whole"): 0.005})
+    assert score.error_table(rows, {"Adam": 1.0, "new": 0.0}).splitlines()[2:] == [
+        "| Adam | default | 1.00 | 1 | 100% | 2 |",
+        "| Adam | tuned | 1.00 | 1 | 100% | 2 |",
+        "| new | default | 1.00 | 1 | 100% | 2 |",
+    ]
+
+
+def test_the_share_of_wrong_examples_is_measured_on_the_test_data(modules, tmp_path):
+    task = modules.track.tasks.make("images", size="smoke", model="mlp", batch_size=32, steps=64)
+    run = modules.track.program(task, modules.contenders.CONTENDERS["Adam"])
+    at = run(0.01, False, 64, 0)
+    assert at.shape == (modules.score.POINTS + 1, 3)
+    shares = np.asarray(at[:, 2]) * len(task.test["label"])
+    np.testing.assert_allclose(shares, np.round(shares), atol=1e-3)
+    assert at[-1, 2] < 0.5 < at[0, 2]
+    records = modules.track.Records(tmp_path / "records.jsonl")
+    about = {"task": "images", "contender": "Adam", "phase": "error", "number": 0.01, "cosine": False, "steps": 64}
+    records.add(run, {**about, "seeds": [0]})
+    (line,) = modules.score.read(tmp_path / "records.jsonl")
+    assert line["ends"] == [pytest.approx([float(at[8, 2]), float(at[32, 2])], rel=1e-3)]
+
+
 def halved(times_in_a_run):
     """A curve that falls by halves, evenly on a logarithmic scale."""
     return [0.5 ** (times_in_a_run * k / 32) for k in range(33)]

@@ -9,6 +9,8 @@ from typing import Any
 REFERENCE = ("Adam", "momentum SGD")
 BUDGETS = ("quarter", "whole")
 LOW, HIGH, WITHIN = 1e-6, 10.0, 1.05
+LEAST = 1e-3  # of a share of wrong examples: fewer are as good as this
+ERRORS = 2  # measured: beside 0, the excess training loss, and 1, that of the test data
 POINTS = 32  # equal parts of a run after which it is measured
 Row = dict[str, Any]
 Setting = tuple[float, bool]
@@ -59,6 +61,20 @@ def excesses(rows: Iterable[Row], task: str, phase: str, budget: int, measured: 
     return by_setting
 
 
+def errors(rows: Iterable[Row], task: str, budget: int) -> dict[Any, float]:
+    """Return {(contender, number, cosine): share of wrong test examples} after a budget, means over seeds."""
+    chosen = [row for row in rows if row["task"] == task and row["phase"] == "error"]
+    whole = max((row["steps"] for row in chosen), default=0)
+    by_setting = {}
+    for row in chosen:
+        if row["cosine"] and (row["steps"] < whole) != (budget == 0):
+            continue
+        ends = [each[1 if row["cosine"] else budget] for each in row["ends"]]
+        share = sum(1.0 if end is None else end for end in ends) / len(ends)
+        by_setting[row["contender"], row["number"], row["cosine"]] = max(LEAST, share)
+    return by_setting
+
+
 def trials(rows: Iterable[Row], task: str, label: str, budget: int) -> dict[Setting, float]:
     """Return {setting: excess} of a contender's trials on a task."""
     by_trial = excesses(rows, task, "trial", budget)
@@ -88,7 +104,9 @@ def cells(rows: list[Row], defaults: dict[str, float], measured: int = 0) -> dic
     table: dict[tuple[str, str], dict[Any, float]] = {}
     for task in dict.fromkeys(row["task"] for row in rows):
         for budget, name in enumerate(BUDGETS):
-            final = excesses(rows, task, "final", budget, measured)
+            final = (
+                errors(rows, task, budget) if measured == ERRORS else excesses(rows, task, "final", budget, measured)
+            )
             best = [final.get((label, *(tuned(rows, task, label, budget) or (0, False)))) for label in REFERENCE]
             reference = min((e for e in best if e is not None), default=None)
             if reference is None:
@@ -122,6 +140,17 @@ def scores(rows: list[Row], defaults: dict[str, float], tasks: Iterable[str]) ->
         lines += [
             f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(train[line])} | {held_out:.2f} |"
         ]
+    return "\n".join(lines)
+
+
+def error_table(rows: list[Row], defaults: dict[str, float]) -> str:
+    """Return in Markdown how the held-out errors compare, over the tasks with classes."""
+    table = cells(rows, defaults, ERRORS)
+    lines = ["| contender | setting | held-out error | worst | within 5 % | cells |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
+    for line in sorted(table, key=lambda line: summary(table[line].values())[0]):
+        score, worst, share = summary(table[line].values())
+        lines += [f"| {line[0]} | {line[1]} | {score:.2f} | {worst:.3g} | {share:.0%} | {len(table[line])} |"]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
     python experiments/self_tuning/track.py trials     # twenty settings of Adam and of momentum on every task
     python experiments/self_tuning/track.py finals     # defaults, calibrated and tuned settings, with five seeds
+    python experiments/self_tuning/track.py errors     # the finals of tasks with classes again: held-out errors
     python experiments/self_tuning/track.py times      # processor time of a step of each, in turns
     python experiments/self_tuning/page.py             # the tables, from the records alone
 
@@ -35,8 +36,8 @@ REFRESH = 20  # batches that move batch statistics to the parameters that are me
 def program(task: tasks.Task, contender: Any):
     """Return the compiled `run(number, cosine, steps, seed, measured)`: the excess at each of `score.POINTS` places.
 
-    Row k of the result, (POINTS + 1, 2), is what is measured after k / POINTS of the steps, on the training and on the
-    test data; zeros where nothing is to be measured.
+    Row k of the result, (POINTS + 1, 3), is what is measured after k / POINTS of the steps: the excess on the training
+    and on the test data, and the share of test examples that are wrong (NaN without classes); zeros where nothing is.
     """
     data = None if callable(task.train) else jax.tree.map(jnp.asarray, task.train)
     seen = task.train if data is None else data
@@ -81,12 +82,13 @@ def program(task: tasks.Task, contender: Any):
             if jax.tree.leaves(net_state):
                 net_state, _ = jax.lax.fori_loop(0, REFRESH, refresh, (net_state, order))
             both = [batches.measure(task, params, net_state, where) for where in (seen, held_out)]
-            return jnp.stack([metrics.get("gap", metrics["loss"]) for metrics in both]).astype(jnp.float32)
+            gaps = [metrics.get("gap", metrics["loss"]) for metrics in both]
+            return jnp.stack([*gaps, 1.0 - both[1].get("accuracy", jnp.nan)]).astype(jnp.float32)
 
         def place(carry, k):
             low, high = steps * (k - 1) // score.POINTS, steps * k // score.POINTS
             carry = jax.lax.fori_loop(jnp.maximum(low, 0), high, step, carry)
-            return carry, jax.lax.cond(measured, lambda: excess(high, carry), lambda: jnp.zeros(2))
+            return carry, jax.lax.cond(measured, lambda: excess(high, carry), lambda: jnp.zeros(3))
 
         carry = (params, net_state, tx.init(params), batches.first_order(task))
         return jax.lax.scan(place, carry, jnp.arange(score.POINTS + 1))[1]
@@ -110,7 +112,10 @@ class Records:
         cpu = round((time.process_time() - begun) / len(gaps), 3)
         start = gaps[0, 0, 0]
         ends = gaps[:, [score.POINTS // 4, score.POINTS]]
-        made = {"start": rounded(start), "ends": rounded(ends), "cpu": cpu}
+        if row["phase"] == "error":
+            self._write({**row, "ends": rounded(ends[:, :, 2])})
+            return
+        made = {"start": rounded(start), "ends": rounded(ends[:, :, :2]), "cpu": cpu}
         if row["phase"] == "final":
             made["curve"] = rounded([score.mean(score.clipped(values, start)) for values in gaps[:, :, 0].T])
         self._write({**row, **made})
@@ -149,7 +154,7 @@ def rounded(values: Any) -> Any:
 def main() -> None:
     """Run one phase."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("phase", choices=("trials", "finals", "times"))
+    parser.add_argument("phase", choices=("trials", "finals", "errors", "times"))
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--contenders", nargs="*", default=list(CONTENDERS))
     parser.add_argument("--records", type=Path, default=Path(__file__).with_name("records.jsonl"))
@@ -157,6 +162,8 @@ def main() -> None:
     records = Records(options.records)
     for name in options.tasks:
         task = track_tasks.make(name)
+        if options.phase == "errors" and task.score != "accuracy":
+            continue
         runs = {label: program(task, CONTENDERS[label]) for label in options.contenders}
         if options.phase == "times":
             records.times(runs, name, task.steps // 4)

@@ -43,7 +43,7 @@ def bfgs(
       search: "strong_wolfe" (SciPy's), or "hager_zhang" for the last digits and for float32.
       initial_scale: whether the first update scales the identity to the size of the inverse Hessian. Off by default:
         for this method it is worse.
-      max_size: largest n. A matrix for 20,000 parameters takes 3.2 GB in float64, and every step reads it three times.
+      max_size: largest n. A matrix for 20,000 parameters takes 3.2 GB in float64, and every step reads it twice.
       aux: None, or a tree of arrays or shapes like the auxiliary output: `value_fn` then returns `(loss, aux)`, and
         `state.aux` is that of the accepted point (batch statistics, parts of the loss).
 
@@ -57,7 +57,7 @@ def bfgs(
       Nocedal and Wright, "Numerical optimization", 2006, Algorithm 6.1.
 
     Costs:
-      H, n^2 numbers, is read three times and written once a step; 1.03 to 1.2 losses with gradients a step.
+      H, n^2 numbers, is read twice and written once a step; 1.03 to 1.2 losses with gradients a step.
 
     Deviations:
       From SciPy's BFGS: see `quasi_newton_update` (symmetry, skipped pairs) and `scale_by_wolfe_search`.
