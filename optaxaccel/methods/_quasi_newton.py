@@ -24,7 +24,7 @@ class QuasiNewtonState(NamedTuple):
       inverse_hessian: H, shape (n, n).
       last_params: the parameters of the last update, shape (n,).
       last_gradient: the gradient there, shape (n,).
-      last_direction: H times that gradient, shape (n,).
+      last_direction: H times that gradient, shape (n,); where you put another H into a state, put this there, too.
     """
 
     count: jax.Array
