@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks import half, updates
 from benchmarks.compare import JUDGED
 from benchmarks.measure import Row
 
@@ -38,7 +39,18 @@ DEEP = "seconds of the processor to compile a training step"
 SWEEP = "16 runs of a perceptron on digits, 264 steps of sgd"
 KERNELS = "58 kernels a block of 1.6 ms each are left; a loop over equal blocks takes 5 s however many there are"
 SHAPES = "each of its 36 layers has a shape of its own, so that no two kernels are equal"
+BFGS = ("a step of BFGS on a chain of", "BFGS on a chain of", "seconds to", "100 steps of bfgs")
+HALF = ("update alone of bfloat16", "step of a transformer in bfloat16")
+ROUNDED = "XLA's CPU compiler writes a slot of a bfloat16 ring by converting the whole ring to float32 and back"
+CACHE = (
+    "the matrix of one start, 0.8 MB, stays in a core's cache, those of 32 do not, and every step waits for the member "
+    "whose search takes longest"
+)
 PARSED = "parsing JSON takes 0.6 s, starting and importing matplotlib 0.6, drawing nine panels 0.9: 0.3 of 6.9 s before"
+
+
+OURS, SELF_SCALED, CHAINS = "optaxaccel, bfgs", "optaxaccel, ssbroyden", ("1,000", "5,000")
+POISSON = f"{BFGS[2]} a relative error of 1e-06 on Poisson's equation, 321 numbers, 3 starts, against "
 
 
 def _ring(arrays: int) -> str:
@@ -121,6 +133,31 @@ GOALS = (
         "report on 300,000 rows, processor time, over before", "report on a record", "processor time", 0.3, PARSED, True
     ),
     Goal("report on 300,000 rows, memory, over before", "report on a record", "most memory", 0.25, "", True),
+    *(
+        Goal(
+            f"update of bfloat16 parameters over AdamW's: {name}", HALF[0], name, updates.ARRAYS[name] / half.ADAMW, why
+        )
+        for name, why in (("indian", ""), ("agd", ""), ("interpolatron k=2", ""), ("anderson k=2", ROUNDED))
+    ),
+    Goal(
+        "step of a bfloat16 transformer with tuning_free, over AdamW's",
+        HALF[1],
+        "tuning_free",
+        1.34,
+        "the forward pass that it adds is a third of a step of two layers, and a tree of averages is written",
+    ),
+    *(Goal(f"step of BFGS, n = {n}, over SciPy", f"{BFGS[0]} {n} unknowns", OURS, 0.35, "") for n in CHAINS),
+    *(Goal(f"BFGS to a share of the loss, n = {n}, over optimistix", f"{BFGS[1]} {n}", OURS, 0.7, "") for n in CHAINS),
+    Goal("seconds to 1e-6 on Poisson's equation, over SciPy's BFGS", POISSON + "SciPy's BFGS", SELF_SCALED, 0.25, ""),
+    Goal("the same over optax.lbfgs", POISSON + "optax.lbfgs", SELF_SCALED, 0.2, ""),
+    Goal(
+        "seconds to compile minimize",
+        f"{BFGS[2]} compile",
+        "a network of 96 numbers",
+        3.0,
+        "some 170 small kernels, of which 30 are the numbers of the search",
+    ),
+    Goal("BFGS from 32 starts together, over one after another", BFGS[3], "together", 0.25, CACHE),
 )
 
 
