@@ -111,8 +111,8 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
             memory=None,  # it learns nothing from what is not finite; a choice would be a pass over its matrix
             search=_search_state(state, outcome, value),
         )
-        held = state.search._replace(notfinite_count=state.search.notfinite_count + 1)
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state._replace(search=held, memory=None))
+        unchanged = state.search._replace(notfinite_count=state.search.notfinite_count + 1)
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state._replace(search=unchanged, memory=None))
         moved = jnp.where(finite, project(x + outcome.step.astype(x.dtype) * direction, state) - x, 0.0)
         return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new._replace(memory=memory)
 

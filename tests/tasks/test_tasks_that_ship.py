@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from optaxaccel import tasks, training
-from optaxaccel.cli.compare import _method
 from optaxaccel.models import Model, transformer
 from optaxaccel.tasks import batches
 
@@ -15,9 +14,9 @@ NAMES = [name for name, card in tasks.TASKS.items() if not card.needs]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_that_ships_is_sound_and_improves_at_its_smoke_size(name):
-    task, (label, method) = tasks.make(name, size="smoke"), _method(tasks.TASKS[name].first_try)
+    task, method = tasks.make(name, size="smoke"), tasks.TASKS[name].first_try
     assert tasks.TASKS[name].score == task.score
-    comparison = training.compare(task, {label: method}, seeds=1, evaluations=1)
+    comparison = training.compare(task, [method], seeds=1, evaluations=1)
     first, last = (row[task.score] for row in comparison.records[0].rows if row["kind"] == "eval")
     assert (last > first) == task.higher_is_better
 
