@@ -155,7 +155,7 @@ GOALS = (
         f"{BFGS[2]} compile",
         "a network of 96 numbers",
         3.0,
-        "some 170 small kernels, of which 30 are the numbers of the search",
+        "processor time: by the clock it takes 2.9 s on two idle cores; some 170 small kernels",
     ),
     Goal("BFGS from 32 starts together, over one after another", BFGS[3], "together", 0.25, CACHE),
 )
