@@ -127,7 +127,8 @@ def scale_by_quasi_newton(
         learnt = correction(H, Hy, s, y, state.last_gradient, step_size, method=method, first=first)
         H = learnt.matrix(H)
         direction = _times(H, g) if Hg is None else learnt.product(Hg, g)
-        uphill = finite & ~(jnp.dot(direction, g) > 0) & (jnp.dot(g, g) > 0)
+        slope = jnp.dot(direction, g)
+        uphill = finite & ((slope <= 0) | ~jnp.isfinite(slope)) & (jnp.dot(g, g) > 0)
         # Rounding has made H indefinite: there were curvatures above 1 over the precision, and H began far too large.
         scale = jnp.dot(s, y) / jnp.dot(y, y)
         scale = jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
