@@ -96,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
     options = parser.parse_args(arguments)
     os.environ[CHOSEN] = options.clock
+    commit = provenance("")["commit"]  # of what is measured, whatever is committed meanwhile
     names = options.only or (QUICK if options.quick else GROUPS)
     other = None if options.against is None else against.check(options.against)
     rows, before, failed = [], [], {}
@@ -110,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows, before, failed = rows + sides.here, before + sides.there, failed | sides.failed
         print(f"measured {name} in {time.perf_counter() - started:.0f} s", flush=True)
     device = jax.devices()[0]
-    origin = provenance(f"{device.platform} {device.device_kind}") | {"load": _load(), "clock": options.clock}
+    about = provenance(f"{device.platform} {device.device_kind}") | {"commit": commit}
+    origin = about | {"load": _load(), "clock": options.clock}
     text = f"{header(origin)}\n{table(rows)}\n"
     if reached := goals.table(rows, before):
         text += f"\n## Goals\n\n{reached}\n"

@@ -144,8 +144,10 @@ def scores(rows: list[Row], defaults: dict[str, float], tasks: Iterable[str]) ->
 
 
 def error_table(rows: list[Row], defaults: dict[str, float]) -> str:
-    """Return in Markdown how the held-out errors compare, over the tasks with classes."""
+    """Return in Markdown how the held-out errors compare, of those that ran on all tasks that have any."""
     table = cells(rows, defaults, ERRORS)
+    most = max((len(row) for row in table.values()), default=0)
+    table = {line: row for line, row in table.items() if len(row) == most}
     lines = ["| contender | setting | held-out error | worst | within 5 % | cells |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for line in sorted(table, key=lambda line: summary(table[line].values())[0]):

@@ -32,12 +32,12 @@ def temporary(function, *arguments, **options):
 def test_a_step_makes_no_matrix_beside_its_own(method):
     """The compiler makes before a loop whatever does not hang on what it carries: here a matrix in every step."""
     tx, x = optaxaccel.scale_by_quasi_newton(method=method), jnp.ones(N)
-    assert temporary(tx.update, x, tx.init(x), x, donate_argnums=1) < 0.2
+    assert temporary(tx.update, x, tx.init(x), x, donate_argnums=1) < 0.1
 
 
 @pytest.mark.parametrize("given", [{"method": "bfgs"}, {"method": "ssbroyden"}, {"bounds": (-1.0, 1.0)}])
 def test_a_minimisation_holds_one_matrix(given):
-    assert temporary(lambda x: optaxaccel.minimize(loss, x, **given).params, jnp.ones(N)) < 1.3
+    assert temporary(lambda x: optaxaccel.minimize(loss, x, **given).params, jnp.ones(N)) < 1.1
 
 
 def test_a_step_of_bfgs_multiplies_with_its_matrix_once():
