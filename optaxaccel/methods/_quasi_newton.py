@@ -127,7 +127,7 @@ def scale_by_quasi_newton(
         learnt = correction(H, Hy, s, y, state.last_gradient, step_size, method=method, first=first)
         H = learnt.matrix(H)
         direction = _times(H, g) if Hg is None else learnt.product(Hg, g)
-        slope = jnp.dot(direction, g)
+        slope = jnp.dot(direction, g)  # terms that overflow with both signs may come out as +inf, not as NaN
         uphill = finite & ((slope <= 0) | ~jnp.isfinite(slope)) & (jnp.dot(g, g) > 0)
         # Rounding has made H indefinite: there were curvatures above 1 over the precision, and H began far too large.
         scale = jnp.dot(s, y) / jnp.dot(y, y)
@@ -165,6 +165,6 @@ def refuse_large(n: int, itemsize: int, max_size: int) -> None:
     if n > max_size:
         raise ValueError(
             f"{n} parameters are more than max_size={max_size}: the dense inverse Hessian would take "
-            f"{n * n * itemsize / 1e9:.1f} GB, and every step would read it three times. Use optaxaccel.lbfgs(), which "
-            f"keeps a few vectors, or allow it with max_size={n}."
+            f"{n * n * itemsize / 1e9:.1f} GB, and every step would read it two or three times. Use optaxaccel.lbfgs(), "
+            f"which keeps a few vectors, or allow it with max_size={n}."
         )
