@@ -165,6 +165,6 @@ def refuse_large(n: int, itemsize: int, max_size: int) -> None:
     if n > max_size:
         raise ValueError(
             f"{n} parameters are more than max_size={max_size}: the dense inverse Hessian would take "
-            f"{n * n * itemsize / 1e9:.1f} GB, and every step would read it two or three times. Use optaxaccel.lbfgs(), "
-            f"which keeps a few vectors, or allow it with max_size={n}."
+            f"{n * n * itemsize / 1e9:.1f} GB, and every step would read it two or three times. Use "
+            f"optaxaccel.lbfgs(), which keeps a few vectors, or allow it with max_size={n}."
         )
