@@ -1,9 +1,10 @@
 """Merging and extrapolating checkpoints that stay in their files, against reading the files twice with plain copying.
 
-    python -m benchmarks.merging --megabytes 300 --count 11 --rounds 5 --folder /tmp
+    python -m benchmarks.merging --megabytes 300 --count 11 --rounds 5 --folder /tmp [--from-disk]
 
 It writes its files into the folder and removes them. All that is timed runs in one process, in turns, on files that the
-operating system has in memory; memory is what the process holds of its own (RssAnon), above what it held before.
+operating system has in memory, or that it is told to forget before each turn (`--from-disk`; Linux); memory is what the
+process holds of its own (RssAnon), above what it held before.
 """
 
 import argparse
@@ -47,6 +48,14 @@ def copied_twice(paths: list[Path]) -> None:
                 pass
 
 
+def forget(paths: list[Path]) -> None:
+    """Let the operating system drop what it has in memory of the files."""
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())  # what is not written yet stays in memory
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def resident() -> int:
     """Return the bytes that the process holds of its own."""
     with open("/proc/self/status") as file:
@@ -78,6 +87,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=11)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--from-disk", action="store_true", help="forget the files before each turn")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as place:
         folder = Path(place)
@@ -98,13 +108,16 @@ def main() -> None:
         processors: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(asked.rounds + 1):
             for name, call in work.items():
+                if asked.from_disk:
+                    forget(paths)
                 started, used = time.perf_counter(), time.process_time()
                 call()
                 seconds[name].append(time.perf_counter() - started)
                 processors[name].append(time.process_time() - used)
     base = np.array(seconds["reading twice, plain copying"][1:])
     total = asked.count * asked.megabytes / 1000
-    print(f"{asked.count} checkpoints of {asked.megabytes} MB, {asked.rounds} rounds, {os.cpu_count()} cores")
+    print(f"{asked.count} checkpoints of {asked.megabytes} MB, {asked.rounds} rounds, {os.cpu_count()} cores", end="")
+    print(", from disk" * asked.from_disk)
     print(f"load {os.getloadavg()[0]:.1f}")
     for name, values in seconds.items():
         ratios = np.array(values[1:]) / base

@@ -167,9 +167,12 @@ def _block(leaf: Leaf, start: Any, size: int, dtype: np.dtype, careful: bool = T
 
 
 def _written(blocks: list[jax.Array]) -> jax.Array:
-    """Return the blocks one below the other, each written into place: a concatenation is one slow fusion."""
+    """Return the blocks one below the other, each written into place: a concatenation is one slow fusion.
+
+    Without the barrier jaxlib 0.12 makes one of it again: `extrapolate` of a `History` then takes twice the processor.
+    """
     first = len(blocks[0])
-    matrix = jnp.pad(blocks[0], ((0, sum(map(len, blocks)) - first), (0, 0)))
+    matrix = compiler.stored(jnp.pad(blocks[0], ((0, sum(map(len, blocks)) - first), (0, 0))))
     for block in blocks[1:]:
         matrix = lax.dynamic_update_slice(matrix, block, (first, 0))
         first += len(block)

@@ -3,8 +3,8 @@
 Used by methods, by `trees`, `columns` and `packing`, and by the networks of the zoo.
 
 Each returns what its plain formula would, and is written otherwise for the reason that it gives. All were seen with
-jaxlib 0.10.2 on CPU. `tests/numerics/test_compiler.py` looks at the compiled program with and without each of them, and
-fails as soon as one is not needed any more.
+jaxlib 0.10.2 on CPU, and with 0.12.0.1 where that is not said to differ. `tests/numerics/test_compiler.py` looks at
+the compiled program with and without each of them, and fails as soon as one is not needed any more.
 
 The first three end a chain of scalars. XLA copies cheap operations on scalars (sums, products, comparisons, maxima)
 into every loop that uses their result, as many times as there are leaves: of a maximum over 62 leaves that makes 62 x
@@ -59,9 +59,10 @@ def after(x: jax.Array, moved: jax.Array) -> jax.Array:
 def stored(tree: Tree) -> Tree:
     """Return the tree as it is, written out before anything is computed from it.
 
-    Otherwise a vector that is put together or cut may be put together again inside the loop that reads it. On CPU this
-    is all but obsolete: XLA drops the barrier before it fuses, and of the package's programs only those of `rna` differ
-    (4 % less temporary memory with it). Accelerators were not measured, so it stays until they are.
+    Otherwise a vector that is put together or cut may be put together again inside the loop that reads it. On CPU XLA
+    of jaxlib 0.10 drops the barrier before it fuses, so only programs of `rna` differ (4 % less temporary memory with
+    it). That of 0.12 keeps it, and needs it: rows that are padded and written into place become a concatenation, see
+    `columns`. Accelerators were not measured.
     """
     return lax.optimization_barrier(tree)
 
@@ -71,9 +72,9 @@ def written_out(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     XLA's CPU compiler copies cheap operations into every reader. In a chain, as the sums of a residual network are,
     each link then computes all links before it once more: to compile and to run that is quadratic in the depth. A
-    barrier is dropped before anything is fused; a call that may not be inlined stands. A step of ResNet-98 takes 0.25
-    of the time to compile with it, ResNet-200 0.13 and DenseNet-40 0.61, whose step runs in 0.77 of the time. Other
-    devices were not measured, and are left alone.
+    barrier is dropped before anything is fused (jaxlib 0.12 keeps it); a call that may not be inlined stands. A step of
+    ResNet-98 takes 0.25 of the time to compile with it, ResNet-200 0.13 and DenseNet-40 0.61, whose step runs in 0.77
+    of the time. Other devices were not measured, and are left alone.
     """
     called = jax.jit(function)
 
