@@ -3,9 +3,11 @@
 import gc
 import os
 import re
+import sys
 from pathlib import Path
 
 import compilation
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
@@ -30,6 +32,24 @@ def pytest_configure(config):
     """
     names = "|".join(sorted({re.escape(module_name(path)) for path in TESTS.rglob("*.py")}))
     config.addinivalue_line("filterwarnings", rf"error::DeprecationWarning:({names}|__main__|<string>)\Z")
+
+
+EVERY, MOST_MAPS = 50, 30_000  # tests between two looks; of the 65,530 maps that Linux lets a process have
+
+
+def maps():
+    """Return how many memory maps this process has; 0 where the system does not tell."""
+    path = Path("/proc/self/maps")
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item):
+    """Drop compiled programs before their memory maps, eleven and more each, run out: the next one then is a crash."""
+    item.session.ended = getattr(item.session, "ended", 0) + 1
+    if item.session.ended % EVERY == 0 and maps() > MOST_MAPS:
+        sys.modules["jax"].clear_caches()  # which what is above has to come before
+        gc.collect()
 
 
 collect_ignore = ["adding"]  # toys for `test_adding`, which have the names of packages
