@@ -48,7 +48,7 @@ def pytest_runtest_teardown(item):
     """Drop compiled programs before their memory maps, eleven and more each, run out: the next one then is a crash."""
     item.session.ended = getattr(item.session, "ended", 0) + 1
     if item.session.ended % EVERY == 0 and maps() > MOST_MAPS:
-        sys.modules["jax"].clear_caches()  # which what is above has to come before
+        sys.modules["jax"].clear_caches()  # not imported above, since it reads the settings there
         gc.collect()
 
 

@@ -15,6 +15,6 @@ if __name__ == "__main__":
         print(f"\n{title}\n\n{score.scores(records, DEFAULTS, names)}")
     for table in (score.each(records, DEFAULTS), score.profile(records, DEFAULTS)):
         print(f"\n{table}")
-    print(f"\n{score.error_tables(records, DEFAULTS)}")
+    print(f"\n{score.error_table(records, DEFAULTS)}")
     print(f"\n{clock.seconds_table(records, DEFAULTS)}\n\n{clock.target_table(records, DEFAULTS)}")
     print(f"\n{score.price(records, 'tuning_free', 0.0)}")

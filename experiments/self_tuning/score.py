@@ -143,18 +143,11 @@ def scores(rows: list[Row], defaults: dict[str, float], tasks: Iterable[str]) ->
     return "\n".join(lines)
 
 
-def error_tables(rows: list[Row], defaults: dict[str, float]) -> str:
-    """Return in Markdown how held-out errors compare: of those that ran most tasks, then of all on what all ran."""
+def error_table(rows: list[Row], defaults: dict[str, float]) -> str:
+    """Return in Markdown how the held-out errors compare, of those that ran on all tasks that have any."""
     table = cells(rows, defaults, ERRORS)
     most = max((len(row) for row in table.values()), default=0)
-    shared = set.intersection(*(set(row) for row in table.values())) if table else set()
-    parts = [{line: row for line, row in table.items() if len(row) == most}]
-    if len(shared) < most:
-        parts += [{line: {place: row[place] for place in row if place in shared} for line, row in table.items()}]
-    return "\n\n".join(_error_table(part) for part in parts)
-
-
-def _error_table(table: dict[Any, dict[Any, float]]) -> str:
+    table = {line: row for line, row in table.items() if len(row) == most}
     lines = ["| contender | setting | held-out error | worst | within 5 % | cells |"]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for line in sorted(table, key=lambda line: summary(table[line].values())[0]):
