@@ -38,7 +38,8 @@ def _ours(method: Any = "anderson", budget: int = BUDGET, **options: Any) -> Mak
         @jax.jit
         def solve(x0):
             r = optaxaccel.fixed_point(fun, x0, method=method, rtol=tolerance, max_maps=budget, **options)
-            return r.value, r.maps - 1  # the last one gives the value; the others need one more for it, too
+            unmet = r.status != optaxaccel.FixedPointStatus.CONVERGED  # then the value takes another evaluation
+            return r.value, r.maps - unmet
 
         return Run(lambda: solve(x0), True)
 

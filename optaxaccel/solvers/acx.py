@@ -56,7 +56,8 @@ def start(x0: trees.Tree) -> AcxSteps:
 def step(evaluation: Evaluation, state: AcxSteps, domain: Domain, products: Products) -> tuple[trees.Tree, AcxSteps]:
     """Make one turn."""
     c, y, q = evaluation.point, evaluation.image, evaluation.move
-    taken = evaluation.finite & (~state.jump | (evaluation.residual < GROWTH * state.least))
+    within = evaluation.converged | (evaluation.residual < GROWTH * state.least)
+    taken = evaluation.finite & (~state.jump | within)
     begins = taken & (state.place == 0)
     base, first = optax.tree.where(begins, (c, q), (state.base, state.first))
     second = optax.tree.where(taken & (state.place == 1), q, state.second)

@@ -89,7 +89,8 @@ def step(
     """
     history = state.gram.shape[0]
     c, y, q = evaluation.point, evaluation.image, evaluation.move
-    taken = evaluation.finite & (~state.jump | (evaluation.residual <= GROWTH * state.residual))
+    within = evaluation.converged | (evaluation.residual <= GROWTH * state.residual)
+    taken = evaluation.finite & (~state.jump | within)
     push = taken & (state.turns > 0)
 
     # The rings are written first and only read afterwards, so that a loop keeps them in place.

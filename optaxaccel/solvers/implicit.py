@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from optaxaccel.numerics import trees
+from optaxaccel.numerics import loops, trees
+from optaxaccel.solvers.batched_loops import anybody
 from optaxaccel.solvers.domain import Domain
 from optaxaccel.solvers.evaluation import Products
+from optaxaccel.solvers.outcome import FixedPointStatus
 from optaxaccel.solvers.turns import Limits, Rule, Solved, search
 
 MAPS = 1000  # evaluations that linear equations have at least
@@ -42,8 +45,10 @@ def trace(fun: Callable[[Any], Any], x: Any) -> tuple[Traced, Any]:
     return Traced(closed.jaxpr, jax.tree.structure(shapes)), closed.consts
 
 
-def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -> tuple[Any, Solved]:
-    """Return what `search` does, differentiable in the constants; not in x0.
+def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -> tuple[Any, Any, Solved]:
+    """Return F(x), x and what `search` says of them, differentiable in the constants; not in x0.
+
+    A search that converged ends with F(x) at hand; only of another point it is computed once more.
 
     Args:
       traced: F, with anything else that it returns: (F(x), aux).
@@ -58,16 +63,25 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
 
     @jax.custom_jvp
     def solved(constants, x0, limits):
-        return search(lambda x: image(constants, x), x0, rule, limits)
+        x, following, outcome = search(lambda x: image(constants, x), x0, rule, limits)
+        at_hand = outcome.status == FixedPointStatus.CONVERGED.value
+
+        def anew():
+            return optax.tree.where(at_hand, following, image(constants, x))
+
+        value = loops.cond(anybody(~at_hand), anew, lambda: following)
+        return value, x, outcome
 
     @solved.defjvp
     def rule_of_implicit_functions(primals, tangents):
         constants, x0, limits = primals
-        x, outcome = solved(constants, x0, limits)
+        value, x, outcome = solved(constants, x0, limits)
         side = jax.jvp(lambda c: image(c, x), (constants,), (tangents[0],))[1]
         linear = jax.linearize(lambda x: image(constants, x), x)[1]
         asked = _of_linear(limits, x, rule)
-        return (x, outcome), (_solve(linear, side, rule, asked), trees.zeros_like(outcome))
+        dx = _solve(linear, side, rule, asked)
+        dvalue = jax.tree.map(jnp.add, linear(dx), side)  # a step of the map nearer to the derivative than dx
+        return (value, x, outcome), (dvalue, dx, trees.zeros_like(outcome))
 
     return solved(constants, lax.stop_gradient(x0), lax.stop_gradient(limits))
 
@@ -100,7 +114,7 @@ def _solve(jacobian: Callable[[Any], Any], side: Any, rule: Rule, limits: Limits
         def step(u):  # J u + b
             return jax.tree.map(lambda u, d, b: u - d + b, u, difference(u), side)
 
-        u, outcome = search(step, side, rule, limits)
+        u, _, outcome = search(step, side, rule, limits)
         near = outcome.residual <= NEAR * limits.rtol * jnp.sqrt(products.dot(u, u))
         return jax.tree.map(lambda u: jnp.where(near, scale * u, jnp.nan).astype(u.dtype), u)
 

@@ -55,7 +55,8 @@ class FixedPoint(NamedTuple):
       aux: the auxiliary output of that same evaluation; None without `has_aux`.
       status: int32, a `FixedPointStatus`: `fixed_point.CONVERGED` = 0, LIMIT = 1, NOT_FINITE = 2, STALLED = 3.
       residual: `|F(x) - x|` at that point, over all leaves; infinite where F(x0) is not finite.
-      maps: evaluations of F, int32, with the last one that gives `value` and carries the derivative.
+      maps: evaluations of F, int32: those of the search, one more for `aux` or where it did not converge, and the
+        `phantom` ones.
       rejected: extrapolations that were taken back, int32; many mean that F is noisy or far from smooth.
       backward: extrapolations against the plain step, which were not tried, int32; many mean that a fixed point is near
         that repels the plain iteration.

@@ -51,6 +51,14 @@ class Solved(NamedTuple):
     backward: jax.Array
 
 
+class Found(NamedTuple):
+    """Where a search ended: the point of least residual, and where it would go on, F(point) if it converged."""
+
+    point: Any
+    following: Any
+    outcome: Solved
+
+
 class _Carry(NamedTuple):
     candidate: Any
     state: Any
@@ -61,7 +69,7 @@ class _Carry(NamedTuple):
     maps: jax.Array
 
 
-def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limits) -> tuple[Any, Solved]:
+def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limits) -> Found:
     """Return a fixed point of `image` found from x0, and what the search says.
 
     Args:
@@ -103,7 +111,7 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
     status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)
     numbers = (status, end.least, end.maps, end.state.rejected, end.state.backward)
-    return end.best, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers))
+    return Found(end.best, end.candidate, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers)))
 
 
 def _held(alive: jax.Array, new: _Carry, old: _Carry) -> _Carry:

@@ -178,7 +178,7 @@ def test_phantom_gradients_are_those_of_the_last_steps():
     for steps in (1, 3, 40):
         result, got = solve(a, phantom=steps), jax.grad(loss)(a, steps)
         np.testing.assert_allclose(result.value, exact, rtol=1e-11)
-        assert int(result.maps) == maps - 1 + steps
+        assert int(result.maps) == maps + steps
         np.testing.assert_allclose(got, jax.grad(unrolled)(a, steps), rtol=1e-8)
         errors.append(float(jnp.max(jnp.abs(got - implicit))))
     assert errors[0] > errors[1] > 1e6 * errors[2]
