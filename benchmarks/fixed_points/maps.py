@@ -1,4 +1,4 @@
-"""The maps of the table, by name. All data are drawn here from fixed seeds; nothing is read.
+"""The maps of the first table, by name; `further.py` has others. All data are drawn from fixed seeds; nothing is read.
 
 A map is made for a dtype, float32 or float64 (complex maps take the complex one of that width), and is a pure function
 of one array. `plain` tells whether plain iteration
