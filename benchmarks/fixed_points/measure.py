@@ -3,7 +3,7 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import optaxaccel
-from benchmarks.fixed_points import maps, solvers
+from benchmarks.fixed_points import further, maps, solvers
 
+SETS = {"first": maps.ALL, "further": further.FURTHER}
 ROUNDS = 9
 SECONDS = 1.0  # a run longer than this is timed once
 EXACT = 1e-8  # tolerance of what points are compared with
@@ -21,13 +22,11 @@ APART = 1e-2  # relative distance from which a point is another one
 
 
 def rows(
-    dtype: Any, tolerance: float, chosen: list[str], some: list[str] | None, timed: bool
+    dtype: Any, tolerance: float, cases: Sequence[maps.Map], some: list[str] | None, timed: bool
 ) -> Iterator[dict[str, Any]]:
     """Measure one row a map."""
     contenders = {name: make for name, make in solvers.available()[0].items() if some is None or name in some}
-    for case in maps.ALL:
-        if case.name not in chosen:
-            continue
+    for case in cases:
         fun, start = case.make(dtype)
         complex_ = np.iscomplexobj(start)
         x0 = jnp.asarray(start, jnp.promote_types(dtype, jnp.complex64) if complex_ else dtype)
@@ -96,6 +95,7 @@ def main() -> None:
     """Measure in one precision and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", choices=("float64", "float32"), required=True)
+    parser.add_argument("--set", choices=SETS, default="first")
     parser.add_argument("--maps", nargs="+")
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
@@ -106,9 +106,9 @@ def main() -> None:
     dtype, tolerance = (jnp.float64, 1e-8) if double else (jnp.float32, 1e-5)
     table = json.loads(options.out.read_text()) if options.resume and options.out.exists() else []
     known = {row["map"] for row in table}
-    chosen = [case.name for case in maps.ALL if case.name not in known]
-    chosen = [name for name in chosen if options.maps is None or name in options.maps]
-    for row in rows(dtype, tolerance, chosen, options.solvers, timed=double):
+    cases = [case for case in SETS[options.set] if case.name not in known]
+    cases = [case for case in cases if options.maps is None or case.name in options.maps]
+    for row in rows(dtype, tolerance, cases, options.solvers, timed=double):
         table.append(row)  # written after every map, so that what was measured is not lost
         options.out.write_text(json.dumps(table))
 
