@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fixed_points import __main__ as command
-from benchmarks.fixed_points import further, maps, measure, solvers
+from benchmarks.fixed_points import further, maps, measure, solvers, table
 
 TURNS = 100  # of plain iteration
 
@@ -87,3 +87,17 @@ def test_a_set_has_files_of_its_own(set_, tmp_path, monkeypatch, capsys):
     further_ = set_ == "further"
     assert ("None of these maps was used" in text) == ("--set further" in text) == further_
     assert ("### Goals" in text) == any(module.endswith("costs") for module, _ in ran) == (not further_)
+
+
+def test_the_sentence_on_jaxopt_leaves_out_what_it_does_not_solve():
+    def row(**counts):
+        return {"solvers": {name: {"status": "solved", "maps": count} for name, count in counts.items()}}
+
+    rows = [row(anderson=20, jaxopt=100, acx=10), row(anderson=80, jaxopt=100, acx=90), row(anderson=7)]
+    rows.append(row(anderson=5, jaxopt=100))
+    rows[-1]["solvers"]["jaxopt"]["status"] = "failed"
+    text = table.over_jaxopt(rows)
+    assert "On the 2 maps" in text
+    assert "takes 0.400 of" in text  # the root of 0.2 times 0.8
+    assert "would take\n0.283." in text  # the root of 0.1 times 0.8
+    assert table.over_jaxopt(rows[2:]) == ""

@@ -133,6 +133,7 @@ def _tables(double: table.Rows, single: table.Rows, kind: str = "") -> list[str]
         "Chord make Jacobians, which are no evaluations. Seconds: compiled, on maps that both solve, geometric mean\n"
         "of medians of nine runs in turn, each after one that is not timed.",
         table.of_solvers(double),
+        *filter(None, [table.over_jaxopt(double)]),
         f"### Evaluations of F, float64{comma}",
         "F: failed. o: another fixed point.",
         table.of_maps(double),
