@@ -18,7 +18,7 @@ import jax
 
 from benchmarks import against, goals, group
 from benchmarks.compare import JUDGED
-from benchmarks.measure import CHOSEN, CLOCKS
+from benchmarks.measure import CHOSEN, CLOCKS, stay_on_one_core
 from optaxaccel.training.keeping.records import provenance
 
 GROUPS = (
@@ -92,10 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--against", type=Path, help="another checkout, whose package is measured in turns with this one"
     )
-    parser.add_argument("--clock", choices=(*CLOCKS,), default="wall", help="processor: what other work hardly moves")
+    parser.add_argument(
+        "--clock", choices=(*CLOCKS,), default="wall", help="processor: what other work hardly moves, on one core"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of bench.json and bench.md")
     options = parser.parse_args(arguments)
     os.environ[CHOSEN] = options.clock
+    if options.clock == "processor":
+        stay_on_one_core()
     commit = provenance("")["commit"]  # of what is measured, whatever is committed meanwhile
     names = options.only or (QUICK if options.quick else GROUPS)
     other = None if options.against is None else against.check(options.against)

@@ -18,6 +18,16 @@ CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "process
 CHOSEN = "BENCH_CLOCK"  # in the environment, since groups are measured in processes of their own
 
 
+def stay_on_one_core() -> None:
+    """Keep this process, and those that it starts, on one core, where the system lets it choose.
+
+    On several the processor's time of a short call is wrong: Linux tells that of threads which are still running, as
+    those of XLA are that wait for the next call, as of the last tick, up to four milliseconds ago.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 class Timing(NamedTuple):
     """Median seconds and the ratio to the reference: median and quartiles over rounds."""
 

@@ -1,6 +1,8 @@
 """The benchmarks' bookkeeping: goals, and two checkouts in turns. What they measure is measured by `make bench`."""
 
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -89,6 +91,22 @@ def test_the_processors_time_is_not_that_which_passes(monkeypatch):
     assert slept["processor"] < 0.1
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not let a process choose its cores")
+def test_the_processors_time_is_taken_on_one_core(tmp_path):
+    """In a process of its own, which stays there."""
+    out = tmp_path / "cores"
+    code = (
+        "import os, sys\n"
+        "from benchmarks import __main__ as bench, group\n"
+        f"def once(*_): open({str(out)!r}, 'w').write(str(len(os.sched_getaffinity(0)))); return []\n"
+        "group.once = once\n"
+        f"sys.exit(bench.main(['--quick', '--only', 'extrapolation', '--out', {str(tmp_path)!r}, *sys.argv[1:]]))\n"
+    )
+    for words, cores in (([], len(os.sched_getaffinity(0))), (["--clock", "processor"], 1)):
+        subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
+        assert int(out.read_text()) == cores
+
+
 def test_the_command_writes_both_sides_and_fails_where_something_became_slower(tmp_path, monkeypatch, capsys):
     (tmp_path / "optaxaccel").mkdir()
     (tmp_path / "optaxaccel" / "__init__.py").touch()
@@ -99,6 +117,7 @@ def test_the_command_writes_both_sides_and_fails_where_something_became_slower(t
         )
         words = ["--quick", "--only", "extrapolation", "--against", str(tmp_path), "--out", str(tmp_path / "out")]
         words += ["--clock", "processor"]
+        monkeypatch.setattr(bench, "stay_on_one_core", lambda: None)  # other tests run in this process
         assert bench.main(words) == status
         written = json.loads((tmp_path / "out" / "bench.json").read_text())
         assert (written["rows"][0]["ratio"], written["before"][0]["ratio"]) == (here, 4.0)
