@@ -12,11 +12,12 @@ from optaxaccel.methods._quasi_newton import refuse_large
 from optaxaccel.methods._quasi_newton_update import quasi_newton_update
 from optaxaccel.methods._wolfe_search import SearchStatus, WolfeSearchState, fresh_state
 from optaxaccel.methods.loss_along_line import loss_with_aux, refuse_integers, value_and_gradient
-from optaxaccel.numerics import flat, trees
-from optaxaccel.numerics.line_search.backtracking import backtracking
-from optaxaccel.numerics.line_search.rule import Verdict, search
+from optaxaccel.numerics import flat, loops, trees
+from optaxaccel.numerics.line_search.arc import arc
+from optaxaccel.numerics.line_search.rule import SearchOutcome, Verdict, search
 
 MEMORY, LARGEST = 10, 20_000
+TRIALS = 30  # of a search
 
 
 class DenseMemory(NamedTuple):
@@ -94,16 +95,32 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         direction = -_apply(memory, g * free, free)
         slope = jnp.dot(direction, g)
         steepest = ~(slope < 0) | ~jnp.isfinite(slope)
-        direction = jnp.where(steepest, -g * free, direction)
-        along = jnp.dot(direction, g)
         loss = loss_with_aux(method, value_fn, extra, False)
-        rule = backtracking(dtype=jax.eval_shape(loss, params)[0].dtype)
-        evaluate = _along_arc(loss, params, x, g, direction, state)
-        length = jnp.linalg.norm(direction)
-        first = jnp.where(steepest | (state.search.count == 0), jnp.minimum(1.0, 1.0 / length), 1.0)
-        descends = along < 0
-        start = value, along.astype(value.dtype), trees.cast_like(updates, state.search.grad)
-        outcome = search(rule, evaluate, start, first.astype(value.dtype), max_evaluations=60, needed=descends)
+        rule = arc(dtype=jax.eval_shape(loss, params)[0].dtype)
+        here = value, trees.cast_like(updates, state.search.grad)
+
+        def attempt(carry: _Attempt) -> _Attempt:
+            """Search along the direction, or, where that failed or is none, along the gradient."""
+            d = jnp.where(carry.steepest, -g * free, direction)
+            along = jnp.dot(d, g).astype(value.dtype)
+            unsure = carry.steepest | (state.search.count == 0)
+            first = jnp.where(unsure, jnp.minimum(1.0, 1.0 / jnp.linalg.norm(d)), 1.0).astype(value.dtype)
+            start = here[0], jnp.stack([along, along]), here[1]
+            evaluate = _along_arc(loss, params, x, g, d, state)
+            outcome = search(rule, evaluate, start, first, max_evaluations=TRIALS, needed=along < 0)
+            made = outcome.evaluations + carry.outcome.evaluations
+            outcome = outcome._replace(verdict=outcome.verdict.astype(jnp.int32), evaluations=made)
+            return _Attempt(jnp.ones_like(steepest), outcome, d, carry.steepest)
+
+        none = SearchOutcome(jnp.zeros_like(value), value, here[1], jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        done = loops.while_loop(
+            lambda carry: ~carry.over & (carry.outcome.verdict != int(Verdict.ACCEPTED)),
+            attempt,
+            _Attempt(steepest, none, direction, jnp.zeros_like(steepest)),
+        )
+        outcome, direction = done.outcome, done.direction
+        if isinstance(memory, PairMemory):  # pairs that lead nowhere are of rounding: begin anew
+            memory = memory._replace(pairs=jnp.where(done.over & ~steepest & finite, 0, memory.pairs))
         new = state._replace(
             last_params=x,
             last_gradient=g,
@@ -117,6 +134,15 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         return flat.unflatten(jnp.where(outcome.step > 0, moved, 0.0), params), new._replace(memory=memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+class _Attempt(NamedTuple):
+    """Whether the gradient's direction is next, the last search, its direction, and whether that was the gradient's."""
+
+    steepest: jax.Array
+    outcome: SearchOutcome
+    direction: jax.Array
+    over: jax.Array
 
 
 def project(x: jax.Array, state: BoxState) -> jax.Array:
@@ -157,16 +183,19 @@ def _apply(memory: Any, g: jax.Array, free: jax.Array) -> jax.Array:
 
 
 def _along_arc(loss, params, x, g, direction, state: BoxState):
-    """Return a function of the step a that gives f(P(x + a d)), and as slope the decrease of the arc's tangent."""
+    """Return a function of the step a: f(P(x + a d)); the change that g promises over a, and the slope; the gradient."""
     evaluate_loss = value_and_gradient(loss)
 
     def evaluate(step: jax.Array):
-        point = project(x + step.astype(x.dtype) * direction, state)
+        ahead = x + step.astype(x.dtype) * direction
+        point = project(ahead, state)
         (value, _), gradient = evaluate_loss(flat.unflatten(point, params))
         gained = jnp.dot(g, point - x) / step.astype(x.dtype)
         gradient = trees.cast_like(gradient, state.search.grad)
-        finite = trees.all_finite(gradient)
-        return value.astype(step.dtype), jnp.where(finite, gained, jnp.nan).astype(step.dtype), gradient
+        moving = (ahead >= state.lower) & (ahead <= state.upper)
+        slope = jnp.dot(flat.flatten(gradient), direction * moving)
+        slopes = jnp.where(trees.all_finite(gradient), jnp.stack([gained, slope]), jnp.nan)
+        return value.astype(step.dtype), slopes.astype(step.dtype), gradient
 
     return evaluate
 

@@ -85,7 +85,7 @@ def search(
         state, best = carry
         value, slope, payload = evaluate(state.step)
         after = rule.advance(state, value, slope)
-        good = jnp.isfinite(value) & jnp.isfinite(slope)
+        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
         better = (after.verdict == int(Verdict.ACCEPTED)) | (good & (value < best.value))
         trial = SearchOutcome(state.step, value, payload, after.verdict, best.evaluations + 1)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, best)
