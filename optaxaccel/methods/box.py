@@ -183,7 +183,7 @@ def _apply(memory: Any, g: jax.Array, free: jax.Array) -> jax.Array:
 
 
 def _along_arc(loss, params, x, g, direction, state: BoxState):
-    """Return a function of the step a: f(P(x + a d)); the change that g promises over a, and the slope; the gradient."""
+    """Return a function of the step a: f(P(x + a d)), what g promises over a with the slope, the gradient."""
     evaluate_loss = value_and_gradient(loss)
 
     def evaluate(step: jax.Array):

@@ -17,8 +17,9 @@ def refuse_integers(params: optax.Params | None) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not jnp.issubdtype(trees.leaf_dtype(leaf), jnp.inexact):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} is of dtype {trees.leaf_dtype(leaf)}, which has no gradient. Keep "
-                "such leaves out of params, in the loss: value_fn=lambda moving: loss(moving, constants)."
+                f"params{jax.tree_util.keystr(path)} is of dtype {trees.leaf_dtype(leaf)}, which has no gradient. Pass "
+                "floating numbers, jax.tree.map(lambda x: jnp.asarray(x, float), params); what is to stay as it is "
+                "belongs into the loss: lambda moving: loss(moving, constants)."
             )
 
 

@@ -14,6 +14,7 @@ from optaxaccel.methods import arguments, masks
 from optaxaccel.numerics import compiler, trees
 
 _OWN = ("updates", "state", "params", "value", "grad", "value_fn")  # what update takes for itself
+_WHOLE_LOOPS = ("minimize", "proximal_gradient")  # whose callers know of no value_fn
 ValueFn = Callable[..., jax.typing.ArrayLike]
 
 
@@ -65,6 +66,11 @@ def bind_value_fn(
                 raise masks.refusal(method) from error
             raise
         if not hasattr(value, "dtype") and not arguments.is_number(value):
+            if method in _WHOLE_LOOPS:
+                raise TypeError(
+                    f"{method}: the loss returned a {type(value).__name__}, but it is one number. Pass has_aux=True if "
+                    "it returns the pair (loss, aux)."
+                )
             raise TypeError(
                 f"{method}: value_fn returned a {type(value).__name__}, but a loss is one number: auxiliary outputs "
                 "(batch statistics, logits) have no place in it. Pass value_fn=lambda params: loss_fn(params)[0], say, "

@@ -149,7 +149,7 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.
     traced, constants = implicit.trace(both, x0)
     aux = None
     if phantom is None:
-        value, point, outcome = implicit.fixed(traced, constants, x0, rule, limits)
+        value, point, outcome = implicit.fixed(traced, constants, x0, rule, limits, known=not has_aux)
     else:
         still = lax.stop_gradient(constants)
         point, _, outcome = turns.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)

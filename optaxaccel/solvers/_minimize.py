@@ -85,7 +85,8 @@ def minimize(
     Returns:
       A `MinimizeResult`. A trial that is not finite only shortens a step; where the loss is not finite at the start,
       the start is returned with the status `NOT_FINITE`. A method with a search never returns a point that is worse,
-      beyond rounding, than one it was at before; others (`optax.sgd`, `optax.adam`) return the last one.
+      beyond rounding, than one it was at before (`search="hager_zhang"`: than the last one, by more than 1e-6 of the
+      loss); others (`optax.sgd`, `optax.adam`) return the last one.
 
     Raises:
       ValueError: the loss is not one number, the method is unknown, or there are too many parameters for it.
@@ -223,6 +224,8 @@ def _advance(problem: Problem, state: MinimizeState, data: Mapping[str, Any], to
     )
     params = _inside(optax.apply_updates(state.params, updates), opt_state)
     before, after = _search_state(state.opt_state), _search_state(opt_state)
+    if after is not None:
+        minimize_refusals.check_unmasked(after.grad, state.grad)
     if after is None or before is None:
         value, grad = _evaluate(problem, params, data)
         trials = line_calls(opt_state, state.opt_state) or ()  # those of optax's searches, say

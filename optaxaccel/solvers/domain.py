@@ -76,7 +76,8 @@ def as_box(bounds: Any, x: trees.Tree) -> tuple[trees.Tree, trees.Tree]:
     if isinstance(bounds, list):  # a list of two pairs could be either
         raise ValueError(
             f"bounds={bounds!r} is a list, as SciPy takes one of pairs. Pass bounds=(lower, upper), each a number or "
-            "like x0; of a list of pairs bounds=tuple(numpy.array(pairs).T) for a vector."
+            "like x0; of a list of pairs, in which None is no bound, lower = numpy.array([-numpy.inf if low is None "
+            "else low for low, _ in pairs]), and upper likewise."
         )
     if not isinstance(bounds, tuple) or len(bounds) != 2:
         raise ValueError(f"bounds={bounds!r} is not a pair (lower, upper). Pass bounds=(0.0, jnp.inf), or two trees.")
@@ -98,7 +99,7 @@ def _spread(bound: Any, x: trees.Tree, none: float) -> trees.Tree:
 
     def leaf(b, x):
         if jnp.iscomplexobj(x) or jnp.iscomplexobj(b):
-            raise TypeError("bounds: complex numbers have no order. Use project=, or real and imaginary parts.")
+            raise TypeError("bounds: complex numbers have no order. Split them into real and imaginary parts.")
         shape = jnp.shape(b)
         if len(shape) > x.ndim or any(m not in (1, n) for m, n in zip(shape[::-1], x.shape[::-1], strict=False)):
             raise ValueError(f"bounds has the shape {shape} for an unknown of shape {x.shape}. Pass one like x0.")

@@ -45,7 +45,9 @@ def trace(fun: Callable[[Any], Any], x: Any) -> tuple[Traced, Any]:
     return Traced(closed.jaxpr, jax.tree.structure(shapes)), closed.consts
 
 
-def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -> tuple[Any, Any, Solved]:
+def fixed(
+    traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits, *, known: bool = True
+) -> tuple[Any, Any, Solved]:
     """Return F(x), x and what `search` says of them, differentiable in the constants; not in x0.
 
     A search that converged ends with F(x) at hand; only of another point it is computed once more.
@@ -56,6 +58,7 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
       x0: where to start.
       rule: the method.
       limits: tolerances and the number of maps.
+      known: whether F(x) is asked for; otherwise it is some point.
     """
 
     def image(constants, x):
@@ -64,6 +67,8 @@ def fixed(traced: Traced, constants: Any, x0: Any, rule: Rule, limits: Limits) -
     @jax.custom_jvp
     def solved(constants, x0, limits):
         x, following, outcome = search(lambda x: image(constants, x), x0, rule, limits)
+        if not known:
+            return following, x, outcome
         at_hand = outcome.status == FixedPointStatus.CONVERGED.value
 
         def anew():

@@ -27,6 +27,15 @@ def check_order(name: str, fun: Any, params: Any) -> None:
     check_arrays(f"{name}: the start", params, "unknowns are arrays and numbers")
 
 
+def check_unmasked(seen: Any, grad: Any) -> None:
+    """Raise TypeError where the search of a method sees a part of the parameters only."""
+    if jax.tree.structure(seen) != jax.tree.structure(grad):
+        raise TypeError(
+            "minimize: the method is masked or a partition, and its search sees a part of the parameters only. Keep "
+            "what does not move out of params, in data: minimize(loss, moving, data={'frozen': ...})."
+        )
+
+
 def check_tolerance(tol: Any, why: str = "it is the size of the gradient at which to stop") -> None:
     """Raise ValueError unless it is one number in range."""
     if jnp.ndim(tol):

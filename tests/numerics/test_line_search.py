@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import _linesearch as scipy_search
 
+from optaxaccel.numerics.line_search.arc import arc
 from optaxaccel.numerics.line_search.hager_zhang import hager_zhang
 from optaxaccel.numerics.line_search.more_thuente import more_thuente
 from optaxaccel.numerics.line_search.rule import Verdict, search
@@ -16,6 +17,38 @@ from optaxaccel.numerics.line_search.strong_wolfe import strong_wolfe
 from optaxaccel.numerics.line_search.zoom import zoom
 
 C1, C2 = 1e-4, 0.9
+
+
+def bent(rule, first, wall=jnp.inf, most=40):
+    """Search (a - 300)^2 along an arc that ends at a wall, as that of one bounded variable does."""
+
+    def evaluate(a):
+        x = jnp.minimum(a, wall)
+        return (x - 300.0) ** 2, jnp.stack([-600.0 * x / a, jnp.where(a < wall, 2.0 * (x - 300.0), 0.0)]), x
+
+    here = jnp.asarray(9e4), jnp.asarray([-600.0, -600.0]), jnp.asarray(0.0)
+    return search(rule, evaluate, here, jnp.asarray(first), max_evaluations=most)
+
+
+@pytest.mark.parametrize("first", [1e-2, 1.0, 5e2, 1e5])
+def test_a_search_along_an_arc_lengthens_and_shortens(first):
+    free = bent(arc(), first)
+    assert free.verdict == int(Verdict.ACCEPTED)
+    assert 30.0 <= float(free.step) <= 599.95  # the slope is 0.9 of the first there, and the decrease too small
+    walled = bent(arc(), first, wall=20.0)
+    assert walled.verdict == int(Verdict.ACCEPTED)
+    assert float(walled.payload) == 20.0  # as far as the wall lets it
+    assert max(int(free.evaluations), int(walled.evaluations)) <= 20
+
+
+def test_a_search_along_an_arc_takes_what_it_has_where_the_loss_never_bends():
+    def evaluate(a):
+        return -a, jnp.asarray([-1.0, -1.0]), a
+
+    here = jnp.asarray(0.0), jnp.asarray([-1.0, -1.0]), jnp.asarray(0.0)
+    found = search(arc(), evaluate, here, jnp.asarray(1.0), max_evaluations=40)
+    assert found.verdict == int(Verdict.ACCEPTED)
+    assert float(found.value) == -float(found.step) < -(4.0**10)
 
 
 def tilted(beta):

@@ -70,6 +70,43 @@ def test_a_box_around_the_minimum_changes_nothing():
     np.testing.assert_allclose(inside.params, 1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
+@pytest.mark.parametrize("start", [[20.0, 15.0], [30.0, 25.0]])
+def test_a_box_without_walls_takes_about_the_losses_that_none_takes(method, start):
+    """The curvature is negative at these starts: steps that only decrease the loss teach nothing, and crawl."""
+
+    def well(x):
+        return -jnp.exp(-jnp.sum(x**2) / 200.0)
+
+    free = minimize(well, jnp.array(start), method=method, tol=1e-6)
+    for bounds in ((-jnp.inf, jnp.inf), (-50.0, 50.0)):
+        boxed = minimize(well, jnp.array(start), method=method, tol=1e-6, bounds=bounds)
+        assert int(boxed.status) == SearchStatus.CONVERGED
+        assert float(boxed.value) == pytest.approx(-1.0, abs=1e-9)
+        assert int(boxed.evaluations) <= 1.5 * int(free.evaluations)
+
+
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
+def test_a_box_around_two_exponentials_takes_no_more_than_thrice_scipys_losses(method):
+    """Moré, Garbow and Hillstrom's three-dimensional box function, with the minimum at (1, 10, 1) outside."""
+    t = 0.1 * jnp.arange(1, 11)
+
+    def loss(x):
+        return jnp.sum((jnp.exp(-t * x[0]) - jnp.exp(-t * x[1]) - x[2] * (jnp.exp(-t) - jnp.exp(-10 * t))) ** 2)
+
+    low, high = np.array([-np.inf, 0.3, -np.inf]), np.array([0.6, np.inf, 0.6])
+    start = np.clip([0.0, 10.0, 20.0], low, high)
+    ours = minimize(loss, jnp.asarray(start), method=method, tol=1e-6, bounds=(low, high))
+    assert int(ours.status) == SearchStatus.CONVERGED
+    assert float(ours.value) < 1e-9
+    evaluate = jax.jit(jax.value_and_grad(loss))
+    theirs = scipy.optimize.minimize(
+        lambda x: tuple(map(np.asarray, evaluate(x))), start, jac=True, method="L-BFGS-B",
+        bounds=list(zip(low, high, strict=True)), options={"gtol": 1e-6, "ftol": 0.0},
+    )  # fmt: skip
+    assert int(ours.evaluations) <= 3 * theirs.nfev
+
+
 def test_a_box_of_points_and_trees():
     start = {"a": jnp.ones(2), "b": jnp.array(5.0)}
     low, high = {"a": jnp.array([2.0, -3.0]), "b": -1.0}, {"a": jnp.array([2.0, jnp.inf]), "b": jnp.inf}

@@ -1,6 +1,7 @@
 """What `fixed_point` says of its evaluations is what it made of them, and it makes none that it does not need."""
 
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def test_a_search_that_converged_returns_the_image_that_it_has(method):
     other = fixed_point(counted([], has_aux=True), jnp.zeros(12), method=method, has_aux=True)
     assert int(other.maps) == int(result.maps) + 1
     np.testing.assert_allclose(result.value, other.value, rtol=1e-15)
+
+
+def test_nothing_is_evaluated_for_a_value_that_aux_brings():
+    calls = []
+
+    def host(x):
+        calls.append(None)
+        return 0.9 * np.cos(x)
+
+    def fun(x):  # an evaluation with effects is never dropped by the compiler
+        return jax.experimental.io_callback(host, jax.ShapeDtypeStruct(x.shape, x.dtype), x, ordered=True), jnp.sum(x)
+
+    for most, status in ((4, fixed_point.LIMIT), (100, fixed_point.CONVERGED)):
+        calls.clear()
+        result = jax.block_until_ready(fixed_point(fun, jnp.ones(2), has_aux=True, max_maps=most))
+        assert (int(result.maps), int(result.status)) == (len(calls), status)
 
 
 def test_members_of_a_batch_count_as_they_do_alone():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from optaxaccel import fixed_point, minimize, proximal_gradient
+from optaxaccel import bfgs, fixed_point, lbfgs, masked, minimize, proximal_gradient
 from optaxaccel.solvers.minimize_methods import MINIMIZE_METHODS
 
 X = jnp.zeros(2)
@@ -69,6 +69,36 @@ def test_methods_of_others_are_named(method):
         minimize(loss, X, method=method)
     assert METHODS[method] in str(raised.value)
     assert all(name in str(raised.value) for name in ("bfgs", *(MINIMIZE_METHODS if method != "BFGS" else ())))
+
+
+def test_a_pair_that_was_not_announced_is_explained_without_arguments_of_others():
+    for call in (minimize, proximal_gradient):
+        with pytest.raises(TypeError, match=r"returned a tuple, but it is one number\. Pass has_aux=True"):
+            call(lambda x: (jnp.sum(x), x), jnp.zeros(2))
+
+
+def test_whole_numbers_are_no_start():
+    for call in (minimize, proximal_gradient):
+        with pytest.raises(TypeError, match=r"int32, which has no gradient\. Pass floating numbers"):
+            call(loss, jnp.zeros(3, jnp.int32))
+
+
+def test_a_masked_method_is_refused_with_what_to_do():
+    def bowl(p):
+        return (p["a"] - 1.0) ** 2 + (p["b"] - p["a"]) ** 2
+
+    start = {"a": jnp.array(0.0), "b": jnp.array(5.0)}
+    for inner in (bfgs(), lbfgs()):
+        with pytest.raises(TypeError, match=r"Keep what does not move out of params, in data"):
+            minimize(bowl, start, method=masked(inner, {"a": True, "b": False}))
+
+
+def test_a_list_of_pairs_is_shown_how_to_come_as_two_bounds():
+    pairs = [(0, None), (None, 0.5)]
+    with pytest.raises(ValueError, match=r"numpy\.array") as raised:
+        minimize(loss, jnp.zeros(2), bounds=pairs)
+    lower = eval(str(raised.value).split("lower = ")[1].split(", and upper")[0], {"numpy": np, "pairs": pairs})
+    np.testing.assert_array_equal(lower, [0.0, -np.inf])
 
 
 def test_what_is_no_method_has_no_neighbour():

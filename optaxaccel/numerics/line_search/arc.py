@@ -56,7 +56,8 @@ def arc(*, decrease: float = 1e-4, curvature: float = 0.9, dtype: Any = None) ->
     def advance(s: ArcState, value: jax.Array, slopes: jax.Array) -> ArcState:
         a, promised, slope = s.step, s.step * slopes[0], slopes[1]
         good = jnp.isfinite(value) & jnp.all(jnp.isfinite(slopes))
-        rounding = 100 * jnp.finfo(dtype or value.dtype).eps * jnp.abs(s.origin_value)  # hides the last decreases; slopes do not
+        # Rounding, of a sum say, hides the last decreases; it does not hide that the slope becomes less.
+        rounding = 100 * jnp.finfo(dtype or value.dtype).eps * jnp.abs(s.origin_value)
         flat = (value <= s.origin_value + rounding) & (jnp.abs(slope) < curvature * jnp.abs(s.origin_slope))
         lower = (value <= s.origin_value + decrease * promised) & (value < s.origin_value)
         enough = good & (promised < 0) & (lower | flat)
