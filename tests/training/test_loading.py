@@ -1,6 +1,7 @@
 """What a run has trained is loaded, measured, exported and extrapolated from its folder."""
 
 import errno
+import os
 import signal
 from functools import partial
 
@@ -49,6 +50,17 @@ def test_as_many_stay_as_were_asked_for_and_they_are_extrapolated(trained, capsy
     assert cli.run(["extrapolate", str(trained)]) == 0
     assert (trained / "extrapolated").is_dir()
     assert [line for line in capsys.readouterr().out.splitlines() if "44" in line]
+
+
+@pytest.mark.parametrize("command", ["extrapolate", "merge"])
+def test_a_run_is_read_from_a_path_that_begins_where_one_is(trained, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(trained.parent)
+    assert cli.run([command, trained.name, "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([command, os.path.relpath(trained / "checkpoints" / "kept"), "--out", "again"]) == 0
+    assert (tmp_path / "out").exists()
+    assert (tmp_path / "again").exists()
+    assert cli.run(["evaluate", os.path.relpath(trained), "--export", "net.npz"]) == 0
 
 
 @pytest.mark.parametrize(("ending", "read"), [(".safetensors", safetensors_files.read), (".npz", npz_files.read)])
