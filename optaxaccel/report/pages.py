@@ -8,6 +8,7 @@ scale cost. What stands between the markers is written by `rebuild` and never by
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     if isinstance(plan, Study):
         rows = [json.loads(line) for line in (out / "study.jsonl").read_text(encoding="utf-8").splitlines()]
         if rows[-1]["kind"] != "end":
-            raise ValueError(f"{out} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+            raise ValueError(
+                f"{out} is not finished. Go on with optaxaccel run {shlex.quote(str(definition.path))} --resume."
+            )
         published.write_study(path, definition.name, scale, rows)
         return path
     runs = jobs.planned(plan, records.read_all(out))
@@ -43,7 +46,9 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     runs.sort(key=lambda record: order.get(record.start["label"], len(order)))
     unfinished = [str(record.path) for record in runs if record.status == "unfinished"]
     if unfinished:
-        raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+        raise ValueError(
+            f"{unfinished[0]} is not finished. Go on with optaxaccel run {shlex.quote(str(definition.path))} --resume."
+        )
     if isinstance(plan, Grid):
         full = [r for members in grids.settings(runs, plan.by).values() for r in members[0].group.members]
     else:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 from functools import partial
 
@@ -162,3 +163,13 @@ def test_a_task_of_images_takes_a_class_of_networks(tmp_path, monkeypatch):
     task = tasks.make("images", model=partial(network_at("net.py:Net"), steps=2))
     params, _ = jax.eval_shape(task.init, jax.random.key(0))
     assert len(params) == 3
+
+
+def test_the_command_that_comes_next_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--task", "rosenbrock", "--method", "optax.sgd", "--method-args", "learning_rate=0.0001"]
+    for more in ([], ["--seeds", "0", "1"]):
+        assert cli.run([*words, "--steps", "2", "--out", f"runs/Größe u8{len(more)}", *more]) == 0
+        said = capsys.readouterr().out
+        command = next(line for line in said.splitlines() if line.startswith("next: "))
+        assert shlex.split(command)[1:] == ["optaxaccel", "report", f"runs/Größe u8{len(more)}"]
