@@ -34,7 +34,7 @@ def from_linen(module: nn.Module) -> Model:
     """
     told = _takes_train(module)
 
-    def mode(train: bool) -> dict[str, bool]:
+    def mode(train: bool) -> dict[str, Any]:
         return {"train": train} if told else {}
 
     def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:

@@ -43,11 +43,11 @@ def parse_arguments(text: str) -> dict[str, Any]:
         ) from error
 
 
-def _quoted(found: re.Match[str]) -> str:
+def _quoted(match: re.Match[str]) -> str:
     """Return a path in quotes, and what Python reads, or is arithmetic, as it is."""
-    word = found[1]
+    word = match[1]
     if word is None or _ARITHMETIC.fullmatch(word):
-        return found[0]
+        return match[0]
     try:
         _value(ast.parse(word, mode="eval").body)
     except (SyntaxError, ValueError, TypeError):
