@@ -32,10 +32,10 @@ def from_linen(module: nn.Module) -> Model:
       >>> logits.tolist(), net_state
       ([[3.0, 3.0]], {})
     """
-    told = _takes_train(module)
+    takes_train = _takes_train(module)
 
     def mode(train: bool) -> dict[str, Any]:
-        return {"train": train} if told else {}
+        return {"train": train} if takes_train else {}
 
     def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
         variables = dict(module.init(key, x, **mode(False)))

@@ -172,8 +172,8 @@ def _check_measured(task: Task, name: str, params: Tree, net_state: Tree) -> Non
             shapes,
         )
     except Exception as error:  # libraries of networks raise errors of their own
-        held = {"train": task.train, name: data}
-        drawn_shapes = {n: jax.eval_shape(tree, key) if callable(tree) else tree for n, tree in held.items()}
+        sources = {"train": task.train, name: data}
+        drawn_shapes = {n: jax.eval_shape(tree, key) if callable(tree) else tree for n, tree in sources.items()}
         listed = " and ".join(_listed(n, tree) for n, tree in drawn_shapes.items())
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(
@@ -219,11 +219,11 @@ def _check_start(task: Task, params: Tree, net_state: Tree, batch: Tree) -> None
         return task.loss(p, s, b, key=jax.random.key(0), train=True)
 
     try:
-        both = jax.jit(jax.value_and_grad(of_batch, has_aux=True)).lower(params, net_state, batch)
+        lowered = jax.jit(jax.value_and_grad(of_batch, has_aux=True)).lower(params, net_state, batch)
     except Exception as error:  # the loss itself was traced before
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(f"{task.name}: the gradient of the loss cannot be computed. It said: {said}") from error
-    (loss, (_, metrics)), gradient = both.compile()(params, net_state, batch)
+    (loss, (_, metrics)), gradient = lowered.compile()(params, net_state, batch)
     scores = {"loss": loss, **metrics}
     bad = [name for name, value in scores.items() if not np.isfinite(np.asarray(value))]
     if bad:
