@@ -1,6 +1,7 @@
 """`optaxaccel train`: one run, or a grid."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def train(command: Train) -> int:
         if not run.task:
             scores = f"{last['split']} accuracy {100 * last['accuracy']:.2f} %, loss {last['loss']:.4f}"
         say(f"{scores}, {last['seconds']:.1f} s of training")
-        say(f"record: {path}\nnext: optaxaccel report {out}")
+        say(f"record: {path}\nnext: optaxaccel report {shlex.quote(str(out))}")
     return _status(outcome)
 
 
@@ -173,7 +174,7 @@ def _train_many(command: Train) -> int:
             options |= {"workers": command.workers, **command.executor_args}
             statuses = executors.train_many(command.executor, runs, paths, labels=labels, progress=ended, **options)
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    say(f"{len(runs)} runs: {counts}\nrecords: {out}\nnext: optaxaccel report {out}")
+    say(f"{len(runs)} runs: {counts}\nrecords: {out}\nnext: optaxaccel report {shlex.quote(str(out))}")
     return FAILED if "failed" in statuses else DONE
 
 

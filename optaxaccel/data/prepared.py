@@ -7,6 +7,7 @@ about something else. So the folder is looked at first, with the standard librar
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,7 +179,7 @@ def _integer(text: str) -> int:
 
 
 def _command(name: str, root: Path) -> str:
-    return f"optaxaccel data prepare {name} --data-dir {root.parents[name.count('/')]}"
+    return f"optaxaccel data prepare {name} --data-dir {shlex.quote(str(root.parents[name.count('/')]))}"
 
 
 def again(prepared: Prepared) -> str:

@@ -1,5 +1,6 @@
 """Turn a Flax Linen module into the two pure functions of the model contract."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -13,11 +14,12 @@ from optaxaccel.models.model import Model
 def from_linen(module: nn.Module) -> Model:
     """Return the two pure functions of a Linen module.
 
-    The module is called as `module(x, train=...)`. Its collection "params" becomes the parameters, all others (such
-    as "batch_stats") become the network state; the random stream "dropout" is driven by `key`.
+    The module is called as `module(x, train=...)`, or as `module(x)` where its `__call__` has no such argument. Its
+    collection "params" becomes the parameters, all others (such as "batch_stats") become the network state; the random
+    stream "dropout" is driven by `key`.
 
     Args:
-      module: the module; `__call__(x, *, train)` returns logits [batch, classes].
+      module: the module; `__call__(x, *, train)`, or `__call__(x)`, returns logits [batch, classes].
 
     Example:
       >>> class Scale(nn.Module):
@@ -30,9 +32,13 @@ def from_linen(module: nn.Module) -> Model:
       >>> logits.tolist(), net_state
       ([[3.0, 3.0]], {})
     """
+    takes_train = _takes_train(module)
+
+    def mode(train: bool) -> dict[str, Any]:
+        return {"train": train} if takes_train else {}
 
     def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
-        variables = dict(module.init(key, x, train=False))
+        variables = dict(module.init(key, x, **mode(False)))
         return variables.pop("params", {}), variables
 
     def apply(
@@ -41,9 +47,9 @@ def from_linen(module: nn.Module) -> Model:
         rngs = {} if key is None else {"dropout": key}
         variables = {"params": params, **net_state}
         if not train:
-            return jnp.asarray(module.apply(variables, x, train=False), jnp.float32), net_state
+            return jnp.asarray(module.apply(variables, x, **mode(False)), jnp.float32), net_state
         try:
-            logits, new = module.apply(variables, x, train=True, rngs=rngs, mutable=list(net_state))
+            logits, new = module.apply(variables, x, **mode(True), rngs=rngs, mutable=list(net_state))
         except errors.InvalidRngError as error:
             raise ValueError(
                 f"{type(module).__name__} has dropout and was applied with train=True and key=None; its mask needs "
@@ -52,3 +58,14 @@ def from_linen(module: nn.Module) -> Model:
         return jnp.asarray(logits, jnp.float32), dict(new)
 
     return Model(init, apply)
+
+
+def _takes_train(layer: Any) -> bool:
+    """Return whether a module takes an argument `train`; a sequence hands all arguments to its first layer."""
+    if isinstance(layer, nn.Sequential) and layer.layers:
+        return _takes_train(layer.layers[0])
+    try:
+        parameters = inspect.signature(layer.__call__ if isinstance(layer, nn.Module) else layer).parameters
+    except (TypeError, ValueError):
+        return isinstance(layer, nn.Module)
+    return "train" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

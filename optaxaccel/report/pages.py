@@ -8,6 +8,7 @@ scale cost. What stands between the markers is written by `rebuild` and never by
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,10 +33,11 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     """
     path = result_path(definition, scale)
     plan = experiment.scale_of(definition, scale)
+    command = f"optaxaccel run {shlex.quote(str(definition.path))} --resume"
     if isinstance(plan, Study):
         rows = [json.loads(line) for line in (out / "study.jsonl").read_text(encoding="utf-8").splitlines()]
         if rows[-1]["kind"] != "end":
-            raise ValueError(f"{out} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+            raise ValueError(f"{out} is not finished. Go on with {command}.")
         published.write_study(path, definition.name, scale, rows)
         return path
     runs = jobs.planned(plan, records.read_all(out))
@@ -43,7 +45,7 @@ def publish(definition: Definition, scale: str, out: Path) -> Path:
     runs.sort(key=lambda record: order.get(record.start["label"], len(order)))
     unfinished = [str(record.path) for record in runs if record.status == "unfinished"]
     if unfinished:
-        raise ValueError(f"{unfinished[0]} is not finished. Go on with optaxaccel run {definition.path} --resume.")
+        raise ValueError(f"{unfinished[0]} is not finished. Go on with {command}.")
     if isinstance(plan, Grid):
         full = [r for members in grids.settings(runs, plan.by).values() for r in members[0].group.members]
     else:

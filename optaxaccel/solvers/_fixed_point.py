@@ -147,23 +147,20 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.
 
     x0 = loops.widened(lambda x: both(x)[0], x0)
     traced, constants = implicit.trace(both, x0)
-    aux = None
     if phantom is None:
         value, point, outcome = implicit.fixed(traced, constants, x0, rule, limits, known=not has_aux)
     else:
-        still = lax.stop_gradient(constants)
+        value, still = None, lax.stop_gradient(constants)
         point, _, outcome = turns.search(lambda x: traced(still, x)[0], lax.stop_gradient(x0), rule, limits)
         for _ in range(phantom - 1):
             point = traced(constants, point)[0]
-    if phantom is not None or has_aux:
-        value, aux = traced(constants, point)
+    value, aux = (value, None) if phantom is None and not has_aux else traced(constants, point)
     status, residual, maps, rejected, backward = lax.stop_gradient(outcome)
     more = phantom or (1 if has_aux else status != FixedPointStatus.CONVERGED.value)  # evaluations after the search
     if phantom is None:
         status = _status_of_small(status, residual, *lax.stop_gradient((value, point)), rule.axis_name, limits)
-    integers = (jnp.asarray(number, jnp.int32) for number in (status, maps + more, rejected, backward))
-    status, maps, rejected, backward = integers
-    return FixedPoint(value, aux, status, residual, maps, rejected, backward)
+    status, *counts = (jnp.asarray(number, jnp.int32) for number in (status, maps + more, rejected, backward))
+    return FixedPoint(value, aux, status, residual, *counts)
 
 
 def _status_of_small(status: Any, residual: Any, value: Any, point: Any, axis_name: Any, limits: turns.Limits) -> Any:

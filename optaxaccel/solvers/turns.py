@@ -51,7 +51,7 @@ class Solved(NamedTuple):
     backward: jax.Array
 
 
-class Found(NamedTuple):
+class SearchEnd(NamedTuple):
     """Where a search ended: the point of least residual, and where it would go on, F(point) if it converged."""
 
     point: Any
@@ -69,7 +69,7 @@ class _Carry(NamedTuple):
     maps: jax.Array
 
 
-def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limits) -> Found:
+def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limits) -> SearchEnd:
     """Return a fixed point of `image` found from x0, and what the search says.
 
     Args:
@@ -111,7 +111,7 @@ def search(image: Callable[[Any], Any], x0: trees.Tree, rule: Rule, limits: Limi
     ran_out = jnp.where(still, FixedPointStatus.STALLED.value, FixedPointStatus.LIMIT.value)
     status = jnp.where(end.state.status == FixedPointStatus.RUNNING.value, ran_out, end.state.status)
     numbers = (status, end.least, end.maps, end.state.rejected, end.state.backward)
-    return Found(end.best, end.candidate, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers)))
+    return SearchEnd(end.best, end.candidate, Solved(*(jnp.asarray(number, end.least.dtype) for number in numbers)))
 
 
 def _held(alive: jax.Array, new: _Carry, old: _Carry) -> _Carry:

@@ -2,7 +2,7 @@
 
     task      what a task is, `Task`, and `from_loss` for a plain loss
     batches   the batch of a step, and the measurement of a data set
-    refusals  of bad tasks, before any work
+    refusals  of bad tasks, before any work; data_refusals of bad data, metric_refusals of bad names
     cards     the tasks that ship, one line each; their makers are one file a family
     table_files  .csv and .parquet files as numbers, for the family of tables
 
@@ -27,6 +27,7 @@ __all__ = ["TASKS", "Task", "TaskCard", "check", "from_loss", "make", "register"
 
 Size = Literal["smoke", "small"]
 TASKS: dict[str, TaskCard] = {card.name: card for card in CARDS}
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OWN: dict[str, Callable[..., Task]] = {}
 
 
@@ -56,7 +57,12 @@ def make(name: str, *, size: Size = "small", **arguments: Any) -> Task:
                 raise unknown(f"argument of task {name!r}:", argument, parameters)
     if name not in TASKS and "size" in parameters:
         defaults = {"size": size}
-    task = maker(**{**defaults, **arguments})
+    given = {**defaults, **arguments}
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in _VARIADIC]
+    if missing := [parameter for parameter in required if parameter not in given]:
+        words = ",".join(f"{parameter}=..." for parameter in missing)
+        raise ValueError(f"task {name} needs {' and '.join(missing)}. Pass --task-args {words}, or a default value.")
+    task = maker(**given)
     if not isinstance(task, Task):
         raise ValueError(
             f"task {name}: {getattr(maker, '__name__', 'it')} returned a {type(task).__name__}. Return "

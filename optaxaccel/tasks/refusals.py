@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optaxaccel import registry
-from optaxaccel.tasks import batches
+from optaxaccel.tasks import batches, data_refusals, metric_refusals
 from optaxaccel.tasks.task import Task
 
 Tree = Any
@@ -17,9 +17,10 @@ _RETURNS = "return loss, (net_state, {'accuracy': accuracy})"
 
 
 def check(task: Task) -> None:
-    """Raise ValueError unless a task can be trained: shapes, kinds, and finite numbers at the start.
+    """Raise ValueError unless a task can be trained and measured: shapes, kinds, and finite numbers at the start.
 
-    Traces `init` and `loss`, and evaluates both once, on one batch.
+    Traces `init` and `loss`, and evaluates both and the gradient once, on one batch; of test and validation data only
+    the shapes are looked at.
 
     Raises:
       ValueError: what is wrong, where, and what to write instead; TypeError: it is no Task.
@@ -31,12 +32,16 @@ def check(task: Task) -> None:
         )
     _check_fields(task)
     for name in ("train", "test", "validation"):
-        _check_data(task, name, getattr(task, name))
+        data_refusals.check(task, name, getattr(task, name))
     with jax.enable_x64(task.precision == "float64"):
         params, net_state = _check_init(task)
+        for name in ("train", "test", "validation"):
+            _check_sampler(task, name, getattr(task, name))
         batch, _ = batches.take(task, task.train, batches.first_order(task), jax.random.key(0), jnp.zeros((), int))
         for train in (True, False):
             _check_loss(task, params, net_state, batch, train)
+        for name in ("test", "validation"):
+            _check_measured(task, name, params, net_state)
         _check_start(task, params, net_state, batch)
 
 
@@ -53,49 +58,6 @@ def _check_fields(task: Task) -> None:
             raise ValueError(f"{task.name}: {name}={getattr(task, name)!r} is no function. See optaxaccel.tasks.Task.")
 
 
-def _check_data(task: Task, name: str, data: Tree) -> None:
-    if data is None or callable(data):
-        return
-    shapes = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        where = f"{name}{jax.tree_util.keystr(path)}"
-        if not hasattr(leaf, "dtype"):
-            whole = f"{name}{jax.tree_util.keystr(path[:1])}"  # of nested lists the outermost
-            kind = type(leaf).__name__ if whole == where else "list"
-            raise ValueError(f"{task.name}: {whole} is a {kind}. Pass arrays: np.asarray({whole}).")
-        if leaf.dtype.kind in "OUS":
-            raise ValueError(
-                f"{task.name}: {where} is of dtype {leaf.dtype}, which no device computes with. Encode it as numbers "
-                "first: integers for classes or letters."
-            )
-        if leaf.dtype.kind in "fc" and not np.isfinite(np.asarray(leaf)).all():
-            bad = int((~np.isfinite(np.asarray(leaf))).sum())
-            raise ValueError(
-                f"{task.name}: {where} holds {bad:,} numbers that are NaN or infinite, and one of them makes the loss "
-                f"NaN. Drop those examples, or fill them in: np.nan_to_num({where})."
-            )
-        shapes[where] = leaf.shape
-    if task.batch_size is not None:
-        _check_examples(task, name, shapes)
-
-
-def _check_examples(task: Task, name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    counts = {where: shape[0] if shape else None for where, shape in shapes.items()}
-    if not counts or len(set(counts.values())) > 1 or None in counts.values():
-        listed = ", ".join(f"{where} {shape}" for where, shape in shapes.items()) or "no array"
-        raise ValueError(
-            f"{task.name}: batches are cut along the first axis, the examples, which all arrays share, but there are: "
-            f"{listed}. Pass arrays of one length, or batch_size=None to use them whole."
-        )
-    count = next(iter(counts.values())) or 0
-    if name == "train" and count < (task.batch_size or 1):
-        raise ValueError(
-            f"{task.name}: batch_size={task.batch_size} exceeds the {count:,} training examples. Pass a smaller one."
-        )
-    if count == 0:
-        raise ValueError(f"{task.name}: {name} has no examples. Pass one at least, or {name}=None.")
-
-
 def _check_init(task: Task) -> tuple[Tree, Tree]:
     try:
         start = task.init(jax.random.key(0))
@@ -110,6 +72,13 @@ def _check_init(task: Task) -> tuple[Tree, Tree]:
             "carries beside them. Write: return params, {}."
         )
     params, net_state = start
+    for path, leaf in jax.tree_util.tree_leaves_with_path({"params": params, "net_state": net_state}):
+        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, complex)):
+            where = f"{path[0].key}{jax.tree_util.keystr(path[1:])}"
+            raise ValueError(
+                f"{task.name}: {where} is a {type(leaf).__name__}, which no device computes with. Keep arrays alone in "
+                "params and net_state, and the rest in the functions."
+            )
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
         raise ValueError(f"{task.name}: init returned no parameters, so there is nothing to train.")
@@ -128,10 +97,17 @@ def _check_init(task: Task) -> tuple[Tree, Tree]:
 def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: bool) -> None:
     call = _call(task, f"loss(params, net_state, batch, key=key, train={train})")
     returns = _RETURNS if call.endswith(f"train={train})") else "return loss, or return loss, {'accuracy': accuracy}"
+    as_given: list[Any] = []  # what the loss is, and what the metrics call one
+
+    def traced(p: Tree, s: Tree, b: Tree, k: jax.Array) -> Any:
+        output = task.loss(p, s, b, key=k, train=train)
+        if isinstance(output, tuple) and len(output) == 2:
+            aux = output[1]
+            as_given[:] = output[0], aux[1] if isinstance(aux, tuple) and len(aux) == 2 else {}
+        return output
+
     try:
-        output = jax.eval_shape(
-            lambda p, s, b, k: task.loss(p, s, b, key=k, train=train), *_shapes(params, net_state, batch)
-        )
+        output = jax.eval_shape(traced, *_shapes(params, net_state, batch))
     except Exception as error:  # libraries of networks raise errors of their own
         raise ValueError(_failed(task, call, batch, error)) from error
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], tuple) and len(output[1]) == 2):
@@ -148,21 +124,62 @@ def _check_loss(task: Task, params: Tree, net_state: Tree, batch: Tree, train: b
         )
     if not jnp.issubdtype(loss.dtype, jnp.floating):
         raise ValueError(f"{task.name}: the loss is of dtype {loss.dtype}, which has no gradient. Return a float.")
+    if not isinstance(as_given[0], jax.Array):
+        raise ValueError(
+            f"{task.name}: the loss is {as_given[0]!r}, a {type(as_given[0]).__name__} that depends on no parameter. "
+            "Compute it from the parameters with jax.numpy."
+        )
     if not isinstance(metrics, Mapping):
         raise ValueError(f"{task.name}: the metrics are a {type(metrics).__name__}. Write: {returns}.")
-    for name, value in metrics.items():
-        if not isinstance(name, str) or jnp.shape(value) != ():
-            raise ValueError(
-                f"{task.name}: the metric {name!r} has shape {jnp.shape(value)}, but a metric is one number with a "
-                "name. Return its mean over the batch."
-            )
+    metric_refusals.check_numbers(task, "the metric", metrics)
     _check_state(task, net_state, state, call)
     if not train:
+        metric_refusals.check_names(
+            task, "the metric", metrics, as_given[1].get("loss", as_given[0]) is not as_given[0]
+        )
         known = {"loss": loss, **metrics}
         if task.finish is not None:
-            known |= jax.eval_shape(task.finish, known)
+            known |= metric_refusals.finished(task, task.finish, known)
         if task.score not in known:
             raise registry.unknown(f"score of {task.name}: its evaluation has no metric", task.score, known)
+
+
+def _check_sampler(task: Task, name: str, sample: Any) -> None:
+    if not callable(sample):
+        return
+    try:
+        jax.eval_shape(sample, *_shapes())
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(
+            f"{task.name}: {name}(key) failed: {said}. A function that draws examples is called with a random key "
+            "alone: def sample(key): return batch."
+        ) from error
+
+
+def _check_measured(task: Task, name: str, params: Tree, net_state: Tree) -> None:
+    """Trace the evaluation of other data than those that are trained on."""
+    data = getattr(task, name)
+    if data is None:
+        return
+    drawn = data if callable(data) else None
+    shaped_params, shaped_state, shapes, key = _shapes(params, net_state, {} if callable(data) else data)
+    try:
+        jax.eval_shape(
+            lambda p, s, d: batches.measure(task, p, s, d if drawn is None else drawn),
+            shaped_params,
+            shaped_state,
+            shapes,
+        )
+    except Exception as error:  # libraries of networks raise errors of their own
+        sources = {"train": task.train, name: data}
+        drawn_shapes = {n: jax.eval_shape(tree, key) if callable(tree) else tree for n, tree in sources.items()}
+        listed = " and ".join(_listed(n, tree) for n, tree in drawn_shapes.items())
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(
+            f"{task.name}: {name} cannot be evaluated as train is: there are {listed}. Pass {name} data of the same "
+            f"names and shapes but for the number of examples. It said: {said}"
+        ) from error
 
 
 def _call(task: Task, otherwise: str) -> str:
@@ -182,8 +199,7 @@ def _failed(task: Task, call: str, batch: Tree, error: Exception) -> str:
         more = {"loss(params)": " Pass data=batch where it needs one.", "loss(params, batch)": _ONE_BATCH}.get(call, "")
         return f"{task.name}: {said}. It is called as {call}.{more}"
     leaves = jax.tree_util.tree_leaves_with_path(batch)
-    kinds = [f"batch{jax.tree_util.keystr(path)} {jnp.result_type(leaf)} {jnp.shape(leaf)}" for path, leaf in leaves]
-    listed = ", ".join(kinds) or "no data"
+    listed = _listed("batch", batch)
     lengths = {jnp.shape(leaf)[:1] for _, leaf in leaves}
     cut = " The first axes, usually the examples, differ: pass arrays of one length." if len(lengths) > 1 else ""
     return f"{task.name}: {call} failed for a batch of {listed}.{cut} It said: {said}"
@@ -199,9 +215,15 @@ def _check_state(task: Task, before: Tree, after: Tree, call: str) -> None:
 
 
 def _check_start(task: Task, params: Tree, net_state: Tree, batch: Tree) -> None:
-    loss, (_, metrics) = jax.jit(lambda p, s, b: task.loss(p, s, b, key=jax.random.key(0), train=True))(
-        params, net_state, batch
-    )
+    def of_batch(p: Tree, s: Tree, b: Tree) -> Any:
+        return task.loss(p, s, b, key=jax.random.key(0), train=True)
+
+    try:
+        lowered = jax.jit(jax.value_and_grad(of_batch, has_aux=True)).lower(params, net_state, batch)
+    except Exception as error:  # the loss itself was traced before
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"{task.name}: the gradient of the loss cannot be computed. It said: {said}") from error
+    (loss, (_, metrics)), gradient = lowered.compile()(params, net_state, batch)
     scores = {"loss": loss, **metrics}
     bad = [name for name, value in scores.items() if not np.isfinite(np.asarray(value))]
     if bad:
@@ -210,11 +232,24 @@ def _check_start(task: Task, params: Tree, net_state: Tree, batch: Tree) -> None
             "update. Look for log(0), a division by zero or too large a scale in init; jax_debug_nans=True names the "
             "line."
         )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        if not bool(jnp.isfinite(leaf).all()):
+            raise ValueError(
+                f"{task.name}: the gradient by params{jax.tree_util.keystr(path)} is not finite at the very start, "
+                f"where the loss is {float(loss):.4g}. Look for a square root or a norm of zero, whose derivative is "
+                "infinite: jnp.sqrt(x + 1e-12), or another init."
+            )
 
 
 def _shapes(*trees: Tree) -> tuple[Tree, ...]:
     shaped = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), trees)
     return (*shaped, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def _listed(name: str, tree: Tree) -> str:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    kinds = [f"{name}{jax.tree_util.keystr(path)} {jnp.result_type(leaf)} {jnp.shape(leaf)}" for path, leaf in leaves]
+    return ", ".join(kinds) or "no data"
 
 
 def _described(output: Any) -> str:

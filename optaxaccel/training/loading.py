@@ -117,6 +117,7 @@ def evaluated(folder: Path) -> Callable[[Path], Tree] | None:
       (path of the checkpoint) -> {"params", "net_state"} as arrays of NumPy; None where the method evaluates the
       parameters themselves, which are read without it.
     """
+    folder = folder.absolute()  # orbax takes no other paths
     steps: list[Any] = [path for path in (folder / "checkpoints" / "kept").iterdir() if path.name.isdigit()]
     if not steps:
         return None

@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import nnx
 
 from optaxaccel import models
+from optaxaccel.models.own import model_of
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (16, 4, 4, 1)).astype(np.float32)
 
@@ -48,6 +49,22 @@ class Equinox(eqx.Module):
     def __call__(self, x, state, *, key=None):
         x, state = self.norm(x.ravel(), state)
         return self.out(self.drop(x, key=key)), state
+
+
+class Plain(nn.Module):
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.classes)(x.reshape(len(x), -1))
+
+
+def in_sequence(classes):
+    return nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(8), nn.relu, nn.Dense(classes)])
+
+
+def with_dropout_first(classes):
+    return nn.Sequential([Linen(8), nn.relu, nn.Dense(classes)])
 
 
 CLASSES = {"linen": Linen, "nnx": Nnx, "equinox": Equinox}
@@ -125,3 +142,21 @@ def test_a_network_by_its_place_and_what_is_refused(tmp_path):
         models.make("none.py:Net", classes=3)
     with pytest.raises(ValueError, match="there already"):
         models.register("cnn", Linen)
+
+
+@pytest.mark.parametrize("make", [Plain, in_sequence])
+def test_a_linen_module_needs_no_argument_train(make):
+    model = model_of(make, classes=3, input_shape=X.shape[1:])
+    params, state = model.init(jax.random.key(0), X[:1])
+    evaluated, trained = (
+        model.apply(params, state, X, key=jax.random.key(1), train=train)[0] for train in (False, True)
+    )
+    assert evaluated.shape == (16, 3)
+    np.testing.assert_array_equal(evaluated, trained)
+
+
+def test_a_sequence_tells_its_first_layer_whether_it_trains():
+    model = model_of(with_dropout_first, classes=3, input_shape=X.shape[1:])
+    params, state = model.init(jax.random.key(0), X[:1])
+    first, second = (model.apply(params, state, X, key=jax.random.key(k), train=True)[0] for k in (1, 2))
+    assert np.abs(first - second).max() > 1e-3

@@ -46,9 +46,9 @@ def test_a_search_along_an_arc_takes_what_it_has_where_the_loss_never_bends():
         return -a, jnp.asarray([-1.0, -1.0]), a
 
     here = jnp.asarray(0.0), jnp.asarray([-1.0, -1.0]), jnp.asarray(0.0)
-    found = search(arc(), evaluate, here, jnp.asarray(1.0), max_evaluations=40)
-    assert found.verdict == int(Verdict.ACCEPTED)
-    assert float(found.value) == -float(found.step) < -(4.0**10)
+    outcome = search(arc(), evaluate, here, jnp.asarray(1.0), max_evaluations=40)
+    assert outcome.verdict == int(Verdict.ACCEPTED)
+    assert float(outcome.value) == -float(outcome.step) < -(4.0**10)
 
 
 def tilted(beta):

@@ -1,6 +1,8 @@
 """What a run has trained is loaded, measured, exported and extrapolated from its folder."""
 
 import errno
+import os
+import shlex
 import signal
 from functools import partial
 
@@ -49,6 +51,17 @@ def test_as_many_stay_as_were_asked_for_and_they_are_extrapolated(trained, capsy
     assert cli.run(["extrapolate", str(trained)]) == 0
     assert (trained / "extrapolated").is_dir()
     assert [line for line in capsys.readouterr().out.splitlines() if "44" in line]
+
+
+@pytest.mark.parametrize("command", ["extrapolate", "merge"])
+def test_a_run_is_read_from_a_path_that_begins_where_one_is(trained, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(trained.parent)
+    assert cli.run([command, trained.name, "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([command, os.path.relpath(trained / "checkpoints" / "kept"), "--out", "again"]) == 0
+    assert (tmp_path / "out").exists()
+    assert (tmp_path / "again").exists()
+    assert cli.run(["evaluate", os.path.relpath(trained), "--export", "net.npz"]) == 0
 
 
 @pytest.mark.parametrize(("ending", "read"), [(".safetensors", safetensors_files.read), (".npz", npz_files.read)])
@@ -150,3 +163,13 @@ def test_a_task_of_images_takes_a_class_of_networks(tmp_path, monkeypatch):
     task = tasks.make("images", model=partial(network_at("net.py:Net"), steps=2))
     params, _ = jax.eval_shape(task.init, jax.random.key(0))
     assert len(params) == 3
+
+
+def test_the_command_that_comes_next_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--task", "rosenbrock", "--method", "optax.sgd", "--method-args", "learning_rate=0.0001"]
+    for more in ([], ["--seeds", "0", "1"]):
+        assert cli.run([*words, "--steps", "2", "--out", f"runs/Größe u8{len(more)}", *more]) == 0
+        said = capsys.readouterr().out
+        command = next(line for line in said.splitlines() if line.startswith("next: "))
+        assert shlex.split(command)[1:] == ["optaxaccel", "report", f"runs/Größe u8{len(more)}"]

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from optaxaccel.training.run.argument_text import parse_arguments, steps_from
@@ -51,6 +53,16 @@ def test_arguments_are_parsed_without_evaluating_code():
     assert parse_arguments("") == {}
     for text in ("1,2", "a", "a=__import__('os').getcwd()", "a=1)(", "**{'a': 1}"):
         with pytest.raises(ValueError, match="K=V"):
+            parse_arguments(text)
+
+
+def test_a_path_is_a_word():
+    for path in ("d/const.csv", "/data/my-table.csv", "~/x.csv", "../a_b/c.d.csv", "2024-01-05/x.csv", "Größe/u8.csv"):
+        assert parse_arguments(f"a=1, data={path}, b=word") == {"a": 1, "data": path, "b": "word"}
+        assert parse_arguments(f"values=({path},'{path},{path}',1e-3)") == {"values": (path, f"{path},{path}", 1e-3)}
+    assert parse_arguments("a=1epoch,b=f(x='it\\'s,a/b',y=c/d)")["b"] == {"name": "f", "x": "it's,a/b", "y": "c/d"}
+    for text in ("a=1/2", "a=1e-3/2", "a=3-2", "a=-b", "a/b=1", "a=b c/d", "data=my folder/x.csv", "a=f/g(x=1)"):
+        with pytest.raises(ValueError, match=re.escape("'K=\"my file.csv\"'")):
             parse_arguments(text)
 
 

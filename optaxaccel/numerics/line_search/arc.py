@@ -1,10 +1,10 @@
 """A search along arcs that bend at the walls of a box: Wolfe's weak conditions, by doubling and halving.
 
+Used by the search inside bounds.
+
 The decrease is compared with what the arc itself promises (Bertsekas, "On the Goldstein-Levitin-Polyak gradient
 projection method", 1976), and a step is lengthened while the arc descends nearly as it did at its start (Lewis and
 Overton, "Nonsmooth optimization via quasi-Newton methods", 2013). Without walls the pair then has a positive curvature.
-
-Used by the search inside bounds.
 """
 
 from typing import Any, NamedTuple

@@ -12,6 +12,7 @@ import functools
 import importlib.metadata
 import json
 import platform
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -176,7 +177,8 @@ def read_all(path: Path) -> list[Record]:
     """
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*.jsonl")) if has_a_row(file)]
     if not files:
-        raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: optaxaccel train --out {path}.")
+        command = f"optaxaccel train --out {shlex.quote(str(path))}"
+        raise FileNotFoundError(f"No records (*.jsonl) at {path}. Train something: {command}.")
     loaded = [_sound(file) for file in files]
     usual = Run().as_dict()  # a field that an older version lacked has its default
     return [r._replace(start={**r.start, "spec": {**usual, **r.start["spec"]}}) for r in loaded]

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 _LENGTH = re.compile(r"(?<![\w'\"])([0-9.]+ ?epochs?)(?![\w'\"])")  # an unquoted one
+_TEXT_OR_WORD = re.compile(  # a text in quotes, or a whole value of characters that words and paths are made of
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?<![^=,(\[\s])([\w.~/][\w.~/-]*+)(?=\s*(?:[,)\]]|$))"""
+)
+_ARITHMETIC = re.compile(r"[\d.eEjJ/-]*")
 _LONGEST = 20_000  # characters of a list of arguments
 _EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
 
@@ -13,17 +17,20 @@ _EPOCHS = re.compile(r"^\s*([0-9.]+)\s*epochs?\s*$")
 def parse_arguments(text: str) -> dict[str, Any]:
     """Parse `a=1,b=(0.1,0.9),c=word,d=cosine(x=1)` into a dictionary of literals.
 
-    A bare word is a string; a call is a dictionary with the function's name under "name".
+    A bare word is a string, and so is a path without spaces; a call is a dictionary with the function's name under
+    "name".
 
     >>> parse_arguments("learning_rate=0.1, coefficients=(0.1, 0.9), slope=exact")
     {'learning_rate': 0.1, 'coefficients': (0.1, 0.9), 'slope': 'exact'}
+    >>> parse_arguments("data=my-folder/table.csv")
+    {'data': 'my-folder/table.csv'}
     >>> parse_arguments("learning_rate=exponential_decay(decay_rate=0.9, transition_steps=1epoch)")
     {'learning_rate': {'name': 'exponential_decay', 'decay_rate': 0.9, 'transition_steps': '1epoch'}}
     """
     try:
         if len(text) > _LONGEST:
             raise ValueError("too long")
-        quoted = _LENGTH.sub(r"'\1'", text)
+        quoted = _TEXT_OR_WORD.sub(_quoted, _LENGTH.sub(r"'\1'", text))
         call = ast.parse(f"f({quoted})", mode="eval").body
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             return _keywords(call)
@@ -31,8 +38,21 @@ def parse_arguments(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the parser has all of them
         shown = text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
         raise ValueError(
-            f"{shown!r} is not a list of arguments. Write K=V,K=V with literal values, each K once."
+            f"{shown!r} is not a list of arguments. Write K=V,K=V with literal values, each K once, "
+            "and a text with spaces or other signs in quotes, with more around all for the shell: 'K=\"my file.csv\"'."
         ) from error
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """Return a path in quotes, and what Python reads, or is arithmetic, as it is."""
+    word = match[1]
+    if word is None or _ARITHMETIC.fullmatch(word):
+        return match[0]
+    try:
+        _value(ast.parse(word, mode="eval").body)
+    except (SyntaxError, ValueError, TypeError):
+        return f"'{word}'"
+    return word
 
 
 def text_of(value: Any) -> str:
