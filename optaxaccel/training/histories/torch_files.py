@@ -1,6 +1,7 @@
 """PyTorch files, where PyTorch is installed: read by its `weights_only` reader, which runs nothing of a file."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def read(path: Path, *, in_place: bool = False) -> Tree:
     """
     torch = require(path)
     try:
-        return _to_numpy(torch, torch.load(path, map_location="cpu", weights_only=True, mmap=in_place))
+        with warnings.catch_warnings():  # on how PyTorch looks at sparse tensors, which are refused anyway
+            warnings.simplefilter("ignore", UserWarning)
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=in_place)
+        return _to_numpy(torch, loaded)
     except pickle.UnpicklingError as error:
         raise ValueError(
             "it holds more than tensors, a whole module perhaps, and reading that would run whatever the file says. "
