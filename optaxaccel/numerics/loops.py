@@ -50,6 +50,15 @@ def widened(turn: Callable[[Any], Any], carry: Any, unfinished: Callable[[Any], 
         axes = wider
 
 
+def varying_as(tree: Any, like: Any) -> Any:
+    """Return a tree whose leaves vary over all mesh axes of `shard_map` that a leaf of another one varies over."""
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return tree
+    axes = frozenset().union(*(_axes(jax.typeof(x)) for x in jax.tree.leaves(like)))
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, [_as_varying(jnp.asarray(x), axes) for x in leaves])
+
+
 def _each_member_its_own(unfinished: Callable[[Any], jax.Array], turn: Callable[[Any], Any], carry: Any) -> Any:
     """Return the start, of which every leaf is a batch where the condition is; compilers drop the branch not taken."""
     goes_on = lax.cond(jnp.zeros((), bool), lambda: unfinished(turn(carry)), lambda: unfinished(carry))

@@ -83,8 +83,8 @@ def fixed(
         value, x, outcome = solved(constants, x0, limits)
         side = jax.jvp(lambda c: image(c, x), (constants,), (tangents[0],))[1]
         linear = jax.linearize(lambda x: image(constants, x), x)[1]
-        asked = _of_linear(limits, x, rule)
-        dx = _solve(linear, side, rule, asked)
+        # What `lax.custom_linear_solve` closes over has to vary over the mesh as what it solves for does.
+        dx = _solve(linear, side, rule, loops.varying_as(_of_linear(limits, x, rule), side))
         dvalue = jax.tree.map(jnp.add, linear(dx), side)  # a step of the map nearer to the derivative than dx
         return (value, x, outcome), (dvalue, dx, trees.zeros_like(outcome))
 

@@ -45,6 +45,33 @@ def test_unknowns_split_inside_shard_map_share_their_products(method):
     np.testing.assert_allclose(result.value, alone.value, rtol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["anderson", "acx"])
+def test_derivatives_of_unknowns_split_inside_shard_map(method):
+    """One of the arguments is the same on all devices, and so is what is gathered."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    matrix = np.random.default_rng(0).uniform(0.0, 0.2, (4, 4)).astype(np.float32)
+    side = jnp.arange(1.0, 5.0)
+
+    def local(scale, rows, b):
+        def image(x, scale, rows, b):
+            return scale * rows @ jax.lax.all_gather(x, "data", tiled=True) + b
+
+        return fixed_point(image, jnp.zeros(1), scale, rows, b, rtol=1e-6, method=method, axis_name="data").value
+
+    def loss(scale, b):
+        split = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P("data"))
+        return jnp.sum(split(scale, matrix, b) ** 2)
+
+    def exact(scale, b):
+        return jnp.sum(jnp.linalg.solve(jnp.eye(4) - scale * matrix, b) ** 2)
+
+    for derivative in (jax.grad(loss, (0, 1)), jax.jit(jax.grad(loss, (0, 1)))):
+        ours, theirs = derivative(0.9, side), jax.grad(exact, (0, 1))(0.9, side)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), ours, theirs)
+    bent, want = (jax.jvp(lambda s, f=f: jax.grad(f)(s, side), (0.9,), (1.0,))[1] for f in (loss, exact))
+    np.testing.assert_allclose(bent, want, rtol=1e-2)
+
+
 def test_a_step_takes_over_the_buffers_of_its_state():
     size, history = 10_000, 5
     shape = jax.ShapeDtypeStruct((size,), jnp.float32)
