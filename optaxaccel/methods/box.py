@@ -109,8 +109,10 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
             evaluate = _along_arc(loss, params, x, g, d, state)
             outcome = search(rule, evaluate, start, first, max_evaluations=TRIALS, needed=along < 0)
             made = outcome.evaluations + carry.outcome.evaluations
-            outcome = outcome._replace(verdict=outcome.verdict.astype(jnp.int32), evaluations=made)
-            return _Attempt(jnp.ones_like(steepest), outcome, d, carry.steepest)
+            outcome = outcome._replace(verdict=outcome.verdict.astype(jnp.int32))
+            better = (outcome.verdict == int(Verdict.ACCEPTED)) | (outcome.value < carry.outcome.value)
+            chosen = optax.tree.where(better, (outcome, d), (carry.outcome, carry.direction))
+            return _Attempt(jnp.ones_like(steepest), chosen[0]._replace(evaluations=made), chosen[1], carry.steepest)
 
         none = SearchOutcome(jnp.zeros_like(value), value, here[1], jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
         done = loops.while_loop(
@@ -137,7 +139,7 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
 
 
 class _Attempt(NamedTuple):
-    """Whether the gradient's direction is next, the last search, its direction, and whether that was the gradient's."""
+    """Whether the gradient's direction is next, the better search, its direction, whether both were made."""
 
     steepest: jax.Array
     outcome: SearchOutcome
