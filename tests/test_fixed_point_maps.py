@@ -1,6 +1,7 @@
 """The benchmark of fixed points: its further maps, and what is written of them. Solvers are measured by hand."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -101,3 +102,35 @@ def test_the_sentence_on_jaxopt_leaves_out_what_it_does_not_solve():
     assert "takes 0.400 of" in text  # the root of 0.2 times 0.8
     assert "would take\n0.283." in text  # the root of 0.1 times 0.8
     assert table.over_jaxopt(rows[2:]) == ""
+
+
+def test_the_page_says_what_the_records_say():
+    """Evaluations and seconds over jaxopt's on both sets, over the best, over textbook Anderson's, and the batch."""
+    records = [json.loads((command.RESULTS / numbers).read_text()) for numbers, _ in command.FILES.values()]
+    text = " ".join((Path(__file__).parents[1] / "docs" / "fixed_points.md").read_text(encoding="utf-8").split())
+    first, second = (record["float64"] for record in records)
+    both = [row for row in first + second if row["solvers"]["jaxopt"]["status"] == "solved"]
+    evaluations, seconds = (table.against(both, "jaxopt", what) for what in ("maps", "seconds"))
+    assert (
+        f"jaxopt succeeds ({len(both)} maps), ours takes {evaluations:.3f} of its evaluations and {seconds:.3f}" in text
+    )
+    for rows, words in ((first, "of any solver, and jaxopt"), (second, "evaluations, and jaxopt")):
+        ours, jaxopt = (
+            next(line for line in table.summary(rows) if line["solver"] == n) for n in ("anderson", "jaxopt")
+        )
+        assert ours["failed"] + ours["other"] == 0
+        assert f"{ours['over_best']:.2f} times the fewest" in text
+        assert f"{words} {jaxopt['given'] - jaxopt['failed'] - jaxopt['other']}" in text
+    shares = [table.against(rows, "textbook Anderson", "seconds") for rows in (first, second)]
+    assert "takes {:.2f} of its seconds on the first set and {:.2f} on the second".format(*shares) in text
+    compiled, calls = (row["value"] for row in records[0]["costs"] if "floor" in row)
+    assert f"take {compiled:.1f} times as long as a batch of 256 problems" in text
+    assert f"outside a compiled function {calls:.0f} times" in text
+
+
+@pytest.mark.parametrize("set_", command.FILES)
+def test_the_tables_are_made_of_the_records(set_):
+    numbers, words = command.FILES[set_]
+    measured = json.loads((command.RESULTS / numbers).read_text())
+    made = command.page(measured) if set_ == "first" else command.further_page(measured)
+    assert made == (command.RESULTS / words).read_text()

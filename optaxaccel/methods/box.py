@@ -61,7 +61,8 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
 
     Variables at a bound whose gradient points outwards rest (Bertsekas, "Projected Newton methods for optimization
     problems with simple constraints", 1982). The others move along the projection of a quasi-Newton direction, and
-    learn from changes of the gradient among themselves alone, so that the matrix becomes that of the free ones.
+    learn from changes of the gradient among themselves alone, so that the matrix becomes that of the free ones. The
+    search goes along the projected arc, and along that of the gradient where the direction's has no step to accept.
     """
     method = "bfgs" if dense else "lbfgs"
 
