@@ -135,7 +135,7 @@ def _solve(fun: Callable[..., Any], how: Any, x0: Any, args: Any, limits: turns.
     rule, has_aux, phantom = how
 
     def both(x):
-        got = fun(x, *loops.varying_as(args, () if rule.axis_name is None else x))
+        got = fun(x, *args)
         if not has_aux:
             return as_image("fixed_point", got, x), None
         if not (isinstance(got, tuple) and len(got) == 2):

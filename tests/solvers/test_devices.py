@@ -46,17 +46,20 @@ def test_unknowns_split_inside_shard_map_share_their_products(method):
 
 
 @pytest.mark.parametrize("method", ["anderson", "acx"])
-def test_derivatives_of_unknowns_split_inside_shard_map(method):
-    """One of the arguments is the same on all devices, and so is what is gathered."""
+@pytest.mark.parametrize("closed", [False, True])
+def test_derivatives_of_unknowns_split_inside_shard_map(method, closed):
+    """What F closes over, or has as an argument, may be the same on all devices; so is what is gathered."""
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
     matrix = np.random.default_rng(0).uniform(0.0, 0.2, (4, 4)).astype(np.float32)
     side = jnp.arange(1.0, 5.0)
 
     def local(scale, rows, b):
-        def image(x, scale, rows, b):
-            return scale * rows @ jax.lax.all_gather(x, "data", tiled=True) + b
+        def image(x, rows, b, *given):
+            (by,) = given or (scale,)
+            return by * rows @ jax.lax.all_gather(x, "data", tiled=True) + b
 
-        return fixed_point(image, jnp.zeros(1), scale, rows, b, rtol=1e-6, method=method, axis_name="data").value
+        given = () if closed else (scale,)
+        return fixed_point(image, jnp.zeros(1), rows, b, *given, rtol=1e-6, method=method, axis_name="data").value
 
     def loss(scale, b):
         split = jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P("data"))
