@@ -13,8 +13,7 @@ from optaxaccel import methods, models, tasks
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.images import images
 from optaxaccel.tasks.task import Task
-from optaxaccel.training.keeping import records
-from optaxaccel.training.keeping.checkpoint import Checkpoints, OtherShapesError
+from optaxaccel.training.keeping import reading, records
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import members
@@ -142,12 +141,8 @@ def evaluated(folder: Path) -> Callable[[Path], Tree] | None:
         return None
 
     def read(path: Path) -> Tree:
-        checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
         with jax.enable_x64(double):
-            try:
-                state = checkpoints.read("kept", int(path.name), {"state": like}).tree["state"]
-            finally:
-                checkpoints.close()
+            state = reading.read(folder / "checkpoints", "kept", int(path.name), {"state": like}).tree["state"]
             params = methods.eval_params(state.opt_state, state.params)
         return jax.device_get({"params": params, "net_state": state.net_state})
 
@@ -198,15 +193,12 @@ def _restored(folder: Path, run: Run, task: Task, which: str, step: int | None) 
             )
     else:
         tree = {"state": like.state}
-    checkpoints = Checkpoints(folder / "checkpoints", run, read_only=True)
     try:
-        checkpoint = checkpoints.read(which, step, tree)
-    except OtherShapesError as error:
+        checkpoint = reading.read(folder / "checkpoints", which, step, tree)
+    except reading.OtherShapesError as error:
         raise ValueError(
             f"{folder} was trained with a network of other shapes than {run.task or run.data} makes now: its data, its "
             "task or its network changed since. Bring back what it was, or train anew with another --out."
         ) from error
-    finally:
-        checkpoints.close()
     saved = checkpoint.tree
     return (saved["member"].state if "member" in saved else saved["state"]), checkpoint.step

@@ -1,6 +1,7 @@
 """What others do with a run's folder while it trains, after damage, and when the run starts late or ends early."""
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from training.kept import rows, train
 
 from optaxaccel import cli, training
 from optaxaccel.training import loop
-from optaxaccel.training.keeping import records
+from optaxaccel.training.keeping import reading, records
 from optaxaccel.training.keeping.checkpoint import Checkpoints
 from optaxaccel.training.keeping.keep import Keep
 from optaxaccel.training.run.spec import Run
@@ -166,10 +167,9 @@ def test_a_run_is_loaded_again_and_again_while_it_trains(tmp_path):
         while not ended.is_set():
             try:
                 loads.append(training.load(tmp_path, "last").step)
-            except FileNotFoundError:  # there is none yet, or it went while it was read
-                continue
             except Exception as error:
-                failures.append(error)
+                if loads or not isinstance(error, FileNotFoundError):  # there is none yet
+                    failures.append(error)
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -179,6 +179,34 @@ def test_a_run_is_loaded_again_and_again_while_it_trains(tmp_path):
         ended.set()
         looking.join()
     assert not failures
+
+
+@pytest.mark.parametrize("gone", ["memory", "tree", "."])
+def test_a_checkpoint_that_goes_while_it_is_read_is_that_which_came(tmp_path, monkeypatch, gone):
+    """The run has written a newer one by then; of this one all is gone, or a part."""
+    train(RUN, tmp_path)
+    old, new = tmp_path / "checkpoints" / "last" / "11", tmp_path / "checkpoints" / "last" / "12"
+    removed_at_the_first_read(monkeypatch, lambda: (shutil.copytree(old, new), shutil.rmtree(old / gone)))
+    assert training.load(tmp_path, "last").step == 12
+
+
+def test_a_kept_checkpoint_that_goes_while_it_is_read_is_missing(tmp_path, monkeypatch):
+    train(RUN, tmp_path, every=4)
+    removed_at_the_first_read(monkeypatch, lambda: shutil.rmtree(tmp_path / "checkpoints" / "kept" / "4"))
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 4; there are: after steps 8"):
+        training.load(tmp_path, 4)
+
+
+def removed_at_the_first_read(monkeypatch, remove):
+    """Have `remove` called after the folder was listed, before a file is read."""
+    read, calls = reading.memory, []
+
+    def memory(path):
+        if not calls:
+            calls.append(remove())
+        return read(path)
+
+    monkeypatch.setattr(reading, "memory", memory)
 
 
 def test_a_run_that_is_only_starting_has_nothing_to_load(tmp_path):

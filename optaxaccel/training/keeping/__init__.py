@@ -6,6 +6,7 @@ soundness   what a record's rows must hold
 journal     what is measured, when it is fetched, how it is written and told;  metrics  on their way from the device
 memory      how much of it was used
 checkpoint  orbax behind one class (imported where it is needed);  keep  when one is written and which is restored
+reading     of checkpoints, while their run trains too
 older_states  checkpoints of states that had fewer fields
 interrupt   signals and the lock of a folder
 probes      curvature beside training

@@ -11,27 +11,18 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from jax import lax
 
-from optaxaccel.training.keeping import older_states
+from optaxaccel.training.keeping import reading
+from optaxaccel.training.keeping.reading import Restored
 from optaxaccel.training.run import longer
 from optaxaccel.training.run.spec import Run, differences
 
 Tree = Any
 _FOLDERS = ("last", "best", "kept")
-
-
-class Restored(NamedTuple):
-    """A checkpoint as read: updates done, the arrays, and the rest as JSON."""
-
-    step: int
-    tree: Tree
-    memory: dict[str, Any]
 
 
 class Checkpoints:
@@ -43,27 +34,23 @@ class Checkpoints:
         run: Run,
         *,
         kept: int | None = None,
-        read_only: bool = False,
         say: Any = logging.getLogger(__name__).warning,
     ):
-        """Open a folder, which is made, and clear away what a killed process left half-written.
-
-        With `read_only` nothing is made or cleared away: the run may be training.
-        """
+        """Open a folder, which is made, and clear away what a killed process left half-written."""
         _told_by_us(True)
         self._failed = False  # whether something could not be written
         folder = folder.absolute()
-        self.folder, self.run, self.read_only, self.say = folder, run, read_only, say
+        self.folder, self.run, self.say = folder, run, say
         self._newest: dict[str, int] = dict.fromkeys(_FOLDERS, -1)  # what a manager says differs between processes
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._numbers: dict[str, int | None] = {"last": 2, "best": 1, "kept": kept}
         for name in _FOLDERS:
-            if (folder / name).exists() or not (read_only or name == "kept"):
+            if name != "kept" or (folder / name).exists():
                 self._manager(name)
 
     def _manager(self, name: str) -> Any:
         if name not in self._managers:
-            options = _options(self._numbers[name], self.read_only)
+            options = _options(self._numbers[name])
             self._managers[name] = ocp.CheckpointManager(self.folder / name, options=options)
         return self._managers[name]
 
@@ -80,7 +67,7 @@ class Checkpoints:
             self._newest[folder] = step
             if jax.process_count() > 1:  # two saves at once would wait at each other's barriers, for ever
                 self.wait()
-            rest = {"spec": self.run.as_dict(), "checksum": int(_checksum(tree)), "x64": _x64(), **memory}
+            rest = {"spec": self.run.as_dict(), "checksum": int(reading.checksum(tree)), "x64": _x64(), **memory}
             manager.save(
                 step,
                 args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), memory=ocp.args.JsonSave(rest)),
@@ -127,7 +114,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the updates after which there are checkpoints of `last`, newest first."""
-        return sorted(self._managers["last"].all_steps(), reverse=True) if "last" in self._managers else []
+        return sorted(self._managers["last"].all_steps(), reverse=True)
 
     def restore(self, like: Tree) -> Restored | None:
         """Return the newest checkpoint that reads back whole, on the devices of `like`, or None if there is none.
@@ -141,10 +128,10 @@ class Checkpoints:
         reasons = []
         for step in self.steps():
             try:
-                memory = self._memory("last", step)
+                memory = reading.memory(self.folder / "last" / str(step))
                 self._refuse_other(memory["spec"])
                 self._refuse_other_precision(memory.get("x64", _x64()))
-                tree = self._arrays("last", step, abstract, memory)
+                tree = reading.arrays(self.folder / "last" / str(step), abstract, memory)
             except OtherRunError:
                 raise
             except Exception as error:  # whatever a damaged file makes the reader raise
@@ -162,51 +149,6 @@ class Checkpoints:
                 "anew, or bring back a copy."
             )
         return None
-
-    def read(self, folder: str, step: int | None, like: Tree) -> Restored:
-        """Return a checkpoint of a folder by its step, the newest by default, on the devices of `like`.
-
-        Raises:
-          FileNotFoundError: there is none; the message says which there are.
-        """
-        steps = sorted(self._managers[folder].all_steps()) if folder in self._managers else []
-        if not steps or (step is not None and step not in steps):
-            raise FileNotFoundError(self._missing(folder, step, steps))
-        chosen = steps[-1] if step is None else step
-        memory = self._memory(folder, chosen)
-        return Restored(chosen, self._arrays(folder, chosen, like, memory), memory)
-
-    def _missing(self, folder: str, step: int | None, steps: list[int]) -> str:
-        """Return what to say of a checkpoint that is not there."""
-        if folder == "best" and self.steps():
-            return f"{self.folder}/best is empty: no evaluation was better than the first one. Ask for the last one."
-        of_step = f" of step {step}" if step is not None else ""
-        there = f"after steps {', '.join(map(str, steps))}" if steps else "none"
-        last = f", or ask for the last one, of step {self.steps()[0]}" if self.steps() else ""
-        return (
-            f"{self.folder}/{folder} has no checkpoint{of_step}; there are: {there}. Keep some while training: --keep "
-            f"10 --keep-every 1epoch{last}."
-        )
-
-    def _memory(self, folder: str, step: int) -> dict[str, Any]:
-        return self._managers[folder].restore(step, args=ocp.args.Composite(memory=ocp.args.JsonRestore()))["memory"]
-
-    def _arrays(self, folder: str, step: int, like: Tree, memory: Mapping[str, Any]) -> Tree:
-        """Return the arrays of a checkpoint.
-
-        Raises:
-          OSError: they are not those that were saved.
-        """
-        manager = self._managers[folder]
-        written = ocp.StandardCheckpointHandler().metadata(manager.directory / str(step) / "tree").tree
-        asked = older_states.as_written(like, written)
-        if sorted(leaf.shape for leaf in jax.tree.leaves(written)) != sorted(x.shape for x in jax.tree.leaves(asked)):
-            raise OtherShapesError(f"{manager.directory / str(step)} holds arrays of other shapes")  # orbax tells pages
-        args = ocp.args.Composite(tree=ocp.args.StandardRestore(asked))
-        tree = older_states.as_now(manager.restore(step, args=args)["tree"], like)
-        if int(_checksum(tree)) != memory["checksum"]:
-            raise OSError(errno.EIO, "Its arrays are not those that were saved", str(manager.directory / str(step)))
-        return tree
 
     def _refuse_other(self, spec: Mapping[str, Any]) -> None:
         differing = differences(self.run.as_dict(), spec)
@@ -250,15 +192,9 @@ class OtherRunError(ValueError):
     """A folder belongs to another specification."""
 
 
-class OtherShapesError(ValueError):
-    """A checkpoint is of another network."""
-
-
-def _options(keep: int | None, read_only: bool) -> ocp.CheckpointManagerOptions:
+def _options(keep: int | None) -> ocp.CheckpointManagerOptions:
     """In the background, a write that fails in one of several processes is waited for by all of them for minutes."""
     alone = jax.process_count() == 1
-    if read_only:
-        return ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
     more = {"max_to_keep": keep, "enable_async_checkpointing": alone}
     return ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, **more)
 
@@ -278,22 +214,3 @@ def _of_writers(record: logging.LogRecord) -> bool:
     mine = record.name == "asyncio" or "orbax" in record.pathname
     often = mine and str(record.msg).startswith("Waiting for previous save")  # where evaluations are quick
     return not (mine and record.levelno >= logging.ERROR) and not often
-
-
-@jax.jit
-def _checksum(tree: Tree) -> jax.Array:
-    """Return a sum over all bits, each word with an odd weight of its place, so that exchanged words show."""
-    total = jnp.zeros((), jnp.uint32)
-    for k, leaf in enumerate(jax.tree.leaves(tree)):
-        for part in (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,):
-            words = _words(part).ravel()
-            weights = 2 * lax.iota(jnp.uint32, words.size) + jnp.uint32(2 * k + 1)
-            total = 31 * total + jnp.sum(words * weights, dtype=jnp.uint32)
-    return total
-
-
-def _words(x: jax.Array) -> jax.Array:
-    if x.dtype == bool:
-        return x.astype(jnp.uint32)
-    width = {1: jnp.uint8, 2: jnp.uint16}.get(x.dtype.itemsize, jnp.uint32)
-    return lax.bitcast_convert_type(x, width).astype(jnp.uint32)
