@@ -117,14 +117,16 @@ def evaluated(folder: Path) -> Callable[[Path], Tree] | None:
       parameters themselves, which are read without it.
     """
     folder = folder.absolute()  # orbax takes no other paths
-    steps: list[Any] = [path for path in (folder / "checkpoints" / "kept").iterdir() if path.name.isdigit()]
+    kept = folder / "checkpoints" / "kept"
+    steps = reading.steps(kept)
     if not steps:
         return None
+    newest: Any = kept / str(steps[-1]) / "tree"
     start = records.read(folder / "record.jsonl").start
     run = run_of(start["spec"])
     epoch = max(1, start.get("steps_per_epoch", 1))
     recipe = optimizer.recipe(run, total_steps=run.total_steps(epoch) if run.schedule else 1, steps_per_epoch=epoch)
-    written = ocp.StandardCheckpointHandler().metadata(steps[0] / "tree").tree["state"]
+    written = ocp.StandardCheckpointHandler().metadata(newest).tree["state"]
     double = any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(written["params"]))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 

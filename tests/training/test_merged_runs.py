@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from optaxaccel import cli, training
 from optaxaccel.training import loading, loop
-from optaxaccel.training.histories import merging, npz_files
+from optaxaccel.training.histories import checkpoint_order, formats, merging, npz_files, orbax_steps
 from optaxaccel.training.keeping.keep import Keep
 from optaxaccel.training.run.spec import Run
 
@@ -110,3 +111,32 @@ def test_no_data_are_asked_for(tmp_path):
     merged = npz_files.flat_arrays(npz_files.read(tmp_path / "m.npz"))
     for n, array in want.items():
         np.testing.assert_allclose(merged[n], array, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("gone", ["tree", "."])
+def test_a_checkpoint_that_goes_while_it_is_read_is_named(gone, tmp_path, capsys, monkeypatch):
+    """A run that trains removes its older ones; a part of one may still be there when reading it fails."""
+    run, kept = RUNS["plain"].replace(epochs=1), tmp_path / "checkpoints" / "kept"
+    loop.train(run, tmp_path / "record.jsonl", keep=Keep(tmp_path, every=2))
+    read = orbax_steps.read
+
+    def meanwhile(path):
+        shutil.rmtree(kept / "4" / gone, ignore_errors=True)
+        threading.Timer(0.05, shutil.rmtree, (kept / "4", True)).start()
+        return read(path)
+
+    monkeypatch.setattr(formats, "ORBAX", formats.ORBAX._replace(read=meanwhile))
+    assert cli.run(["extrapolate", str(tmp_path)]) == 2
+    assert "4 was removed while the checkpoints were read" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_goes_while_the_folder_is_listed_is_not_taken(tmp_path, monkeypatch):
+    loop.train(RUNS["plain"].replace(epochs=1), tmp_path / "record.jsonl", keep=Keep(tmp_path, every=2))
+    kept, items = tmp_path / "checkpoints" / "kept", orbax_steps.items
+
+    def meanwhile(path):
+        shutil.rmtree(kept / "4", ignore_errors=True)
+        return items(path)
+
+    monkeypatch.setattr(orbax_steps, "items", meanwhile)
+    assert [path.name for path in checkpoint_order.find(kept).paths] == ["2", "6", "8", "10"]

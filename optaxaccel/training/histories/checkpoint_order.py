@@ -5,15 +5,18 @@ names; a number with a decimal point, or after a word like "loss", measures some
 left, none is chosen.
 """
 
+import contextlib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from optaxaccel.training.histories import formats
 
 RESULTS = ("extrapolated", "merged")  # what names of results begin with, so that they are not taken for checkpoints
+_REMOVING = 0.2  # s that removing one may take: while it lasts, a part of it is still there
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 _COUNTS = re.compile(
     r"(epoch|step|iter|iteration|update|batch|ckpt|checkpoint|round|(?<![a-z])(ep|it|s|e))s?[\W_]*$", re.IGNORECASE
@@ -62,7 +65,7 @@ def find(folder: Path, order: str | None = None, reader: Callable[[Path], Any] |
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder. Pass the folder that holds the checkpoints.")
     known = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", *RESULTS))]
-    kinds = {path: kind for path in known if (kind := formats.of(path)) is not None}
+    kinds = {path: kind for path in known if (kind := _format(path)) is not None}
     names = {path: _taken_apart(_stem(path, kind)) for path, kind in kinds.items()}
     places = _places(names, order)
     if not places and formats.of(folder) is not None:
@@ -86,6 +89,35 @@ def find(folder: Path, order: str | None = None, reader: Callable[[Path], Any] |
     kind = next(iter(used.values()))
     kind = kind if reader is None else kind._replace(read=reader, map=reader)
     return CheckpointFiles(taken, kind, [path.name for path in kinds if path not in places])
+
+
+@contextlib.contextmanager
+def still_there(paths: Sequence[Path]) -> Iterator[None]:
+    """Say so where something fails because one of the checkpoints was removed meanwhile, as a run that trains does.
+
+    Raises:
+      FileNotFoundError: one is gone.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a folder of which a part is gone makes its reader raise
+        until = time.monotonic() + _REMOVING
+        while all(path.exists() for path in paths):
+            if time.monotonic() > until:
+                raise
+            time.sleep(_REMOVING / 10)
+        names = ", ".join(path.name for path in paths if not path.exists())
+        raise FileNotFoundError(
+            f"{paths[0].parent}: {names} was removed while the checkpoints were read. A run that trains removes its "
+            "older ones: ask again, or take fewer with --last."
+        ) from error
+
+
+def _format(path: Path) -> formats.Format | None:
+    """Return the format of a checkpoint; None where it does not look like one, or was removed meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return formats.of(path)
+    return None
 
 
 def _places(names: dict[Path, _Name], order: str | None) -> dict[Path, Any]:

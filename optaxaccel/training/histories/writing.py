@@ -97,24 +97,25 @@ def work(
     squared: bool = True,
 ) -> Any:
     """Read the newest checkpoints, in whichever way they can be held, and return what is made of them."""
-    streamed = to.shard is not None or sum(map(_on_disk, files.paths[-last:])) > in_memory
-    skipped: dict[str, str] = {}
-    while True:
-        to.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{checkpoint_order.RESULTS[0]}-", dir=to.path.parent) as place:
-            if not streamed:
-                read = newest_checkpoints.read(files, last, params, skip, squared=squared)
-                return use(Work(read, InMemory(read), Path(place)))
-            read = newest_checkpoints.mapped(files, last, params, skipped)
-            source = Streamed(read, Path(place), lambda count: None)
-            source.tick = _counted(progress, passes * source.size)
-            try:
-                return use(Work(read, source, Path(place)))
-            except NotFiniteError as error:
-                number, trouble = error.args
-                if not skip:
-                    raise newest_checkpoints.refused(read.paths[number], trouble) from None
-                skipped[read.paths[number].name] = trouble
+    with checkpoint_order.still_there(files.paths[-last:]):
+        streamed = to.shard is not None or sum(map(_on_disk, files.paths[-last:])) > in_memory
+        skipped: dict[str, str] = {}
+        while True:
+            to.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{checkpoint_order.RESULTS[0]}-", dir=to.path.parent) as place:
+                if not streamed:
+                    read = newest_checkpoints.read(files, last, params, skip, squared=squared)
+                    return use(Work(read, InMemory(read), Path(place)))
+                read = newest_checkpoints.mapped(files, last, params, skipped)
+                source = Streamed(read, Path(place), lambda count: None)
+                source.tick = _counted(progress, passes * source.size)
+                try:
+                    return use(Work(read, source, Path(place)))
+                except NotFiniteError as error:
+                    number, trouble = error.args
+                    if not skip:
+                        raise newest_checkpoints.refused(read.paths[number], trouble) from None
+                    skipped[read.paths[number].name] = trouble
 
 
 def write(task: Work, to: Output, point: Point, program: str, weights: list[float]) -> None:

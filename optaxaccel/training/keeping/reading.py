@@ -77,7 +77,8 @@ def arrays(path: Path, like: Tree, memory: Mapping[str, Any]) -> Tree:
     Raises:
       OtherShapesError: they have other shapes. OSError: they are not those that were saved.
     """
-    written = ocp.StandardCheckpointHandler().metadata(path / "tree").tree
+    item: Any = path / "tree"
+    written = ocp.StandardCheckpointHandler().metadata(item).tree
     asked = older_states.as_written(like, written)
     if sorted(leaf.shape for leaf in jax.tree.leaves(written)) != sorted(x.shape for x in jax.tree.leaves(asked)):
         raise OtherShapesError(f"{path} holds arrays of other shapes")  # orbax tells pages
