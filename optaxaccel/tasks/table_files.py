@@ -84,6 +84,7 @@ def read(path: Path, target: str) -> Table:
         name: column == "" if column.dtype.kind == "U" else ~np.isfinite(column) for name, column in columns.items()
     }
     whole = ~np.any(list(gaps.values()), axis=0)
+    infinite = any(column.dtype.kind == "f" and np.isinf(column).any() for column in columns.values())
     if not whole.any():
         worst = max(gaps, key=lambda name: gaps[name].sum())
         raise ValueError(
@@ -94,7 +95,8 @@ def read(path: Path, target: str) -> Table:
     words = {name: _words(path, name, column) for name, column in columns.items()}
     y, _ = columns.pop(chosen), words.pop(chosen)
     dropped = int((~whole).sum())
-    note = f"{path.name}" + (f"; {dropped:,} rows with missing values dropped" if dropped else "")
+    kind = "missing or infinite" if infinite else "missing"
+    note = f"{path.name}" + (f"; {dropped:,} rows with {kind} values dropped" if dropped else "")
     table = Table(np.zeros(0), y, note, chosen, words)
     return table._replace(x=np.concatenate([table._encoded(columns[name], name) for name in words], axis=1))
 

@@ -29,7 +29,7 @@ def table(
 
     Columns of the input are standardised by the training rows; one that is constant in them is only centred. Columns of
     words become a column for each word. Rows with a missing value are dropped: nothing, NA, N/A, nan, null, ? and -, in
-    either case. A target of regression is standardised, too, and its metric is R^2.
+    either case; rows with an infinite number, too. A target of regression is standardised, and its metric is R^2.
 
     `predict` of the task takes rows as they stand in the file, without the target, and returns the target in its own
     units, or the logits of the classes, which are sorted.

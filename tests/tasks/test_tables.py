@@ -68,6 +68,11 @@ def test_what_counts_as_missing_drops_its_row(missing, tmp_path):
         assert "1 rows with missing values dropped" in task.note
 
 
+def test_what_is_infinite_drops_its_row_and_is_not_called_missing(tmp_path):
+    task = make(write(tmp_path / "t.csv", a=[*NUMBERS[:7], "inf", *NUMBERS[8:]], y=NUMBERS))
+    assert "1 rows with missing or infinite values dropped" in task.note
+
+
 CODES = [f"{k % 10}_{k // 10}" for k in range(N)]
 DAYS = [datetime.date(2020, 1, 1) + datetime.timedelta(days=k) for k in range(N)]
 REFUSED = {

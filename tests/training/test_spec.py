@@ -1,5 +1,7 @@
 import re
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from optaxaccel.training.run.argument_text import parse_arguments, steps_from
@@ -32,6 +34,32 @@ def test_fields_out_of_range_are_refused_with_their_value(fields, word):
     with pytest.raises(ValueError, match=r"Pass|Give|record") as error:
         Run(**fields)
     assert word in str(error.value)
+
+
+def test_numbers_of_numpy_and_jax_become_those_of_records():
+    """Sweeps count with `numpy.arange`, and what is loaded from arrays is of their types."""
+    given = {
+        "batch_size": np.int64(32),
+        "seed": np.uint8(3),
+        "epochs": np.float32(2.5),
+        "flip": np.bool_(False),
+        "method_args": {"learning_rate": np.float32(0.5), "betas": (np.float16(0.5), jnp.float32(0.25))},
+        "model_args": {"hidden": [np.int32(4), 8]},
+    }
+    plain = {
+        "batch_size": 32,
+        "seed": 3,
+        "epochs": 2.5,
+        "flip": False,
+        "method_args": {"learning_rate": 0.5, "betas": (0.5, 0.25)},
+        "model_args": {"hidden": [4, 8]},
+    }
+    assert Run(**given).digest() == Run(**plain).digest()
+    assert repr(Run(**given)) == repr(Run(**plain))
+    with pytest.raises(ValueError, match=r"batch_size=2\.0 is not an integer"):
+        Run(batch_size=np.float32(2))
+    with pytest.raises(ValueError, match="literals"):
+        Run(method_args={"learning_rate": np.arange(2.0)})
 
 
 def test_replace_switches_between_epochs_and_steps_and_knows_its_fields():

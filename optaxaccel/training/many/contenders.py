@@ -15,6 +15,7 @@ from optaxaccel import methods, registry
 from optaxaccel.methods import states
 from optaxaccel.training.run import optimizer
 from optaxaccel.training.run.argument_text import parse_arguments, steps_from
+from optaxaccel.training.run.fields import plain
 from optaxaccel.training.run.optimizer import Method, Recipe
 from optaxaccel.training.run.spec import Run
 
@@ -232,6 +233,7 @@ def _literals(values: Iterable[Any]) -> list[Any]:
 def _literal(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_literal(one) for one in value]
+    value = plain(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else _nameless(repr(value))
 
 
