@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from optaxaccel import cli
 from optaxaccel.training.keeping import interrupt
 
 ROOT = Path(__file__).parents[1]
@@ -250,3 +251,14 @@ def test_a_data_set_that_is_not_prepared_is_refused_within_seconds(tmp_path):
     assert done.returncode == 2
     assert str(tmp_path) in done.stderr
     assert time.monotonic() - started < 15  # two seconds on a quiet machine; never the minutes of a network time-out
+
+
+def test_a_grid_of_a_task_is_in_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--task-args", "size=smoke", "--method", "optax.adam", "--grid", "learning_rate=0.01,0.1", "--steps", "2"]
+    for task in ("rosenbrock", "lasso"):
+        assert cli.run(["train", "--task", task, *words]) == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "optax.adam-rosenbrock-grid",
+        "optax.adam-lasso-grid",
+    }

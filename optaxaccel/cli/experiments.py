@@ -169,15 +169,12 @@ def _called(record: Any, name: str) -> Any:
     return record._replace(start={**record.start, "label": name})
 
 
-def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
+def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> None:
     """Print a table and draw a figure of every task among the records."""
     from optaxaccel.report import grouping
     from optaxaccel.training.many.compared import Comparison
 
-    by_task: dict[str, list[Any]] = {}
-    for record in runs:
-        if record.start["spec"].get("task"):
-            by_task.setdefault(record.start["spec"]["task"], []).append(record)
+    by_task = grouping.problems_of_tasks(runs, path if path.is_dir() else path.parent)
     for place, (task, members) in enumerate(by_task.items()):
         final = [(g.name, [_called(r, g.name) for r in g.members]) for g in grouping.groups(members)]
         runs_of_task = [record for _, own in final for record in own]
@@ -185,8 +182,6 @@ def _show_tasks(runs: Sequence[Any], figure: Path, path: Path) -> int:
         drawn = figure if len(by_task) == 1 else figure.with_stem(f"{figure.stem}-{place + 1}")
         say(f"{comparison.table()}\nfigure:  {comparison.plot(drawn)}")
         _show_more(members, drawn, task)
-    say(f"records: {path}")
-    return DONE
 
 
 def _show_more(runs: Sequence[Any], figure: Path, title: str) -> None:
@@ -206,11 +201,9 @@ def _show(path: Path, figure: Path, *, title: str, plan: Any = None) -> int:
 
     runs, left = grouping.once(records.read_all(path))
     of_tasks = [record for record in runs if plan is None and record.start["spec"].get("task")]
-    if of_tasks and len(of_tasks) == len(runs):
-        return _show_tasks(runs, figure, path)
     if of_tasks:
         runs = [record for record in runs if not record.start["spec"].get("task")]
-        _show_tasks(of_tasks, figure.with_stem(f"{figure.stem}-tasks"), path)
+        _show_tasks(of_tasks, figure.with_stem(f"{figure.stem}-tasks") if runs else figure, path)
     if plan is not None:
         from optaxaccel.training.many import jobs  # which builds on what trains; to show what is there needs none
 

@@ -22,8 +22,7 @@ def train(command: Train) -> int:
     run = command.run
     start_jax(command)  # checking a schedule computes it
     loop.check(run)
-    what = _short(run.task) if run.task else f"{run.model}-{Path(run.data).stem}"
-    name = f"{run.method}-{what}-{run.digest()}"
+    name = f"{run.method}-{_what(run)}-{run.digest()}"
     out = command.out or Path("runs") / name
     path = out / "record.jsonl"
     earlier = _earlier(path, run, command.resume)
@@ -85,9 +84,11 @@ def _interval(command: Train) -> int | str:
     return interval
 
 
-def _short(task: str) -> str:
-    """Return a task's name as a part of a folder's name."""
-    return re.sub(r"[^\w.+-]+", "_", Path(task.partition(":")[0]).stem)
+def _what(run: Run) -> str:
+    """Return what is trained as a part of a folder's name."""
+    if not run.task:
+        return f"{run.model}-{Path(run.data).stem}"
+    return re.sub(r"[^\w.+-]+", "_", Path(run.task.partition(":")[0]).stem)
 
 
 def _check(command: Train) -> None:
@@ -150,7 +151,7 @@ def _train_many(command: Train) -> int:
             raise ValueError(f"--{name.replace('_', '-')} is for one run. Leave out --grid and --seeds, or --{name}.")
     runs = sweep.grid(command.run, seeds=command.seeds, **sweep.axes(command.grid))
     run = command.run
-    out = command.out or Path("runs") / f"{run.method}-{run.model}-{Path(run.data).stem}-grid"
+    out = command.out or Path("runs") / f"{run.method}-{_what(run)}-grid"
     if out.exists() and any(out.rglob("*.jsonl")) and not command.resume:
         raise FileExistsError(
             f"{out} holds records already. Pass --resume to go on with them, or --out for a new folder."

@@ -99,7 +99,7 @@ def once(records: Iterable[Record]) -> tuple[list[Record], str]:
     left: list[Path] = []
     for record in records:
         start = record.start
-        key = (start["phase"], start["label"], setting_of(start["spec"], apart_from=()))
+        key = (start["phase"], start["label"], setting_of(start["spec"], apart_from=()), *_of_task(start))
         if key not in best:
             best[key] = record
         elif record.status == "done" != best[key].status:
@@ -202,6 +202,36 @@ def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
             title = f"{model} on {data}" + (f", measured on {images}" if len(measured) > 1 else "")
             sections[title] = [*others, *own]
     return sections
+
+
+def problems_of_tasks(records: Iterable[Record], below: Path) -> dict[str, list[Record]]:
+    """Return the results among records of tasks by problem, with a title each; runs that only choose are left out.
+
+    Two problems are two tables even where their tasks have one name: their data or functions differ, what a run may
+    spend, or the score. The title then names the folder of the first record, as seen from `below`.
+    """
+    by_problem: dict[tuple, list[Record]] = {}
+    for record in records:
+        if record.start["phase"] not in _CHOOSING:
+            key = (*_of_task(record.start), text_of(record.start["score"]))
+            by_problem.setdefault(key, []).append(record)
+    names = [key[0] for key in by_problem]
+    titles: dict[str, list[Record]] = {}
+    for (name, *_), members in by_problem.items():
+        folder = members[0].path.parent
+        place = folder.relative_to(below) if folder.is_relative_to(below) else folder
+        title = name if names.count(name) == 1 else f"{name} in {place}"
+        while title in titles:
+            title += "'"
+        titles[title] = members
+    return titles
+
+
+def _of_task(start: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what tells problems of tasks apart that have one name; nothing of images, whose specification tells."""
+    name = start["spec"].get("task")
+    hashed = start.get("data_hash", ""), start.get("fingerprint", "").partition("-")[0]
+    return (name, *hashed, text_of(start.get("budget") or {})) if name else ()
 
 
 def _held_out(record: Record) -> str:

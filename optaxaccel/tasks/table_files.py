@@ -12,6 +12,7 @@ WORDS_UP_TO = 50  # different words of a column that may have another one in eve
 _MISSING = ("", "?", "-", "na", "n/a", "#n/a", "<na>", "nan", "null")  # in lower case
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", re.IGNORECASE | re.ASCII)
 _PLAIN = re.compile(r"u?int\d|half|float|double|decimal|bool|null|(dictionary<values=)?(large_)?string")  # of pyarrow
+_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name, at the end of a .parquet file
 _WITH_COMMA = re.compile(r"[+-]?\d[\d.]*(,\d+)+(\.\d+)?")
 
 
@@ -72,6 +73,11 @@ def read(path: Path, target: str) -> Table:
       ValueError: it cannot be read, or a column can be neither numbers nor words; ImportError: pyarrow is missing.
     """
     names, texts = _csv(path) if path.suffix == ".csv" else _parquet(path)
+    if "" in names:
+        raise ValueError(
+            f"{path}: column {names.index('') + 1} has no name, as the index of a DataFrame has none. Write the file "
+            "without it, table.to_csv(path, index=False), or give it a name."
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path} has two columns {_few(map(repr, twice))}. Give each a name of its own.")
     if len(names) < 2:
@@ -178,6 +184,7 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
         table = parquet.read_table(path)
     except pyarrow.ArrowException as error:
         raise ValueError(f"{path} is damaged or no .parquet file ({error}). Write it again.") from error
+    table = table.drop_columns([name for name in table.column_names if _INDEX.fullmatch(name)])
     if not table.num_rows:
         raise ValueError(f"{path}: there are no rows.")
     for name, kind in zip(table.column_names, table.schema.types, strict=True):

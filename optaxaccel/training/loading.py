@@ -1,5 +1,6 @@
 """Load what a run has trained: its parameters to evaluate, its network, and what it was a run of."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from optaxaccel.tasks.images import images
 from optaxaccel.tasks.task import Task
 from optaxaccel.training.keeping import reading, records
 from optaxaccel.training.run import optimizer
+from optaxaccel.training.run.fields import plain
 from optaxaccel.training.run.spec import Run
-from optaxaccel.training.steps import members
+from optaxaccel.training.steps import feed, fingerprint, members
 from optaxaccel.training.steps.state import TrainState
 
 Tree = Any
@@ -56,7 +58,8 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
 
     Raises:
       FileNotFoundError: there is no run, or no such checkpoint; ValueError: `which` is something else, or the run's
-        task is not what it was.
+        data, network or task are not what they were: a table's new rows change its scales, a new word its columns.
+        Where a task of one's own still fits, its functions being others is a warning.
 
     Example:
       ```
@@ -73,11 +76,36 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
         raise FileNotFoundError(
             f"{place} has no checkpoints. Train with optaxaccel train, or training.loop with keep=."
         )
-    step = which if isinstance(which, int) and not isinstance(which, bool) else None
-    if step is None and which not in ("best", "last"):
+    which = plain(which)
+    if which not in ("best", "last") and (isinstance(which, bool) or not isinstance(which, int)):
         raise ValueError(f"which={which!r} is unknown. Pass 'best', 'last', or the step of a checkpoint that was kept.")
     run = run_of(records.read(place / "record.jsonl").start["spec"])
     task = task_of(run)
+    if other := changed(place, run, task):
+        if ":" not in run.task:
+            raise ValueError(other)
+        warnings.warn(other, stacklevel=2)
+    return unchecked(place, which, run, task)
+
+
+def changed(folder: Path, run: Run, task: Task) -> str:
+    """Return what to say if a run's data, or its task of one's own, are not what it was trained on; or else ""."""
+    path = folder / "record.jsonl"
+    try:
+        now = fingerprint.of_run(run, task) if run.task else feed.data_hash(run)
+        records.refuse_other_data(path, records.read(path).start, now)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def unchecked(place: Path, which: Literal["best", "last"] | int, run: Run, task: Task) -> Loaded:
+    """Return what `load` does, whatever became of the data since.
+
+    Raises:
+      FileNotFoundError: there is no such checkpoint; ValueError: it is of a network of other shapes.
+    """
+    step = which if isinstance(which, int) else None
     with jax.enable_x64(task.precision == "float64"):
         state, at = _restored(place, run, task, "kept" if step is not None else str(which), step)
         params = methods.eval_params(state.opt_state, state.params)

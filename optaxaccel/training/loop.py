@@ -46,7 +46,7 @@ def data_hash(run: Run) -> str:
 
 def train(
     run: Run,
-    path: Path,
+    path: Path | str,
     *,
     label: str = "",
     phase: str = "final",
@@ -73,9 +73,11 @@ def train(
         images or examples whenever the run is evaluated; see `optaxaccel.training.keeping.probes`.
 
     Raises:
-      ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written.
+      ValueError: the run cannot start, or its checkpoints are another run's; OSError: a file cannot be written;
+        RuntimeError: another thread of this process trains a run that keeps checkpoints.
     """
     probes.check(probe)
+    path, keep = Path(path), None if keep is None else keep._replace(folder=Path(keep.folder))
     if run.task:
         more: dict[str, Any] = {"progress": progress, "keep": keep, "also": also, "probe": probe}
         return loop_of_tasks.train(run, path, label=label, phase=phase, **more)

@@ -59,7 +59,7 @@ def check(run: Run) -> Task:
 
 def data_hash(run: Run, task: Task) -> str:
     """Return a hash of a task of one's own, or of one that was given data; "" of others."""
-    return fingerprint.of_task(task) if ":" in run.task or {"data", "dataset"} & set(run.task_args) else ""
+    return fingerprint.of_run(run, task)
 
 
 def train(

@@ -1,6 +1,7 @@
 """A run that starts where another one stands: with its parameters and its network's state, and everything else anew."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def load(run: Run) -> Start | None:
                 "Start another run, with another --out."
             )
     place: Any = int(which) if which.isdigit() else which
-    origin_run = loading.load(folder, place)
+    origin_run = _loaded(folder, place)
     task = loading.task_of(run)
     with jax.enable_x64(task.precision == "float64"):
         wanted = jax.eval_shape(task.init, jax.random.key(0))
@@ -84,6 +85,15 @@ def load(run: Run) -> Start | None:
             "--model-args and --task, or train anew without --from."
         )
     return Start(*jax.device_get(have))
+
+
+def _loaded(folder: Path, which: Any) -> loading.Loaded:
+    """Load the other run; that its data have changed since is only told, for new rows are a reason to train on."""
+    run = loading.run_of(records.read(folder / "record.jsonl").start["spec"])
+    task = loading.task_of(run)
+    if other := loading.changed(folder, run, task):
+        warnings.warn(f"{other} Its parameters are taken as they are.", stacklevel=2)
+    return loading.unchecked(folder, which, run, task)
 
 
 def started(start: Start, state: TrainState, tx: optax.GradientTransformation, sharding: Any = None) -> TrainState:

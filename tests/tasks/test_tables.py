@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from optaxaccel import tasks, training
-from optaxaccel.tasks import batches
+from optaxaccel.tasks import batches, table_files
 from optaxaccel.training import loop
 from optaxaccel.training.keeping.keep import Keep
 from optaxaccel.training.run.spec import Run
@@ -76,6 +76,7 @@ def test_what_is_infinite_drops_its_row_and_is_not_called_missing(tmp_path):
 CODES = [f"{k % 10}_{k // 10}" for k in range(N)]
 DAYS = [datetime.date(2020, 1, 1) + datetime.timedelta(days=k) for k in range(N)]
 REFUSED = {
+    "a column without a name": ({"": range(N), "a": NUMBERS, "y": NUMBERS}, "column 1 has no name"),
     "words among numbers": (
         {"a": ["low", "high", *NUMBERS[2:]], "y": NUMBERS},
         r"'a' holds numbers, and 2 .*'low', 'hi",
@@ -183,3 +184,12 @@ def test_a_set_of_scikit_learn_predicts_from_rows_as_it_ships_them(monkeypatch):
     assert (task.score, task.train["x"].shape) == ("r2", (56, 2))
     params = [{"kernel": jnp.array([[1.0], [0.0]]), "bias": jnp.zeros(1)}]
     np.testing.assert_allclose(task.predict(params, {}, x[:5])[:, 0], 7.0 + x[:5, 0], rtol=1e-5)
+
+
+def test_the_index_of_a_data_frame_is_no_column(tmp_path):
+    """Pandas writes one without a name behind all columns, where the target is looked for."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"a": [float(v) for v in NUMBERS], "y": [k % 2 for k in range(N)], "__index_level_0__": list(range(N))}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    table = table_files.read(tmp_path / "t.parquet", "")
+    assert (table.target, list(table.words)) == ("y", ["a"])

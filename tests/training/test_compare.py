@@ -251,9 +251,25 @@ def test_the_command_compares_a_task_of_a_file(tmp_path, monkeypatch, capsys):
         ({"params": jnp.ones(2)}, "for a plain loss"),
         ({"task": bowl}, "needs a start"),
         ({"tune": {"momentum": ()}}, "holds no values"),
+        ({"seeds": None}, "seeds=None"),
+        ({"steps": np.float32(3)}, "no budget"),
+        ({"task": BOWL.replace(batch_size=8.0)}, "batch_size=8.0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(changes, said):
     arguments = {"task": BOWL, "methods": ["pal"], **changes}
     with pytest.raises(ValueError, match=said):
         training.compare(arguments.pop("task"), arguments.pop("methods"), **arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """So are those that a generator makes."""
+    two, task = np.int64(2), BOWL.replace(eval_batch_size=np.int64(8), steps=np.int32(3))
+    methods = {"sgd": (optax.sgd, {"learning_rate": np.float32(0.25)})}
+    asked = {"seeds": two, "tune_seeds": two, "evaluations": two}
+    outcome = training.compare(task, methods, steps=two, **asked)
+    assert [record.rows[-1]["step"] for record in outcome.records] == [2, 2]
+    assert outcome.records[0].start["spec"]["method_args"] == {"learning_rate": 0.25}
+    tune = {"learning_rate": (rate for rate in np.array([0.25, 0.5], np.float32))}
+    tuned = training.compare(task, {"sgd": optax.sgd}, tune=tune, seeds=(np.uint8(3),))
+    assert {r.start["spec"]["method_args"]["learning_rate"] for r in tuned.records} == {0.25, 0.5}

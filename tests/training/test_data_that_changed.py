@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optaxaccel import cli
+from optaxaccel import cli, training
 from optaxaccel.training.steps import fingerprint
 
 TASK = "import jax.numpy as jnp\nfrom optaxaccel.tasks import from_loss\n\n\ndef make():\n"
@@ -76,6 +76,27 @@ def test_a_run_is_not_gone_on_with(case, tmp_path, capsys):
     assert cli.run([*words, "--steps", "8", "--resume"]) == 0
 
 
+def test_a_network_that_they_trained_is_not_loaded(case, tmp_path, capsys):
+    """Scales of columns, codes of words and what is measured would be others; a task of one's own still fits."""
+    write, words = case
+    words = [*words, "--method-args", "learning_rate=0.01", "--steps", "4", "--out", "r"]
+    assert cli.run(words) == 0
+    write()
+    before = training.load("r", "last")
+    write(flipped=True)
+    if ":" in before.run.task:
+        with pytest.warns(UserWarning, match="began with other data"):
+            assert training.load("r", "last").step == 4
+    else:
+        with pytest.raises(ValueError, match="began with other data"):
+            training.load("r", "last")
+        capsys.readouterr()
+        assert cli.run(["evaluate", "r", "--which", "last"]) == 2
+        assert "began with other data" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="parameters are taken as they are"):  # to train on with new rows
+        assert cli.run(["train", "--from", "r", "--steps", "2", "--out", "s"]) == 0
+
+
 def test_records_of_a_grid_are_not_mixed(case, tmp_path, capsys):
     write, words = case
     words = [*words, "--steps", "4", "--out", "g", "--grid"]
@@ -99,6 +120,7 @@ def test_shapes_that_changed_are_said_where_a_run_is_loaded(tmp_path, monkeypatc
     words = ["--method-args", "learning_rate=0.01", "--steps", "4", "--out", "r"]
     assert cli.run(["train", *CASES["table"][1], *words]) == 0
     text = (tmp_path / "c.csv").read_text()
+    without_hash(tmp_path / "r" / "record.jsonl")
     (tmp_path / "c.csv").write_text("c," + text.replace("\n", "\n1,", 120).removesuffix("1,"))
     assert cli.run(["evaluate", "r", "--which", "last"]) == 2
     assert "network of other shapes" in capsys.readouterr().err

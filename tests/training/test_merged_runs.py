@@ -141,3 +141,13 @@ def test_a_checkpoint_that_goes_while_the_folder_is_listed_is_not_taken(tmp_path
 
     monkeypatch.setattr(orbax_steps, "items", meanwhile)
     assert [path.name for path in checkpoint_order.find(kept).paths] == ["2", "6", "8", "10"]
+
+
+def test_a_link_that_leads_nowhere_was_not_removed(tmp_path, capsys):
+    for step in range(3):
+        np.savez(tmp_path / f"{step}.npz", w=np.full(2, float(step)))
+    (tmp_path / "3.npz").symlink_to(tmp_path / "nowhere")
+    assert cli.run(["merge", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "3.npz" in said
+    assert "was removed" not in said

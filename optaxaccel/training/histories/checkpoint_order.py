@@ -7,6 +7,7 @@ left, none is chosen.
 
 import contextlib
 import itertools
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -102,11 +103,11 @@ def still_there(paths: Sequence[Path]) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a folder of which a part is gone makes its reader raise
         until = time.monotonic() + _REMOVING
-        while all(path.exists() for path in paths):
+        while all(map(os.path.lexists, paths)):
             if time.monotonic() > until:
                 raise
             time.sleep(_REMOVING / 10)
-        names = ", ".join(path.name for path in paths if not path.exists())
+        names = ", ".join(path.name for path in paths if not os.path.lexists(path))
         raise FileNotFoundError(
             f"{paths[0].parent}: {names} was removed while the checkpoints were read. A run that trains removes its "
             "older ones: ask again, or take fewer with --last."

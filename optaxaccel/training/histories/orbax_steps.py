@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from optaxaccel.training.histories.deferred import Deferred
+from optaxaccel.training.orbax_folder import refuse_pattern
 
 Tree = Any
 
@@ -34,6 +35,7 @@ def write(path: Path, tree: Tree) -> None:
     """Write a tree as one item."""
     import orbax.checkpoint as ocp
 
+    refuse_pattern(path)
     with _quiet(), ocp.StandardCheckpointer() as writer:
         writer.save(path.absolute(), tree)
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ import jax
 import numpy as np
 
 from optaxaccel.training.keeping import interrupt
+from optaxaccel.training.orbax_folder import refuse_pattern
 from optaxaccel.training.run.argument_text import steps_from
 from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import parallel
 
 Tree = Any
+_KEEPS = threading.Lock()  # held by the run of this process that writes checkpoints
 
 
 class Keep(NamedTuple):
@@ -44,6 +47,24 @@ def resumes(keep: Keep | None) -> bool:
     return any(path.name.isdigit() for path in whole)  # those under way have longer names
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Be the one run that writes checkpoints: orbax (0.12.8) mixes up those that two threads write at once.
+
+    Raises:
+      RuntimeError: there is one.
+    """
+    if not _KEEPS.acquire(blocking=False):
+        raise RuntimeError(
+            "Another thread of this process trains a run that keeps checkpoints, and of two at once none would be "
+            "whole. Train in processes of their own, one after another, or with keep=None."
+        )
+    try:
+        yield
+    finally:
+        _KEEPS.release()
+
+
 class Keeper:
     """Owns the folder of a run while it goes on; without a `Keep` it does nothing."""
 
@@ -60,9 +81,12 @@ class Keeper:
         """Lock the folder and listen to signals.
 
         Raises:
-          FileExistsError: another process owns the folder.
+          FileExistsError: another process owns the folder. ValueError: nothing can be written there so that it can be
+            read again. RuntimeError: another thread of this process keeps a run.
         """
         if self.keep is not None:
+            refuse_pattern(self.keep.folder)
+            self._closing.enter_context(_alone())
             if parallel.is_main_process():
                 self._closing.enter_context(interrupt.locked(self.keep.folder))
             self._closing.enter_context(self.signals.installed())

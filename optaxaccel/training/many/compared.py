@@ -12,7 +12,11 @@ WIDTH = 80
 
 
 class Line(NamedTuple):
-    """One method: of its final runs that are done, means; `error` is the standard error of the score's mean."""
+    """One method: of its final runs that are done, means; `error` is the standard error of the score's mean.
+
+    Of the runs that are not done, `diverged` counts those that diverged, and `lost` all by their status: "diverged",
+    "failed" or "unfinished", which goes on, was stopped or was killed.
+    """
 
     method: str
     score: float
@@ -24,6 +28,7 @@ class Line(NamedTuple):
     done: int
     diverged: int
     setting: str
+    lost: Mapping[str, int] = {}
 
 
 class ComparisonTable(NamedTuple):
@@ -98,14 +103,15 @@ class Comparison(NamedTuple):
         return self.table().lines[0].method
 
     def table(self) -> ComparisonTable:
-        """Return the table, best first; a method is ranked by the share of runs that diverged, then by its mean."""
+        """Return the table, best first; ranked by the share of runs that diverged or failed, then by the mean."""
         lines = [self._line(method) for method in self.methods]
         sign = -1.0 if self.score["higher_is_better"] else 1.0
 
         def key(line: Line) -> tuple[float, float]:
-            return line.diverged / (line.done + line.diverged), sign * line.score if line.done else math.inf
+            bad = sum(count for status, count in line.lost.items() if status != "unfinished")
+            return bad / max(1, line.done + bad), sign * line.score if line.done else math.inf
 
-        count = max(line.done + line.diverged for line in lines)
+        count = max(line.done + sum(line.lost.values()) for line in lines)
         first = next((r.start for r in self.records if r.start["phase"] == "final"), {})
         over = f"mean ± standard error over {count} seeds"
         if count == 1:
@@ -126,6 +132,7 @@ class Comparison(NamedTuple):
 
     def _line(self, method: str) -> Line:
         runs = self.final(method)
+        statuses = [record.status for record in runs]
         done = [record for record in runs if record.status == "done"]
         last = [record.last("eval") for record in done]
         scores = [row[self.score["metric"]] for row in last]
@@ -138,8 +145,9 @@ class Comparison(NamedTuple):
             _mean(calls(row) for row in last),
             _mean(row["seconds"] for row in last),
             len(done),
-            len(runs) - len(done),
+            statuses.count("diverged"),
             ", ".join(f"{k}={v}" for k, v in runs[0].start["spec"]["method_args"].items()) if runs else "",
+            {status: statuses.count(status) for status in sorted({*statuses} - {"done"})},
         )
 
 
@@ -162,9 +170,10 @@ def _mean(values: Iterable[float]) -> float:
 
 def _cells(line: Line) -> list[str]:
     spread = f" ± {line.error:.1g}" if line.done > 1 else ""
-    count = f"{line.done}" + (f" (+{line.diverged} diverged)" if line.diverged else "")
+    lost = ", ".join(f"{count} {status}" for status, count in line.lost.items())
+    count = f"{line.done} (+{lost})" if lost else f"{line.done}"
     if not line.done:
-        return [line.method, "diverged", "-", "-", "-", count]
+        return [line.method, next(iter(line.lost), "-"), "-", "-", "-", count]
     return [
         line.method,
         f"{line.score:.4g}{spread}",

@@ -1,6 +1,6 @@
 """Compare methods on a task: tune each with the same budget, then train with fresh seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from optaxaccel.training.keeping.progress import Listener, telling
 from optaxaccel.training.many.compared import Comparison, mean_score
 from optaxaccel.training.many.contenders import Contender, Setting, check_file_names, contenders, file_name
 from optaxaccel.training.many.training_members import Budget, MemberGroup, MemberJob
+from optaxaccel.training.run.fields import plain
 from optaxaccel.training.run.spec import UNLIMITED, Run
 from optaxaccel.training.steps import fingerprint
 
@@ -83,7 +84,8 @@ def compare(
       >>> outcome.best, [record.rows[-1]["loss"] for record in outcome.records]  # 2 (1 - 2 lr)^2
       ('sgd', [0.0, 0.5])
     """
-    the_task = _task(task, params, data, batch_size)
+    steps, calls, seconds, tune_seeds, evaluations = map(plain, (steps, calls, seconds, tune_seeds, evaluations))
+    the_task = _task(task, params, data, plain(batch_size))
     budget = _budget(the_task, steps, calls, seconds)
     final_seeds = _seeds(seeds)
     _check_count("tune_seeds", tune_seeds)
@@ -157,7 +159,7 @@ class _Comparing:
         return [finished[place] for place in range(len(jobs))]
 
     def _job(self, setting: Setting, seed: int, phase: str) -> MemberJob:
-        arguments = {name: _plain(value) for name, value in setting.arguments.items()}
+        arguments = {name: plain(value) for name, value in setting.arguments.items()}
         limit = {"seconds": self.budget.seconds, "steps": self.budget.steps}  # calls stand in the first row alone
         run = Run(task=self.task.name, method=setting.method, method_args=arguments, seed=seed, **limit)
         path = None
@@ -275,10 +277,11 @@ def _budget(task: Any, steps: int | None, calls: int | None, seconds: float | No
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, int):
+    seeds = plain(seeds)
+    if not isinstance(seeds, Iterable):
         _check_count("seeds", seeds)
         return list(range(seeds))
-    chosen = list(seeds)
+    chosen = [plain(seed) for seed in seeds]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"seeds={seeds!r} are none, or one stands twice. Pass seeds=5, or each seed once.")
     return chosen
@@ -287,7 +290,3 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r} is no number of them. Pass {name}=1 or more.")
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

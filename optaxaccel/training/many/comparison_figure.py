@@ -43,7 +43,7 @@ def _evaluations(record: Record) -> list[Any]:
 
 
 def _draw_method(axis: Any, runs: Sequence[Record], metric: str, at: Any, look: dict[str, Any]) -> None:
-    """Draw the median of the runs that are done with its band, and where others diverged."""
+    """Draw the median of the runs that are done with its band, and where others diverged or ended."""
     done = [_evaluations(record) for record in runs if record.status == "done"]
     if done:
         end = min(at(rows[-1]) for rows in done)
@@ -54,6 +54,6 @@ def _draw_method(axis: Any, runs: Sequence[Record], metric: str, at: Any, look: 
     for record in runs:
         if record.status != "done":
             last = _evaluations(record)[-1:]
-            label = {} if done else {"label": f"{look['label']} (diverged)"}
+            label = {} if done else {"label": f"{look['label']} ({record.status})"}
             axis.plot([at(r) for r in last], [r[metric] for r in last], "x", color=look["color"], **label)
             done = done or [last]

@@ -67,7 +67,7 @@ def contenders(entrants: Any, tune: Mapping[str, Sequence[Any]] | None, steps_pe
         entrants = {name: name for name in names}
     if not entrants:
         raise ValueError("There are no methods to compare. Pass methods={'pal': 'pal', 'adam': optax.adam}, say.")
-    tune = {} if tune is None else tune
+    tune = {name: tuple(v) if isinstance(v, Iterator) else v for name, v in ({} if tune is None else tune).items()}
     for name, values in tune.items():
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise ValueError(f"tune[{name!r}]={values!r} holds no values. Pass tune={{{name!r}: (0.01, 0.1)}}.")

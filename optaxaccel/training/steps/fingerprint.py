@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from optaxaccel.tasks import batches
 from optaxaccel.tasks.task import Task
 from optaxaccel.training.run.optimizer import Recipe
+from optaxaccel.training.run.spec import Run
 from optaxaccel.training.steps import members
 
 
@@ -33,6 +34,11 @@ def of_task(task: Task, *facts: Any) -> str:
         traced = jax.make_jaxpr(whole)(jax.random.key(0), data)
         arrays = (data, () if callable(task.validation) else task.validation)
         return _hash(traced, arrays, (*facts, task.score, task.higher_is_better, task.batch_size))
+
+
+def of_run(run: Run, task: Task) -> str:
+    """Return the hash of a run's task where that is one's own, or was given data; "" of others: they do not change."""
+    return of_task(task) if ":" in run.task or {"data", "dataset"} & set(run.task_args) else ""
 
 
 def seeds_are_alike(task: Task) -> bool:

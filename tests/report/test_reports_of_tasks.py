@@ -1,0 +1,93 @@
+"""`report` of tasks: what shares a table, by which score it is ranked, and what became of runs that are not done."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from made import record
+
+from optaxaccel import cli, training
+from optaxaccel.tasks import Task, from_loss
+
+FLAGS = np.arange(64) % 2
+
+
+def classes(score="accuracy"):
+    def loss(params, net_state, batch, *, key, train):
+        logits = params * batch["x"]
+        value = jnp.mean(jax.nn.softplus(logits) - batch["y"] * logits)
+        return value, (net_state, {"accuracy": jnp.mean((logits > 0) == batch["y"])})
+
+    data = {"x": 2.0 * FLAGS - 1.0, "y": FLAGS * 1.0}
+    return Task(lambda key: (jnp.zeros(()), {}), loss, data, score=score, higher_is_better=score != "loss", name="mine")
+
+
+def bowl(scale):
+    def loss(params):
+        return scale * jnp.sum(params**2)
+
+    return from_loss(loss, jnp.ones(2), steps=3)
+
+
+SGD = {"sgd": (optax.sgd, {"learning_rate": 0.01})}
+
+
+def report(folder, capsys):
+    capsys.readouterr()
+    assert cli.run(["report", str(folder)]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_score_is_that_of_the_results(tmp_path, capsys):
+    """Whole batches without data apart are tuned by their training loss, whatever the task's score is."""
+    tune = {"learning_rate": (0.01, 0.1)}
+    outcome = training.compare(classes(), {"zz": optax.sgd, "aa": optax.adam}, tune=tune, steps=3, folder=tmp_path)
+    assert {r.start["score"]["metric"] for r in outcome.records} == {"loss", "accuracy"}
+    said = report(tmp_path, capsys)
+    assert "mine: accuracy" in said
+    assert "mine: loss" not in said
+
+
+@pytest.mark.parametrize("differ", ["functions", "data", "budgets", "scores"])
+def test_comparisons_that_share_a_name_have_tables_of_their_own(differ, tmp_path, capsys):
+    other = {"functions": bowl(3.0), "data": classes().replace(train={"x": FLAGS * 1.0, "y": FLAGS * 1.0})}
+    first = classes() if differ in ("data", "scores") else bowl(1.0)
+    second = other.get(differ, classes("loss") if differ == "scores" else first)
+    training.compare(first, SGD, calls=10, folder=tmp_path / "one")
+    training.compare(second, SGD, calls=20 if differ == "budgets" else 10, folder=tmp_path / "two")
+    said = report(tmp_path, capsys)
+    assert said.count("figure: ") == 2
+    assert f"{first.name} in one: {first.score}" in said
+    assert f"{second.name} in two: {second.score}" in said
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_a_second_record_of_a_run_is_said_to_be_left_out(tmp_path, capsys):
+    for name in ("one", "two"):
+        training.compare(bowl(1.0), SGD, folder=tmp_path / name)
+    said = report(tmp_path, capsys)
+    assert said.count("figure: ") == 1
+    assert "Left out, since the same run has another record: two/" in said
+
+
+@pytest.mark.parametrize(("status", "rank"), [("unfinished", 1), ("failed", 2), ("diverged", 2)])
+def test_runs_that_are_not_done_are_called_what_they_are(status, rank, tmp_path, capsys):
+    score = {"score": {"metric": "loss", "higher_is_better": False}}
+    for label, losses, seed, end in (
+        ("b", [3.0, 2.0], 1, "done"),
+        ("a", [3.0, 1.0], 1, "done"),
+        ("a", [3.0], 2, status),
+    ):
+        path = tmp_path / f"{label}{seed}.jsonl"
+        record(path, label, losses, task="rosenbrock", seed=seed, status=end, rate=0.1 if label == "a" else 0.2)
+        first, *rest = path.read_text().splitlines()
+        rest = rest[:-1] if end == "unfinished" else rest
+        path.write_text("\n".join([json.dumps({**json.loads(first), **score}), *rest]) + "\n")
+    line = next(line for line in report(tmp_path, capsys).splitlines() if f"1 (+1 {status})" in line)
+    assert line.split()[:2] == [str(rank), "a"]  # its mean is the better one; who diverged comes behind who did not
+    (tmp_path / "a1.jsonl").unlink()
+    line = next(line for line in report(tmp_path, capsys).splitlines() if f"0 (+1 {status})" in line)
+    assert line.split()[:3] == ["2", "a", status]
