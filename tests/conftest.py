@@ -34,6 +34,16 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", rf"error::DeprecationWarning:({names}|__main__|<string>)\Z")
 
 
+@pytest.fixture(autouse=True)
+def ranks_are_written_out(request):
+    """Users may have JAX refuse operands of unlike ranks; Flax and Optax themselves are not always written for it."""
+    if Path(request.path).parent.name not in ("numerics", "methods", "solvers"):
+        yield
+        return
+    with sys.modules["jax"].numpy_rank_promotion("raise"):
+        yield
+
+
 EVERY, MOST_MAPS = 50, 30_000  # tests between two looks; of the 65,530 maps that Linux lets a process have
 
 

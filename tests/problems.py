@@ -173,8 +173,8 @@ def _mlp() -> Problem:
     one_hot = np.eye(3)[labels]
 
     def formula(xp, p):
-        hidden = xp.tanh(xp.dot(inputs, p["hidden"]["kernel"]) + p["hidden"]["bias"])
-        logits = xp.dot(hidden, p["out"]["kernel"]) + p["out"]["bias"]
+        hidden = xp.tanh(xp.dot(inputs, p["hidden"]["kernel"]) + p["hidden"]["bias"][None])
+        logits = xp.dot(hidden, p["out"]["kernel"]) + p["out"]["bias"][None]
         top = xp.max(logits, axis=1, keepdims=True)
         log_sum = xp.log(xp.sum(xp.exp(logits - top), axis=1)) + top[:, 0]
         return xp.mean(log_sum - xp.sum(one_hot * logits, axis=1))

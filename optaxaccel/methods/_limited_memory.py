@@ -83,7 +83,7 @@ def apply_pairs(
     """
     memory = steps.shape[0]
     if free is not None:
-        steps, changes, gradient = steps * free, changes * free, gradient * free
+        steps, changes, gradient = steps * free[None, :], changes * free[None, :], gradient * free
     inner = jnp.sum(steps * changes, axis=1)
     newest_first = (pairs - 1 - jnp.arange(memory)) % memory
     usable = (jnp.arange(memory) < pairs) & (inner[newest_first] > 0)

@@ -47,7 +47,9 @@ def weights(
     length = jnp.sqrt(jnp.where(filled, jnp.diag(gram), 0))
     counts = length > 0
     scale = jnp.where(counts, 1 / jnp.where(counts, length, 1), 0)
-    scaled = jnp.where(counts[:, None] & counts, gram * scale[:, None] * scale, jnp.eye(number, dtype=gram.dtype))
+    scaled = jnp.where(
+        counts[:, None] & counts[None, :], gram * scale[:, None] * scale[None, :], jnp.eye(number, dtype=gram.dtype)
+    )
     side = jnp.where(counts, along, 0) * scale
     rounding = 2 * number * jnp.finfo(gram.dtype).eps
 
@@ -60,7 +62,7 @@ def weights(
         sound = pivot > rounding
         row = jnp.where(sound, row / jnp.where(sound, pivot, 1), 0)
         column = jnp.where(here, 0, lax.dynamic_index_in_dim(system, slot, 1, keepdims=False))
-        return age + 1, jnp.where(here[:, None], row, system - column[:, None] * row)
+        return age + 1, jnp.where(here[:, None], row[None, :], system - column[:, None] * row[None, :])
 
     system = jnp.concatenate([scaled, side[:, None]], axis=1)
     if number_filled is None:

@@ -100,7 +100,7 @@ def _both(leaves: Sequence[Leaf], arrays: Any, moved: Any, c: jax.Array) -> tupl
     for leaf, leaf_moved in zip(_with(leaves, arrays), _with(leaves, moved), strict=True):
         here, change = columns.whole(leaf, c.dtype), columns.whole(leaf_moved, c.dtype, linear=True)
         mean, mean_change = (jnp.tensordot(c, x, 1, precision=jax.lax.Precision.HIGHEST) for x in (here, change))
-        products += jnp.sum(change * mean + here * mean_change, axis=tuple(range(1, here.ndim)))
+        products += jnp.sum(change * mean[None] + here * mean_change[None], axis=tuple(range(1, here.ndim)))
         half += jnp.sum(mean * mean_change)
     return products, half
 

@@ -72,7 +72,7 @@ def affine_weights(squares: jax.Array, mask: jax.Array, ridge: jax.typing.ArrayL
     # Vectors without a unique minimiser leave an eigenvalue of rounding, which the scaling magnifies.
     solvable = (values[0] > 8.0 * eps * jnp.max(scale) / jnp.min(scale)) | ridge_decides
     rest = jnp.sum(vectors * side[:, None], axis=0) / jnp.where(solvable, values, 1.0)
-    weights = _weights(scale * jnp.sum(vectors * rest, axis=1), places == shortest)
+    weights = _weights(scale * jnp.sum(vectors * rest[None, :], axis=1), places == shortest)
     others = jnp.max(jnp.where(places > 0, length, 0.0))  # those that do not count are zero
     chosen = jnp.where((length[0] > 1000.0 * others) & (others > 0.0), shortest, 0)
     vertex = (places == chosen).astype(squares.dtype)
@@ -101,15 +101,15 @@ def simplex_weights(squares: jax.Array, mask: jax.Array, ridge: jax.typing.Array
     places, length, rho = jnp.arange(number), jnp.diag(squares), ridge * _norm(squares)
     chosen = [set(s) for n in range(1, number + 1) for s in itertools.combinations(range(number), n)]
     supports = jnp.asarray(np.array([[i in s for i in range(number)] for s in chosen]))
-    origins = jnp.argmin(jnp.where(supports, length, jnp.inf), axis=1)
+    origins = jnp.argmin(jnp.where(supports, length[None, :], jnp.inf), axis=1)
     systems, sides, scales = jax.vmap(lambda s, o: _system(squares, s, rho, o))(supports, origins)
     rest = scales * jnp.linalg.solve(systems, sides[:, :, None])[:, :, 0]
-    weights = jnp.where(supports, jax.vmap(_weights)(rest, places == origins[:, None]), 0.0)
+    weights = jnp.where(supports, jax.vmap(_weights)(rest, places[None, :] == origins[:, None]), 0.0)
 
-    allowed = jnp.all((weights >= 0) & (~supports | mask), axis=1)  # a singular system gives NaN: not allowed
+    allowed = jnp.all((weights >= 0) & (~supports | mask[None, :]), axis=1)  # a singular system gives NaN: not allowed
     between = squares * (1.0 - jnp.eye(number, dtype=squares.dtype))
-    scattered = 0.5 * jnp.sum(weights[:, :, None] * between * weights[:, None, :], axis=(1, 2))
-    mean = jnp.sum(weights * length, axis=1)
+    scattered = 0.5 * jnp.sum(weights[:, :, None] * between[None, :, :] * weights[:, None, :], axis=(1, 2))
+    mean = jnp.sum(weights * length[None, :], axis=1)
     value = mean - scattered + rho * jnp.sum(weights**2, axis=1)
     # Each value is known to the rounding of what it is summed from, which for a long vector is much and for others not.
     known = 2.0 * number * jnp.finfo(squares.dtype).eps * mean
@@ -147,13 +147,13 @@ def _system(
     between = squares * (1.0 - identity)
     distance = between[origin]
     free = (counts & (jnp.arange(squares.shape[0]) != origin)).astype(squares.dtype)
-    products = 0.5 * (distance[:, None] + distance - between)  # a_i.a_j
+    products = 0.5 * (distance[:, None] + distance[None, :] - between)  # a_i.a_j
     along = 0.5 * (length - length[origin] - distance)  # a_i.r_o
-    system = (products + rho) * free[:, None] * free + jnp.diag(rho * free)
+    system = (products + rho) * free[:, None] * free[None, :] + jnp.diag(rho * free)
     size = jnp.diag(system)
     typical = jnp.max(size)
     scale = jax.lax.rsqrt(jnp.where(size > 0, size, jnp.where(typical > 0, typical, 1.0)))
-    system = system * scale[:, None] * scale + jnp.diag(1.0 - free)
+    system = system * scale[:, None] * scale[None, :] + jnp.diag(1.0 - free)
     return system, scale * (rho - along) * free, scale
 
 
@@ -187,7 +187,7 @@ def _gram(squares: jax.Array) -> jax.Array:
     """Return the inner products."""
     length = jnp.diag(squares)
     between = squares * (1.0 - jnp.eye(squares.shape[0], dtype=squares.dtype))
-    return 0.5 * (length[:, None] + length - between)
+    return 0.5 * (length[:, None] + length[None, :] - between)
 
 
 def _norm(squares: jax.Array) -> jax.Array:
@@ -198,5 +198,5 @@ def _norm(squares: jax.Array) -> jax.Array:
 def _of_the_counted(squares: jax.Array, mask: jax.Array) -> jax.Array:
     """Return the squares as if the vectors that do not count were zero."""
     length = jnp.diag(squares) * mask
-    apart = jnp.where(mask[:, None] & mask, squares, length[:, None] + length)
+    apart = jnp.where(mask[:, None] & mask[None, :], squares, length[:, None] + length[None, :])
     return jnp.where(jnp.eye(squares.shape[0], dtype=bool), length, apart)

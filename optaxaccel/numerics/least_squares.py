@@ -59,7 +59,7 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> tuple[jax.Array, 
         again = ~state.careful & ~jnp.isfinite(jnp.sum(gram))
         length = jnp.where(sampling, jnp.trace(gram) / jnp.maximum(jnp.sum(mask), 1), state.length)
         # Columns that do not count are taken for orthogonal ones of that length, so that nothing degenerates.
-        absent = jnp.where(length > 0, length, 1) * (1 - mask) * identity
+        absent = jnp.where(length > 0, length, 1) * (1 - mask)[None, :] * identity
         gram = gram + transform.T @ absent @ transform
         made = _Whitened(transform, inverse, gram, length, state.passes + 1, state.careful)
         return jax.tree.map(lambda old, new: jnp.where(again, old, new), state._replace(careful=again), made)
@@ -71,8 +71,8 @@ def reduce(leaves: Sequence[columns.Leaf], mask: jax.Array) -> tuple[jax.Array, 
     none = (0 * start[0, 0]).astype(jnp.int32)  # inside `jax.shard_map` it varies as the sums do
     last = lax.while_loop(unfinished, whiten, _Whitened(start, start, start, start[0, 0], none, none > 0))
     values, vectors = jnp.linalg.eigh(last.gram)
-    root = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
-    return (root @ last.inverse) * mask, last.careful if quick_first else True
+    root = (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
+    return (root @ last.inverse) * mask[None, :], last.careful if quick_first else True
 
 
 def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -84,7 +84,7 @@ def _roots(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
     values, vectors = jnp.linalg.eigh(gram)
     floor = 2 * gram.shape[0] * jnp.finfo(gram.dtype).eps * values[-1]
     roots = jnp.sqrt(jnp.maximum(values, jnp.where(floor > 0, floor, 1)))
-    return roots[:, None] * vectors.T, vectors / roots
+    return roots[:, None] * vectors.T, vectors / roots[None, :]
 
 
 def solve(
@@ -122,7 +122,7 @@ def spectrum(reduced: jax.Array, mask: jax.Array) -> Spectrum:
     # Columns that do not count would be null vectors, and rounding along those is divided by next to nothing where
     # lambda is 0. So they get a length of their own, no larger than the largest singular value.
     length = jnp.linalg.norm(reduced) / jnp.sqrt(jnp.maximum(jnp.sum(mask), 1))
-    absent = (1 - mask) * jnp.where(length > 0, length, 1) * jnp.eye(mask.shape[0], dtype=reduced.dtype)
+    absent = (1 - mask)[None, :] * jnp.where(length > 0, length, 1) * jnp.eye(mask.shape[0], dtype=reduced.dtype)
     _, singular, right = jnp.linalg.svd(jnp.concatenate([reduced, absent]), full_matrices=False)
     return Spectrum(singular, right)
 

@@ -37,7 +37,7 @@ def largest(count: jax.Array) -> jax.Array:
 @largest.def_vmap
 def _largest_of_batch(size: int, batched: list[bool], count: jax.Array) -> tuple[jax.Array, bool]:
     del size, batched
-    return largest(jnp.max(count, axis=0)), False
+    return largest(jnp.max(count, axis=0, initial=0)), False
 
 
 @jax.custom_batching.custom_vmap

@@ -204,7 +204,7 @@ def test_equal_or_vanishing_gradients_give_gradient_descent(constraint, regulari
 def test_state_shows_coefficients_newest_first_of_a_growing_window():
     tx = optaxaccel.anderson(0.1, history=3, regularization=0)
     np.testing.assert_array_equal(tx.init(jnp.zeros(3)).coefficients, [1.0, 0.0, 0.0])
-    lengths = jnp.eye(3) * jnp.array([1.0, 2.0, 4.0])  # orthogonal gradients weigh 1 / |g|^2
+    lengths = jnp.diag(jnp.array([1.0, 2.0, 4.0]))  # orthogonal gradients weigh 1 / |g|^2
     _, alphas = run(tx, jnp.zeros(3), lambda x, t: lengths[t], 3)
     np.testing.assert_allclose(alphas[1], [1 / 5, 4 / 5, 0.0], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(alphas[2], np.array([1 / 16, 1 / 4, 1]) / (21 / 16), rtol=1e-5)

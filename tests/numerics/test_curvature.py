@@ -235,7 +235,7 @@ def test_sharded_leaves_give_the_same_answer():
     weights = jnp.arange(24.0).reshape(8, 3) - 1.0
 
     def loss(p):
-        return 0.5 * jnp.sum(weights * p["w"] ** 2) + jnp.sum(p["w"] * p["b"]) + jnp.sum(p["b"] ** 2)
+        return 0.5 * jnp.sum(weights * p["w"] ** 2) + jnp.sum(p["w"] * p["b"][None]) + jnp.sum(p["b"] ** 2)
 
     whole = jax.jit(functools.partial(search_16, loss))(params)
     for kind in (AxisType.Auto, AxisType.Explicit):

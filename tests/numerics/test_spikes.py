@@ -123,7 +123,7 @@ def derivatives(solve):
 
     def value(point, mask):
         v = point[:-1].reshape(4, 9)
-        squares = jnp.sum((v[:, None] - v) ** 2, axis=2) + jnp.diag(jnp.sum(v**2, axis=1))
+        squares = jnp.sum((v[:, None] - v[None]) ** 2, axis=2) + jnp.diag(jnp.sum(v**2, axis=1))
         return solve(squares, mask, point[-1]) @ PICK
 
     def numeric(point, mask):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optaxaccel
-from optaxaccel import SearchStatus, minimize, proximal_gradient
+from optaxaccel import SearchStatus, fixed_point, minimize, prox_lasso, proximal_gradient
 
 NOT_NEGATIVE = optaxaccel.make_prox_from_projection(lambda x: jnp.maximum(x, 0))
 
@@ -182,3 +182,69 @@ def test_a_plain_transformation_is_compiled_once():
     first = len(traces)
     minimize(loss, 2.0 * jnp.ones(2), method=plain)
     assert len(traces) == first
+
+
+def lasso(scale, dtype):
+    """A fit whose losses cancel: |Xb| is a hundred times |Xb - y|, and so is the rounding of f that of its value."""
+    rng = np.random.default_rng(5)
+    x, w = rng.normal(size=(80, 200)), np.zeros(200)
+    w[:5] = [3.0, -2.0, 1.0, 4.0, -1.0]
+    y = x @ w + 0.1 * rng.normal(size=80)
+    x, y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
+    return lambda b: scale * jnp.sum((x @ b - y) ** 2) / 160, np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [(jnp.float32, 1e-6), (jnp.float64, 1e-12)])
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_steps_are_not_halved_where_rounding_hides_the_decrease(dtype, tol, accelerate, scale):
+    with jax.enable_x64(dtype == jnp.float64):
+        f, x, y = lasso(scale, dtype)
+        prox = functools.partial(prox_lasso, l1reg=0.05 * scale)
+        done = proximal_gradient(f, jnp.zeros(200, dtype), prox=prox, tol=tol * scale, accelerate=accelerate)
+    assert int(done.status) == SearchStatus.CONVERGED
+    assert int(done.steps) <= 100
+    assert float(done.state.step_size) > 0.05 / scale  # 1 / L is 0.15 / scale
+    b, grad = np.asarray(done.params, np.float64), x.T @ (x @ np.asarray(done.params, np.float64) - y) / 80
+    slack = np.where(b != 0, grad + 0.05 * np.sign(b), np.maximum(np.abs(grad) - 0.05, 0))
+    assert np.max(np.abs(slack)) <= 20 * tol
+
+
+def test_a_gradient_that_judges_a_step_is_counted():
+    with jax.enable_x64(True):
+        f, *_ = lasso(1.0, jnp.float64)
+        calls = []
+
+        def counted(b):
+            jax.debug.callback(lambda: calls.append(1))
+            return f(b)
+
+        prox = functools.partial(prox_lasso, l1reg=0.05)
+        done = jax.block_until_ready(proximal_gradient(counted, jnp.zeros(200), prox=prox, tol=1e-12))
+        jax.effects_barrier()
+    plain = 1 + 2 * int(done.steps)  # and a loss for every halved trial
+    assert len(calls) == int(done.evaluations) > plain
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("x64", [True, False])
+def test_an_operator_of_ones_own_may_take_the_dtype_of_the_step(dtype, x64):
+    def soft(x, scaling):
+        return jnp.sign(x) * jnp.maximum(jnp.abs(x) - scaling * 0.5, 0)
+
+    with jax.enable_x64(x64):
+        done = proximal_gradient(lambda x: jnp.sum((x - 1) ** 2), jnp.zeros(3, dtype), prox=soft)
+        again = proximal_gradient(lambda x: jnp.sum((x - 1) ** 2), done.params, prox=soft, state=done.state)
+    assert done.params.dtype == again.params.dtype == dtype
+    np.testing.assert_allclose(np.asarray(again.params, np.float32), 0.75, rtol=1e-2)
+
+
+def test_a_batch_of_none_is_one():
+    """A batch of members without any has a result of the same shapes."""
+    none = jnp.zeros((0, 2))
+    ends = [
+        jax.vmap(lambda x: fixed_point(lambda x: 0.5 * jnp.cos(x), x).value)(none),
+        jax.vmap(lambda x: proximal_gradient(lambda x: jnp.sum(x**2), x).params)(none),
+        jax.vmap(lambda x: minimize(lambda x: jnp.sum(x**2), x).params)(none),
+    ]
+    assert [end.shape for end in ends] == [(0, 2)] * 3

@@ -32,7 +32,7 @@ def transport(a):
 
     def image(f):
         g = -jax.nn.logsumexp(f[:, None] - COST / 0.2, axis=0) + a
-        return -jax.nn.logsumexp(g - COST / 0.2, axis=1) - jnp.log(6.0)
+        return -jax.nn.logsumexp(g[None, :] - COST / 0.2, axis=1) - jnp.log(6.0)
 
     f = fixed_point(image, jnp.zeros(6), rtol=1e-13).value
     return jnp.sum((f - jnp.mean(f)) ** 2)  # the loss may not depend on the free constant
