@@ -45,7 +45,8 @@ def scale_by_limited_memory(memory_size: int) -> optax.GradientTransformationExt
     def update(updates, state, params=None, *, value=None, **extra):
         del extra
         contract.require_params("lbfgs", params)
-        g, x = flat.flatten(updates), flat.flatten(params)
+        x = flat.flatten(params)
+        g = flat.flatten(updates).astype(x.dtype)  # gradients may be summed in a wider dtype than the state has
         finite = contract.step_is_finite(g, value)
         s, y = x - state.last_params, g - state.last_gradient
         learn = finite & (state.count > 0) & (jnp.dot(s, y) > 0)

@@ -111,7 +111,8 @@ def scale_by_quasi_newton(
     def update(updates, state, params=None, *, value=None, **extra):
         del extra
         contract.require_params("scale_by_quasi_newton", params)
-        g, x = flat.flatten(updates), flat.flatten(params)
+        x = flat.flatten(params)
+        g = flat.flatten(updates).astype(x.dtype)  # gradients may be summed in a wider dtype than the state has
         finite = contract.step_is_finite(g, value)
         known = finite & (state.count > 0)
         s = jnp.where(known, x - state.last_params, 0.0)  # a step of zero teaches nothing

@@ -88,7 +88,8 @@ def scale_in_box(*, dense: bool) -> optax.GradientTransformationExtraArgs:
         del grad
         contract.require_params(method, params)
         refuse_integers(params)
-        g, x = flat.flatten(updates), flat.flatten(params)
+        x = flat.flatten(params)
+        g = flat.flatten(updates).astype(x.dtype)  # gradients may be summed in a wider dtype than the state has
         value = jnp.asarray(value, state.search.last_value.dtype)
         free = free_variables(x, g, state.lower, state.upper)
         finite = contract.step_is_finite(g, value)

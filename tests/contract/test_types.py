@@ -84,6 +84,21 @@ def test_types_stay_whatever_the_type_of_value(card: Card, value):
         assert_types_stay(card, jnp.float32, VALUES[value])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_types_of_the_state_stay_where_gradients_are_wider(card: Card, dtype):
+    """They are summed in float64, say: over micro-batches, or by a solver."""
+    with precision("float64"):
+        tx, params = optax.with_extra_args_support(build(card)), start(DTYPES[dtype])
+        state = tx.init(params)
+
+        def update(params, state, batch):
+            value, grads = evaluate(loss, params, batch)
+            value, grads = jax.tree.map(lambda x: x.astype(jnp.float64), (value, grads))
+            return tx.update(grads, state, params, value=value, grad=grads, value_fn=loss, batch=batch)[1]
+
+        assert types(jax.eval_shape(update, params, state, BATCH)) == types(state)
+
+
 def test_state_is_made_of_plain_strong_arrays(card: Card):
     state = build(card).init(start())
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
