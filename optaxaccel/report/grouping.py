@@ -95,21 +95,22 @@ def once(records: Iterable[Record]) -> tuple[list[Record], str]:
     Of several records the first that is done stands, or else the first. A run may be there as a tuning run and as a
     final one: these are two.
     """
-    best: dict[tuple, Record] = {}
+    best: dict[tuple, list[Record]] = {}
     left: list[Path] = []
     for record in records:
         start = record.start
-        key = (start["phase"], start["label"], setting_of(start["spec"], apart_from=()), *_of_task(start))
-        if key not in best:
-            best[key] = record
-        elif record.status == "done" != best[key].status:
-            left.append(best[key].path)
-            best[key] = record
+        others = best.setdefault((start["phase"], start["label"], setting_of(start["spec"], apart_from=())), [])
+        place = next((k for k, other in enumerate(others) if _one_problem(start, other.start)), None)
+        if place is None:
+            others.append(record)
+        elif record.status == "done" != others[place].status:
+            left.append(others[place].path)
+            others[place] = record
         else:
             left.append(record.path)
     names = ", ".join(f"{path.parent.name}/{path.name}" for path in left[:3]) + (" ..." if len(left) > 3 else "")
     said = f"Left out, since the same run has another record: {names}." if left else ""
-    return list(best.values()), said
+    return [record for others in best.values() for record in others], said
 
 
 def by_label(records: Iterable[Record], phase: str) -> dict[str, list[Record]]:
@@ -207,17 +208,28 @@ def problems(records: Sequence[Record]) -> dict[str, list[Record]]:
 def problems_of_tasks(records: Iterable[Record], below: Path) -> dict[str, list[Record]]:
     """Return the results among records of tasks by problem, with a title each; runs that only choose are left out.
 
-    Two problems are two tables even where their tasks have one name: their data or functions differ, what a run may
-    spend, or the score. The title then names the folder of the first record, as seen from `below`.
+    Two problems are two tables even where their tasks have one name: their data or functions differ, as far as that can
+    be told, what a run may spend, or the score. The title then names the folder of the first record, as seen from
+    `below`. What failed before it was measured goes with its folder, or else with its task's first problem.
     """
-    by_problem: dict[tuple, list[Record]] = {}
-    for record in records:
-        if record.start["phase"] not in _CHOOSING:
-            key = (*_of_task(record.start), text_of(record.start["score"]))
-            by_problem.setdefault(key, []).append(record)
-    names = [key[0] for key in by_problem]
+    results = [record for record in records if record.start["phase"] not in _CHOOSING]
+    problems: list[list[Record]] = []
+    for record in (record for record in results if "score" in record.start):
+        for members in problems:
+            if all(_one_problem(record.start, other.start) for other in members):
+                members.append(record)
+                break
+        else:
+            problems.append([record])
+    for record in (record for record in results if "score" not in record.start):
+        name = record.start["spec"]["task"]
+        own = [members for members in problems if members[0].start["spec"]["task"] == name]
+        near = [members for members in own if any(record.path.parent == other.path.parent for other in members)]
+        for members in (near or own)[:1]:
+            members.append(record)
+    names = [members[0].start["spec"]["task"] for members in problems]
     titles: dict[str, list[Record]] = {}
-    for (name, *_), members in by_problem.items():
+    for name, members in zip(names, problems, strict=True):
         folder = members[0].path.parent
         place = folder.relative_to(below) if folder.is_relative_to(below) else folder
         title = name if names.count(name) == 1 else f"{name} in {place}"
@@ -227,11 +239,18 @@ def problems_of_tasks(records: Iterable[Record], below: Path) -> dict[str, list[
     return titles
 
 
-def _of_task(start: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what tells problems of tasks apart that have one name; nothing of images, whose specification tells."""
-    name = start["spec"].get("task")
-    hashed = start.get("data_hash", ""), start.get("fingerprint", "").partition("-")[0]
-    return (name, *hashed, text_of(start.get("budget") or {})) if name else ()
+def _one_problem(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether nothing tells two runs' problems apart, beside their specifications.
+
+    Hashes of what was traced tell where the same versions ran on the same machine: on another one data that are
+    computed differ in their last digits. A row of an older version, or of a task that ships, may have none.
+    """
+    if one["spec"].get("task") != other["spec"].get("task"):
+        return False
+    facts = ["budget", "score"] if one["phase"] == other["phase"] else ["budget"]  # a tuning run may have another score
+    if all(one.get(name) == other.get(name) for name in ("versions", "device", "machine")):
+        facts += ["data_hash"]
+    return all(name not in one or name not in other or one[name] == other[name] for name in facts)
 
 
 def _held_out(record: Record) -> str:

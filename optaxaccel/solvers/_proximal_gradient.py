@@ -195,7 +195,8 @@ def _loop(problem: Problem, state: ProximalGradientState, data, tol: jax.Array, 
 
 def _near(problem: Problem, y: optax.Params, grad: optax.Params, s: jax.Array) -> optax.Params:
     """Return the proximal point of y - s grad, in the dtypes of y: an operator of one's own may take those of s."""
-    return trees.cast_like(problem.prox(trees.add_scaled(y, -s, grad), scaling=s), y)
+    near = problem.prox(trees.add_scaled(y, -s, grad), scaling=s)
+    return trees.cast_like(jax.tree.map(jnp.asarray, near), y)
 
 
 def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any], tol) -> ProximalGradientState:

@@ -50,7 +50,7 @@ def check(task: Task) -> None:
 def _check_fields(task: Task) -> None:
     for name in ("batch_size", "eval_batch_size", "steps"):
         value = getattr(task, name)
-        right = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+        right = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not right and not (name == "batch_size" and value is None):
             raise ValueError(f"{task.name}: {name}={value!r} is no number of them. Pass an integer >= 1.")
     if task.precision not in ("float32", "float64"):

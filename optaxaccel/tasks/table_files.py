@@ -81,7 +81,8 @@ def read(path: Path, target: str) -> Table:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path} has two columns {_few(map(repr, twice))}. Give each a name of its own.")
     if len(names) < 2:
-        raise ValueError(f"{path} has one column, {names[0]!r}. A table has inputs and a target: two columns or more.")
+        has = f"one column, {names[0]!r}" if names else "no column"
+        raise ValueError(f"{path} has {has}. A table has inputs and a target: two columns or more.")
     chosen = target or names[-1]
     if chosen not in names:
         raise ValueError(f"{path} has no column {chosen!r}. It has: {', '.join(names)}.")

@@ -88,6 +88,13 @@ class Task:
     name: str = "task"
     note: str = ""
 
+    def __post_init__(self):
+        """Make numbers of NumPy and JAX Python's: records hold them."""
+        for name in ("batch_size", "eval_batch_size", "steps"):
+            value = getattr(self, name)
+            if getattr(value, "ndim", None) == 0:
+                object.__setattr__(self, name, value.item())
+
     def replace(self, **changes: Any) -> Task:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)

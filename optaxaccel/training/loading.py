@@ -77,7 +77,8 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
             f"{place} has no checkpoints. Train with optaxaccel train, or training.loop with keep=."
         )
     which = plain(which)
-    if which not in ("best", "last") and (isinstance(which, bool) or not isinstance(which, int)):
+    numbered = isinstance(which, int) and not isinstance(which, bool)
+    if not numbered and not (isinstance(which, str) and which in ("best", "last")):
         raise ValueError(f"which={which!r} is unknown. Pass 'best', 'last', or the step of a checkpoint that was kept.")
     run = run_of(records.read(place / "record.jsonl").start["spec"])
     task = task_of(run)
@@ -91,8 +92,8 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
 def changed(folder: Path, run: Run, task: Task) -> str:
     """Return what to say if a run's data, or its task of one's own, are not what it was trained on; or else ""."""
     path = folder / "record.jsonl"
+    now = fingerprint.of_run(run, task) if run.task else feed.data_hash(run)
     try:
-        now = fingerprint.of_run(run, task) if run.task else feed.data_hash(run)
         records.refuse_other_data(path, records.read(path).start, now)
     except ValueError as error:
         return str(error)

@@ -248,3 +248,8 @@ def test_a_batch_of_none_is_one():
         jax.vmap(lambda x: minimize(lambda x: jnp.sum(x**2), x).params)(none),
     ]
     assert [end.shape for end in ends] == [(0, 2)] * 3
+
+
+def test_an_operator_may_return_a_number():
+    done = proximal_gradient(lambda x: (x - 1) ** 2, jnp.array(3.0), prox=lambda x, scaling: 0.0)
+    assert (word(done), float(done.params)) == ("CONVERGED", 0.0)

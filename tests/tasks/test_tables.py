@@ -193,3 +193,6 @@ def test_the_index_of_a_data_frame_is_no_column(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
     table = table_files.read(tmp_path / "t.parquet", "")
     assert (table.target, list(table.words)) == ("y", ["a"])
+    parquet.write_table(pyarrow.table({"__index_level_0__": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="has no column"):
+        table_files.read(tmp_path / "t.parquet", "")

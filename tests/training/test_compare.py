@@ -262,7 +262,7 @@ def test_what_cannot_be_meant_is_refused(changes, said):
         training.compare(arguments.pop("task"), arguments.pop("methods"), **arguments)
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numbers_of_numpy_are_numbers(tmp_path):
     """So are those that a generator makes."""
     two, task = np.int64(2), BOWL.replace(eval_batch_size=np.int64(8), steps=np.int32(3))
     methods = {"sgd": (optax.sgd, {"learning_rate": np.float32(0.25)})}
@@ -270,6 +270,9 @@ def test_numbers_of_numpy_are_numbers():
     outcome = training.compare(task, methods, steps=two, **asked)
     assert [record.rows[-1]["step"] for record in outcome.records] == [2, 2]
     assert outcome.records[0].start["spec"]["method_args"] == {"learning_rate": 0.25}
+    draws = from_loss(lambda x, b: jnp.mean((x - b) ** 2), jnp.zeros(()), train=np.arange(8.0), batch_size=np.int64(2))
+    kept = training.compare(draws.replace(steps=jnp.int32(2)), methods, seeds=1, folder=tmp_path)
+    assert (kept.records[0].rows[-1]["step"], draws.batch_size.__class__) == (2, int)
     tune = {"learning_rate": (rate for rate in np.array([0.25, 0.5], np.float32))}
     tuned = training.compare(task, {"sgd": optax.sgd}, tune=tune, seeds=(np.uint8(3),))
     assert {r.start["spec"]["method_args"]["learning_rate"] for r in tuned.records} == {0.25, 0.5}

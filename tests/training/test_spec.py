@@ -1,5 +1,6 @@
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,8 +59,9 @@ def test_numbers_of_numpy_and_jax_become_those_of_records():
     assert repr(Run(**given)) == repr(Run(**plain))
     with pytest.raises(ValueError, match=r"batch_size=2\.0 is not an integer"):
         Run(batch_size=np.float32(2))
-    with pytest.raises(ValueError, match="literals"):
-        Run(method_args={"learning_rate": np.arange(2.0)})
+    for value in (np.arange(2.0), jax.random.key(0)):
+        with pytest.raises(ValueError, match="literals"):
+            Run(method_args={"learning_rate": value})
 
 
 def test_replace_switches_between_epochs_and_steps_and_knows_its_fields():

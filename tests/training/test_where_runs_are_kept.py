@@ -8,6 +8,7 @@ from training.kept import RUN
 from optaxaccel import cli
 from optaxaccel.training import loop
 from optaxaccel.training.histories import orbax_steps
+from optaxaccel.training.keeping import interrupt
 from optaxaccel.training.keeping.keep import Keep
 
 # Where reading fails, orbax leaves event loops behind, of which the interpreter complains later.
@@ -47,3 +48,11 @@ def test_a_second_run_that_keeps_is_refused_in_one_process(tmp_path):
     first = loop.train(RUN, tmp_path / "a" / "record.jsonl", keep=Keep(tmp_path / "a"), progress=progress)
     assert (refused, first.status) == ([True], "done")
     assert loop.train(RUN, f"{tmp_path}/b/record.jsonl", keep=Keep(f"{tmp_path}/b")).status == "done"
+
+
+def test_a_start_that_is_refused_holds_nothing(tmp_path):
+    """A notebook keeps the error and with it whatever its frames hold."""
+    with interrupt.locked(tmp_path / "a"), pytest.raises(FileExistsError) as held:
+        loop.train(RUN, tmp_path / "a" / "record.jsonl", keep=Keep(tmp_path / "a"))
+    assert loop.train(RUN, tmp_path / "b" / "record.jsonl", keep=Keep(tmp_path / "b")).status == "done"
+    assert held.value is not None

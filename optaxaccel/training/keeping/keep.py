@@ -84,13 +84,18 @@ class Keeper:
           FileExistsError: another process owns the folder. ValueError: nothing can be written there so that it can be
             read again. RuntimeError: another thread of this process keeps a run.
         """
+        with contextlib.ExitStack() as entered:  # what was entered is left where the rest fails
+            self._enter(entered)
+            self._closing = entered.pop_all()
+        return self
+
+    def _enter(self, entered: contextlib.ExitStack) -> None:
         if self.keep is not None:
             refuse_pattern(self.keep.folder)
-            self._closing.enter_context(_alone())
+            entered.enter_context(_alone())
             if parallel.is_main_process():
-                self._closing.enter_context(interrupt.locked(self.keep.folder))
-            self._closing.enter_context(self.signals.installed())
-        return self
+                entered.enter_context(interrupt.locked(self.keep.folder))
+            entered.enter_context(self.signals.installed())
 
     def __exit__(self, *error: object) -> None:
         """Finish what is being written and let the folder go."""

@@ -107,9 +107,9 @@ class Comparison(NamedTuple):
         lines = [self._line(method) for method in self.methods]
         sign = -1.0 if self.score["higher_is_better"] else 1.0
 
-        def key(line: Line) -> tuple[float, float]:
+        def key(line: Line) -> tuple[bool, float, float]:
             bad = sum(count for status, count in line.lost.items() if status != "unfinished")
-            return bad / max(1, line.done + bad), sign * line.score if line.done else math.inf
+            return not line.done, bad / max(1, line.done + bad), sign * line.score if line.done else math.inf
 
         count = max(line.done + sum(line.lost.values()) for line in lines)
         first = next((r.start for r in self.records if r.start["phase"] == "final"), {})

@@ -120,6 +120,7 @@ class _Comparing:
     def __init__(self, task: Task, budget: Budget, evaluations: int, folder: Path | None):
         self.task, self.budget, self.evaluations, self.folder = task, budget, evaluations, folder
         self.fingerprint = fingerprint.of_task(task, budget, evaluations) if folder else ""
+        self.hash = {"data_hash": fingerprint.of_task(task)} if folder else {}
         self.alike = fingerprint.seeds_are_alike(task)
         self.tell: Any = None
         self.probe: tuple[str, ...] = ()
@@ -171,6 +172,7 @@ class _Comparing:
         budget = {name: value for name, value in self.budget._asdict().items() if value}
         score = _score_of(task)
         facts = {"score": score, "budget": budget, "data_note": task.note, "batch": batches.in_words(task)}
+        facts |= self.hash
         return {**facts, "seeds_are_alike": True} if self.alike else facts
 
     def _marks(self, setting: Setting) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What tracing tells of a task: whether a record is of this very task and its data, and whether seeds matter."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ def of_task(task: Task, *facts: Any) -> str:
     Functions are the start, the loss in training and in evaluation, `finish`, and whatever draws examples; data are
     those to train on, to test and to validate on.
     """
-    with jax.enable_x64(task.precision == "float64"):
+    with _usual_settings(), jax.enable_x64(task.precision == "float64"):
         data = members.data_of(task)
 
         def whole(key, data):
@@ -34,6 +35,18 @@ def of_task(task: Task, *facts: Any) -> str:
         traced = jax.make_jaxpr(whole)(jax.random.key(0), data)
         arrays = (data, () if callable(task.validation) else task.validation)
         return _hash(traced, arrays, (*facts, task.score, task.higher_is_better, task.batch_size))
+
+
+@contextlib.contextmanager
+def _usual_settings() -> Iterator[None]:
+    """Trace as under JAX's own settings: what a user sets for a process does not make another task."""
+    with contextlib.ExitStack() as settings:
+        settings.enter_context(jax.default_matmul_precision(None))
+        settings.enter_context(jax.default_prng_impl("threefry2x32"))
+        settings.enter_context(jax.numpy_rank_promotion("allow"))
+        settings.enter_context(jax.numpy_dtype_promotion("standard"))
+        settings.enter_context(jax.disable_jit(False))
+        yield
 
 
 def of_run(run: Run, task: Task) -> str:
