@@ -216,12 +216,16 @@ def _step(problem: Problem, state: ProximalGradientState, data: Mapping[str, Any
         # Where f cancels, its rounding is many times that of its value: gradients tell what is too little to see.
         doubtful = ~below & (value <= model + drowned)
 
-        def by_gradients() -> jax.Array:
-            turn = jax.tree.map(lambda a, b: a - b, value_and_gradient(loss)(x)[1], grad)
-            size, noise = trees.vdot(off, off), 4 * eps * jnp.sqrt(trees.vdot(grad, grad) * trees.vdot(off, off))
-            return trees.vdot(turn, off) <= size / s + noise
+        def by_gradients(carry: tuple[jax.Array, optax.Params, jax.Array]) -> tuple[jax.Array, optax.Params, jax.Array]:
+            _, x, _ = carry  # all of it hangs on the carry, or XLA would compute it due or not
+            there = value_and_gradient(loss)(x)[1]
+            off, turn = (jax.tree.map(lambda a, b: a - b, *pair) for pair in ((x, y), (there, grad)))
+            size = trees.vdot(off, off)
+            agreed = trees.vdot(turn, off) <= size / s + 4 * eps * jnp.sqrt(trees.vdot(there, there) * size)
+            return jnp.zeros_like(below), x, agreed
 
-        good = jnp.isfinite(value) & (below | loops.cond(doubtful, by_gradients, lambda: jnp.zeros_like(below)))
+        _, _, agreed = loops.while_loop(lambda carry: carry[0], by_gradients, (doubtful, x, jnp.zeros_like(below)))
+        good = jnp.isfinite(value) & (below | agreed)
         visible = trees.vdot(off, off) / s > 16 * slack  # otherwise rounding would accept any step
         longer = jnp.where(visible, s * LONGER, s)
         return 1 + doubtful.astype(jnp.int32), x, value, good, longer

@@ -96,6 +96,11 @@ def keep_value(own, grads, state, params=None, *, value=None, **extra):
     return updates, state._replace(count=state.count + 0 * jnp.asarray(value))
 
 
+def keep_gradient(own, grads, state, params=None, **extra):
+    updates, state = own(grads, state, params, **extra)
+    return updates, state._replace(velocity=grads)
+
+
 def norm_of_each_leaf(own, grads, state, params=None, **extra):
     return own(jax.tree.map(lambda g: g / (1.0 + jnp.sum(g * g)), grads), state, params, **extra)
 

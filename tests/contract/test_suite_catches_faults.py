@@ -82,6 +82,9 @@ FAULTS = [
     plant(types.test_types_stay, "bfloat16", "mixed", update=faults.cast(jnp.float32)),
     plant(types.test_types_stay, "float64", "float32_and_float64", update=faults.cast(jnp.float32)),
     plant(types.test_types_stay_whatever_the_type_of_value, "float", "bfloat16", update=faults.keep_value),
+    plant(
+        types.test_types_of_the_state_stay_where_gradients_are_wider, "float64", "float32", update=faults.keep_gradient
+    ),
     plant(types.test_types_stay_with_complex_parameters, "omplex", "complex64", update=faults.cast(jnp.float32)),
     plant(types.test_state_is_made_of_plain_strong_arrays, "weakly", init=faults.state_with(count=weak)),
     plant(types.test_state_is_made_of_plain_strong_arrays, "is 0", init=faults.state_with(count=lambda p: 0)),

@@ -52,7 +52,7 @@ def test_a_second_run_that_keeps_is_refused_in_one_process(tmp_path):
 
 def test_a_start_that_is_refused_holds_nothing(tmp_path):
     """A notebook keeps the error and with it whatever its frames hold."""
-    with interrupt.locked(tmp_path / "a"), pytest.raises(FileExistsError) as held:
+    with interrupt.locked(tmp_path / "a"), pytest.raises(FileExistsError) as refused:
         loop.train(RUN, tmp_path / "a" / "record.jsonl", keep=Keep(tmp_path / "a"))
     assert loop.train(RUN, tmp_path / "b" / "record.jsonl", keep=Keep(tmp_path / "b")).status == "done"
-    assert held.value is not None
+    assert refused.value is not None
