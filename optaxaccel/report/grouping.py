@@ -240,13 +240,14 @@ def problems_of_tasks(records: Iterable[Record], below: Path) -> dict[str, list[
 
 
 def _one_problem(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether nothing tells two runs' problems apart, beside their specifications.
+    """Return whether nothing tells two runs' problems apart, beside their specifications, which say all of images.
 
     Hashes of what was traced tell where the same versions ran on the same machine: on another one data that are
     computed differ in their last digits. A row of an older version, or of a task that ships, may have none.
     """
-    if one["spec"].get("task") != other["spec"].get("task"):
-        return False
+    task = one["spec"].get("task")
+    if not task or other["spec"].get("task") != task:
+        return other["spec"].get("task") == task
     facts = ["budget", "score"] if one["phase"] == other["phase"] else ["budget"]  # a tuning run may have another score
     if all(one.get(name) == other.get(name) for name in ("versions", "device", "machine")):
         facts += ["data_hash"]
