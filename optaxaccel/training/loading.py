@@ -59,7 +59,7 @@ def load(folder: str | Path, which: Literal["best", "last"] | int = "best") -> L
     Raises:
       FileNotFoundError: there is no run, or no such checkpoint; ValueError: `which` is something else, or the run's
         data, network or task are not what they were: a table's new rows change its scales, a new word its columns.
-        Where a task of one's own still fits, its functions being others is a warning.
+        Of a task of one's own, whose functions or data are others and still fit, that is a warning.
 
     Example:
       ```
